@@ -1,0 +1,387 @@
+/* nanovllm.h: the public interface of libnanovllm, an LLM inference engine for CPUs.
+ *
+ * Three handles:
+ *
+ *   nano_model      an opened model file: hyper-parameters, tokenizer, weights as stored on disk
+ *   nano_engine     a model ready to run: packed weights, KV block pool, scheduler, its own thread
+ *   nano_tokenizer  borrowed from a model (or opened alone): text <-> token ids
+ *
+ * A client opens a model, creates an engine on it and submits requests. Each request gets a callback
+ * on the engine's thread whenever it has new tokens and once when it is finished.
+ *
+ * Conventions. Functions that can fail return an enum nano_status and take a caller-owned struct
+ * nano_error last (may be NULL); NANO_OK is 0. Out-parameters are NULL or unchanged on failure.
+ * The library never prints, exits or aborts. Parameter structs start from their *_default()
+ * function, so a field added later keeps its default in old code. Strings are UTF-8. Text and
+ * arrays given to a function are copied; what a function lends says how long it lives.
+ */
+#ifndef NANOVLLM_H
+#define NANOVLLM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define NANO_API __attribute__((visibility("default")))
+#else
+#define NANO_API
+#endif
+
+/* ---- Errors ---------------------------------------------------------------------------------- */
+
+enum nano_status {
+    NANO_OK = 0,
+    NANO_ERR_INVALID_ARGUMENT, /* the caller's parameters are wrong */
+    NANO_ERR_IO,               /* a file cannot be read or written */
+    NANO_ERR_FORMAT,           /* a file is damaged or is not what it should be */
+    NANO_ERR_UNSUPPORTED,      /* well-formed, but this build cannot run it */
+    NANO_ERR_NO_MEMORY,        /* the system has no memory left, or the budget is too small */
+    NANO_ERR_QUEUE_FULL,       /* max_num_queued_reqs requests are waiting already */
+    NANO_ERR_INTERNAL          /* a bug */
+};
+
+struct nano_error {
+    enum nano_status status;
+    char message[512]; /* one line that names the thing and the expectation; "" when status is NANO_OK */
+};
+
+/* A short constant name of a status, e.g. "invalid argument". */
+NANO_API const char *nano_status_name(enum nano_status status);
+
+/* The library's version, e.g. "0.1.0". */
+NANO_API const char *nano_version(void);
+
+enum nano_log_level { NANO_LOG_ERROR, NANO_LOG_WARN, NANO_LOG_INFO, NANO_LOG_DEBUG };
+typedef void (*nano_log_fn)(enum nano_log_level level, const char *message, void *user_data);
+
+/* Sends the library's messages (none are needed to use it) to `fn`; NULL, the default, drops them.
+ * Set it before anything else: it is not synchronised with running engines. */
+NANO_API void nano_set_log(nano_log_fn fn, void *user_data);
+
+/* Releases memory that the library handed over (encoded tokens, decoded text); NULL is fine. */
+NANO_API void nano_free(void *memory);
+
+/* ---- Models ---------------------------------------------------------------------------------- */
+
+typedef struct nano_model nano_model;
+typedef struct nano_tokenizer nano_tokenizer;
+
+/* Opens a GGUF file (any part of a split one). The file is mapped, not read; only its header is
+ * checked here, tensors when an engine binds them. `path` NULL opens the built-in model. */
+NANO_API enum nano_status nano_model_open(nano_model **out, const char *path, struct nano_error *err);
+
+/* A model with random weights of a named shape and format, made in memory; `spec` is "SHAPE:FORMAT",
+ * e.g. "qwen2-0.5b:q4_0". Speed does not depend on the values, so it measures a machine without a
+ * download. Shapes: qwen2-0.5b qwen3-0.6b llama-1b qwen3-4b llama-8b. */
+NANO_API enum nano_status nano_model_open_synthetic(nano_model **out, const char *spec, uint64_t seed,
+                                                    struct nano_error *err);
+
+/* Writes the model as one GGUF v3 file that other engines load too. */
+NANO_API enum nano_status nano_model_save_gguf(const nano_model *model, const char *path,
+                                               struct nano_error *err);
+
+/* Engines made from the model must be destroyed first. */
+NANO_API void nano_model_close(nano_model *model);
+
+struct nano_model_info {
+    const char *path;         /* as given; "" for a model made in memory */
+    const char *name;         /* general.name or "" */
+    const char *architecture; /* "llama", "qwen2", … */
+    const char *quantization; /* the format that most weight bytes are in, e.g. "Q4_0" */
+    const char *chat_template; /* Jinja source or NULL */
+    uint64_t num_params;
+    uint64_t weight_bytes; /* of all tensors as stored */
+    int64_t vocab_size, hidden_size, num_layers, num_heads, num_kv_heads, head_dim;
+    int64_t intermediate_size, context_length;
+    bool runnable; /* false: a vocabulary-only file */
+};
+
+/* All pointers in it live as long as the model. */
+NANO_API const struct nano_model_info *nano_model_get_info(const nano_model *model);
+
+/* The model's tokenizer, borrowed; NULL with a message in err when the file has none or its kind
+ * is unknown. */
+NANO_API const nano_tokenizer *nano_model_get_tokenizer(const nano_model *model, struct nano_error *err);
+
+/* Metadata entry `index` in file order: key and printed value ("…" marks what was cut). Both live
+ * until the next call on this model from any thread. False past the end. */
+NANO_API bool nano_model_get_metadata(const nano_model *model, size_t index, const char **key,
+                                      const char **type, const char **value);
+
+struct nano_tensor_info {
+    const char *name, *type;
+    int num_dims;
+    int64_t dims[4]; /* dims[0] is the contiguous one, as in GGUF */
+    uint64_t num_bytes;
+};
+
+/* Tensor `index` in file order. False past the end. */
+NANO_API bool nano_model_get_tensor(const nano_model *model, size_t index, struct nano_tensor_info *out);
+
+/* The model's program (its list of ops), one op per line, as the runners execute it. The caller
+ * releases *out with nano_free. */
+NANO_API enum nano_status nano_model_print_program(const nano_model *model, char **out,
+                                                   struct nano_error *err);
+
+/* ---- Tokenizers ------------------------------------------------------------------------------ */
+
+enum nano_encode_flags {
+    NANO_ENCODE_ADD_SPECIAL = 1,  /* BOS/EOS as the model's file asks for */
+    NANO_ENCODE_PARSE_SPECIAL = 2 /* "<|im_start|>" in the text becomes the control token */
+};
+
+/* Encodes `num_bytes` bytes of text (invalid UTF-8 is taken as bytes). The caller releases
+ * *token_ids with nano_free; it may be called from several threads at once. */
+NANO_API enum nano_status nano_tokenizer_encode(const nano_tokenizer *tokenizer, const char *text,
+                                                size_t num_bytes, unsigned flags,
+                                                int32_t **token_ids, size_t *num_tokens,
+                                                struct nano_error *err);
+
+/* Decodes tokens to bytes, zero-terminated; the bytes are what the tokens stand for and may be
+ * invalid UTF-8. `skip_special` leaves control tokens out. Release *text with nano_free. */
+NANO_API enum nano_status nano_tokenizer_decode(const nano_tokenizer *tokenizer,
+                                                const int32_t *token_ids, size_t num_tokens,
+                                                bool skip_special, char **text, size_t *num_bytes,
+                                                struct nano_error *err);
+
+/* The bytes of one token as the decoder emits it in the middle of a text; borrowed, not terminated.
+ * Control tokens give their name. False for an id outside the vocabulary. */
+NANO_API bool nano_tokenizer_get_piece(const nano_tokenizer *tokenizer, int32_t token_id,
+                                       const char **bytes, size_t *num_bytes);
+
+struct nano_tokenizer_info {
+    const char *kind; /* "bpe", "spm" */
+    const char *pre;  /* pre-tokenizer, e.g. "llama-bpe"; "" where there is none */
+    int32_t vocab_size;
+    int32_t bos_token_id, eos_token_id, eot_token_id, unk_token_id, pad_token_id; /* -1: none */
+    bool add_bos, add_eos;
+};
+NANO_API void nano_tokenizer_get_info(const nano_tokenizer *tokenizer, struct nano_tokenizer_info *out);
+
+/* True for tokens that end a generation (EOS, EOT and the like). */
+NANO_API bool nano_tokenizer_is_eog(const nano_tokenizer *tokenizer, int32_t token_id);
+
+/* ---- Engines --------------------------------------------------------------------------------- */
+
+typedef struct nano_engine nano_engine;
+
+enum nano_kv_dtype { NANO_KV_F16, NANO_KV_BF16, NANO_KV_F32 };
+
+/* One sequence's share of a step. */
+struct nano_step_entry {
+    uint64_t request_id;
+    int index;                 /* which of the request's n completions */
+    int num_computed_tokens;   /* before the step */
+    int num_scheduled_tokens;  /* in the step */
+    bool is_prefill;           /* it computes prompt (or recomputed) tokens */
+};
+
+/* What one engine step did; given to on_step right after the step. */
+struct nano_step {
+    uint64_t step;
+    int num_prefill_tokens, num_decode_tokens; /* scheduled in this step */
+    int num_running, num_waiting;
+    int num_preempted;         /* sequences that lost their blocks in this step */
+    int num_blocks_used, num_blocks_shared, num_blocks; /* shared: referenced more than once */
+    uint64_t schedule_ns, run_ns, postprocess_ns;
+    const struct nano_step_entry *entries; /* lives during the callback */
+    int num_entries;
+};
+
+struct nano_engine_params {
+    const char *runner;          /* "cpu" (default), "mock" */
+    int num_threads;             /* 0: as many as this process may use */
+    int max_model_len;           /* tokens of prompt + output of one sequence; 0: the model's */
+    int max_num_seqs;            /* sequences running at once */
+    int max_num_batched_tokens;  /* tokens computed in one step */
+    int max_num_queued_reqs;     /* 0: no limit */
+    int block_size;              /* tokens in a KV block */
+    int num_blocks;              /* 0: as many as the budget or max_num_seqs x max_model_len need */
+    uint64_t mem_budget_bytes;   /* weights + KV pool + activations + queues; 0: no limit */
+    enum nano_kv_dtype kv_cache_dtype;
+    bool enable_prefix_caching;
+    bool manual_step;            /* no engine thread: the caller drives nano_engine_step */
+    void (*on_step)(const struct nano_step *step, void *user_data); /* may be NULL */
+    void *on_step_user_data;
+};
+NANO_API struct nano_engine_params nano_engine_params_default(void);
+
+/* How memory is divided before the first token. */
+struct nano_memory_plan {
+    uint64_t weight_bytes;     /* packed weights that live in memory of their own */
+    uint64_t mapped_bytes;     /* weights used straight from the mapped file */
+    uint64_t kv_block_bytes;   /* one block, all layers */
+    uint64_t kv_bytes;         /* num_blocks of them */
+    uint64_t activation_bytes; /* the program's buffers and logits for one step */
+    uint64_t engine_bytes;     /* sequences, queues, block tables, hashes, tokenizer */
+    uint64_t total_bytes;
+    uint64_t budget_bytes;     /* 0: no limit */
+    int num_blocks, block_size, max_model_len, max_num_seqs, max_num_batched_tokens, num_threads;
+};
+
+/* Computes the plan without allocating it. Fails as nano_engine_create would (the message has the
+ * numbers) and still fills *out when the only fault is that it does not fit the budget. */
+NANO_API enum nano_status nano_engine_plan(const nano_model *model, const struct nano_engine_params *params,
+                                           struct nano_memory_plan *out, struct nano_error *err);
+
+/* Loads the weights, allocates everything and starts the engine's thread (unless manual_step).
+ * `model` NULL is allowed with the mock runner only. `params` NULL: the defaults. */
+NANO_API enum nano_status nano_engine_create(nano_engine **out, nano_model *model,
+                                             const struct nano_engine_params *params,
+                                             struct nano_error *err);
+
+/* Cancels what is still running (their callbacks are called) and releases everything. Not from a
+ * callback. NULL is fine. */
+NANO_API void nano_engine_destroy(nano_engine *engine);
+
+NANO_API void nano_engine_get_plan(const nano_engine *engine, struct nano_memory_plan *out);
+
+/* With manual_step: runs one step; *has_work is false when there was nothing to do. An error is one
+ * of the engine's own (a failing request is reported through its callback). */
+NANO_API enum nano_status nano_engine_step(nano_engine *engine, bool *has_work, struct nano_error *err);
+
+struct nano_logit_bias {
+    int32_t token_id;
+    float bias;
+};
+
+struct nano_sampling_params {
+    int n;                   /* completions of the prompt, 1 … 64; they share its blocks */
+    int max_tokens;          /* 0: only the prompt is computed; -1: until the context is full */
+    int min_tokens;          /* EOS, stop tokens and stop strings do not count before that many */
+    float temperature;       /* 0: greedy */
+    int top_k;               /* 0 or -1: off */
+    float top_p, min_p;      /* 1 and 0: off */
+    float repetition_penalty, presence_penalty, frequency_penalty; /* 1, 0, 0: off */
+    uint64_t seed;           /* completion i uses its own stream of this seed */
+    bool has_seed;           /* false: a new seed for each request */
+    bool ignore_eos;
+    int logprobs;            /* -1: off; 0: the chosen token's; N: and the N most likely */
+    int prompt_logprobs;     /* the same for the prompt's tokens */
+    const char *const *stop; /* strings that end the output (and are not part of it) */
+    int num_stop;
+    bool include_stop_str_in_output;
+    const int32_t *stop_token_ids;
+    int num_stop_token_ids;
+    const struct nano_logit_bias *logit_bias;
+    int num_logit_bias;
+    bool skip_special_tokens; /* in text */
+    bool detokenize;          /* false: no text, and stop strings are refused */
+};
+NANO_API struct nano_sampling_params nano_sampling_params_default(void);
+
+enum nano_finish_reason {
+    NANO_FINISH_NONE = 0,  /* not finished */
+    NANO_FINISH_STOP,      /* EOS, a stop token or a stop string */
+    NANO_FINISH_LENGTH,    /* max_tokens or the context is full */
+    NANO_FINISH_CANCELLED, /* nano_engine_cancel or nano_engine_destroy */
+    NANO_FINISH_ERROR      /* output->error says what */
+};
+/* "stop", "length", "cancelled", "error"; NULL for NANO_FINISH_NONE. */
+NANO_API const char *nano_finish_reason_name(enum nano_finish_reason reason);
+
+struct nano_top_logprob {
+    int32_t token_id;
+    float logprob; /* natural logarithm of the unmodified softmax */
+};
+
+struct nano_token_logprobs {
+    int32_t token_id; /* -1: none (the prompt's first token) */
+    float logprob;
+    const struct nano_top_logprob *top; /* most likely first */
+    int num_top;
+};
+
+/* News of one completion; everything in it lives during the callback. */
+struct nano_output {
+    uint64_t request_id;
+    int index;                        /* 0 … n-1 */
+    const int32_t *token_ids;         /* new tokens since the last callback */
+    int num_tokens;
+    const char *text;                 /* new text, whole UTF-8 characters, zero-terminated */
+    size_t text_bytes;
+    const struct nano_token_logprobs *logprobs;        /* one per new token, or NULL */
+    const struct nano_token_logprobs *prompt_logprobs; /* one per prompt token, once, or NULL */
+    int num_prompt_logprobs;
+    enum nano_finish_reason finish_reason;
+    const char *stop_reason;          /* the stop string that matched, or NULL */
+    int32_t stop_token_id;            /* the token that ended it, or -1 */
+    const struct nano_error *error;   /* with NANO_FINISH_ERROR */
+    int num_prompt_tokens, num_cached_tokens, num_completion_tokens; /* so far */
+    uint64_t queued_ns, prefill_ns, decode_ns; /* with a finish_reason: time in each phase */
+};
+
+typedef void (*nano_output_fn)(const struct nano_output *output, void *user_data);
+
+struct nano_request {
+    const char *prompt;              /* text, or NULL when token ids are given */
+    size_t prompt_bytes;
+    unsigned encode_flags;           /* for text: enum nano_encode_flags */
+    const int32_t *prompt_token_ids; /* taken as they are: no BOS is added */
+    size_t num_prompt_token_ids;
+    struct nano_sampling_params sampling;
+    int priority;                    /* lower runs first; equal ones in order of arrival */
+    nano_output_fn on_output;        /* called on the engine's thread; it may submit and cancel */
+    void *user_data;
+};
+NANO_API struct nano_request nano_request_default(void);
+
+/* Queues a request; thread-safe. Bad parameters, a prompt that cannot fit and a full queue are
+ * refused here. *request_id may be NULL. After NANO_OK each of the n completions gets exactly one
+ * output with a finish_reason. */
+NANO_API enum nano_status nano_engine_submit(nano_engine *engine, const struct nano_request *request,
+                                             uint64_t *request_id, struct nano_error *err);
+
+/* Ends all completions of the request within one step; unknown or finished ids are ignored.
+ * Thread-safe. */
+NANO_API void nano_engine_cancel(nano_engine *engine, uint64_t request_id);
+
+/* Blocks until no request is waiting or running. Not from a callback. With manual_step it steps. */
+NANO_API void nano_engine_wait_idle(nano_engine *engine);
+
+struct nano_stats {
+    uint64_t num_requests_submitted, num_requests_finished, num_requests_cancelled;
+    int num_requests_running, num_requests_waiting; /* sequences, counted as vLLM does */
+    uint64_t prompt_tokens_total;      /* of admitted requests */
+    uint64_t computed_tokens_total;    /* token positions actually run through the model */
+    uint64_t generation_tokens_total;
+    uint64_t prefix_cache_queries_total, prefix_cache_hits_total; /* in tokens */
+    uint64_t num_preemptions_total;
+    uint64_t num_steps_total;
+    int num_blocks, num_blocks_used, num_blocks_cached; /* cached: free, but reusable by content */
+    int num_blocks_shared, max_blocks_used;
+    uint64_t schedule_ns_total, run_ns_total, postprocess_ns_total;
+    uint64_t memory_used_bytes;        /* what the plan's parts really take */
+};
+/* A consistent snapshot; thread-safe. */
+NANO_API void nano_engine_get_stats(const nano_engine *engine, struct nano_stats *out);
+
+struct nano_op_profile {
+    const char *name; /* op kind and label, e.g. "linear ffn_gate_up" */
+    uint64_t count, total_ns, weight_bytes, num_macs;
+};
+/* Time per kind of op since the engine was created; returns how many there are and fills up to
+ * `capacity`. The names live as long as the engine. 0 for runners that do not profile. */
+NANO_API size_t nano_engine_get_profile(const nano_engine *engine, struct nano_op_profile *out,
+                                        size_t capacity);
+
+/* The instruction set of the kernels in use: "ref", "avx2", "avx512", … */
+NANO_API const char *nano_engine_get_isa(const nano_engine *engine);
+
+/* ---- The simple way -------------------------------------------------------------------------- */
+
+/* Submits one text prompt, waits for it and returns its whole text; release *text with nano_free.
+ * `sampling` NULL: the defaults (the first completion is returned). */
+NANO_API enum nano_status nano_generate(nano_engine *engine, const char *prompt,
+                                        const struct nano_sampling_params *sampling, char **text,
+                                        struct nano_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

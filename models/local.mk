@@ -1,0 +1,2 @@
+noinst_LTLIBRARIES += libmodels.la
+libmodels_la_SOURCES =

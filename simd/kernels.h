@@ -1,0 +1,137 @@
+/* Kernels: one slot per inner loop, and the contract on each.
+ *
+ * nano_kernels_init fills the table with the scalar reference (simd/ref), the contract in code;
+ * then each instruction set that the processor has overrides slots with its own bodies. All members
+ * of a tier are used together: a tier that changes a layout (packed weights, activations, KV blocks)
+ * overrides every slot that reads it.
+ *
+ * The promise behind "same tokens whatever the batch": the value of one output element depends on
+ * its own inputs only, and is accumulated in the same order, whatever else is in the call (number of
+ * rows, number of tokens, how a range is split between threads or blocks).
+ *
+ * No kernel allocates, and none keeps state. Pointers to weights, activations and KV are at
+ * least 64-byte aligned at their beginning where the library allocated them; tensors straight from
+ * a file are aligned to their element only. Counts may be 0. */
+#ifndef NANO_SIMD_KERNELS_H
+#define NANO_SIMD_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "simd/formats.h"
+
+/* Everything known about multiplying with one weight format.
+ *
+ *   y[t][r] = sum over k of W[r][k] * x[t][k]
+ */
+struct nano_linear_kernels {
+    /* Memory of a packed [rows, cols] matrix, and its making from rows [row_begin, row_end) of the
+     * stored one (`src` is row 0 as in the file). Ranges begin at multiples of row_align and may
+     * run on several threads. NULL: the kernel reads the file's layout. */
+    size_t (*packed_bytes)(int64_t rows, int64_t cols);
+    void (*pack)(void *packed, const void *src, int64_t rows, int64_t cols, int64_t row_begin,
+                 int64_t row_end);
+
+    /* Dequantises row `row` of a matrix in the layout that `linear` reads (embedding lookup). */
+    void (*get_row)(float *dst, const void *weights, int64_t rows, int64_t cols, int64_t row);
+
+    /* y[t * y_stride + r] for r in [row_begin, row_end) and t in [0, num_tokens). x holds num_tokens
+     * rows of activations in the format's activation layout, x_stride bytes apart; y_stride counts
+     * floats. row_begin is a multiple of row_align. y must not overlap x. */
+    void (*linear)(float *y, int64_t y_stride, const void *weights, int64_t rows, int64_t cols,
+                   int64_t row_begin, int64_t row_end, const void *x, size_t x_stride,
+                   int64_t num_tokens);
+
+    int row_align; /* rows are handed out in multiples of this; at least 1 */
+};
+
+/* How a row of activations is stored for the linear kernels. */
+struct nano_activation_kernels {
+    size_t (*row_bytes)(int64_t cols);
+    /* dst has row_bytes(cols) bytes. NaN and infinities give unspecified finite or NaN outputs. */
+    void (*quantize)(void *dst, const float *src, int64_t cols);
+};
+
+enum nano_kv_format { NANO_KV_FORMAT_F32, NANO_KV_FORMAT_F16, NANO_KV_FORMAT_BF16, NANO_NUM_KV_FORMATS };
+
+/* One layer's KV pool: num_blocks blocks; a block holds, for each KV head, block_size tokens of K,
+ * and the same for V. What is inside a (block, head) page is the tier's own business. */
+struct nano_kv_layout {
+    enum nano_kv_format format;
+    int num_kv_heads, head_dim, block_size;
+};
+
+/* One work item: the queries of one sequence's chunk for the q heads that share one KV head.
+ * Query i stands at position first_position + i and sees positions 0 … first_position + i. */
+struct nano_attention_args {
+    struct nano_kv_layout kv;
+    const void *k_pool, *v_pool;  /* of this layer */
+    const int32_t *block_table;   /* of this sequence: position p is in block block_table[p / block_size] */
+    int kv_head;
+    int num_q_heads;              /* sharing this KV head: consecutive in q and out */
+    int num_queries, first_position;
+    const float *q;               /* query i, head h: q + i * q_stride + h * head_dim */
+    int64_t q_stride;
+    float *out;                   /* the same shape */
+    int64_t out_stride;
+    float scale;
+    float *scratch;               /* attention_scratch_floats(head_dim, num_q_heads) floats of the caller's */
+};
+
+struct nano_kv_kernels {
+    /* Bytes of one (block, head) page of K, and of V. */
+    size_t (*page_bytes)(const struct nano_kv_layout *kv);
+    /* Stores k and v [num_kv_heads * head_dim] of one token at slot block * block_size + offset. */
+    void (*store)(const struct nano_kv_layout *kv, void *k_pool, void *v_pool, int32_t slot,
+                  const float *k, const float *v);
+    void (*attention)(const struct nano_attention_args *args);
+    size_t (*attention_scratch_floats)(int head_dim, int num_q_heads);
+};
+
+struct nano_kernels {
+    const char *name; /* the tier: "ref", "avx2", "avx512" */
+
+    struct nano_linear_kernels linear[NANO_NUM_FORMATS];
+    struct nano_activation_kernels activation[NANO_NUM_ACTIVATIONS];
+    struct nano_kv_kernels kv[NANO_NUM_KV_FORMATS];
+
+    /* y[i] = x[i] * weight[i] / sqrt(mean(x^2) + eps), i in [0, n); y may be x. */
+    void (*rms_norm)(float *y, const float *x, const float *weight, int64_t n, float eps);
+
+    /* Rotates pairs of x[0 … 2 * num_pairs) in place; cos_sin holds num_pairs of (cos, sin).
+     * `adjacent`: pairs are (x[2i], x[2i+1]); else (x[i], x[i + num_pairs]). */
+    void (*rope)(float *x, const float *cos_sin, int64_t num_pairs, bool adjacent);
+
+    /* y[i] = silu(gate[i]) * up[i]; y may be gate or up. */
+    void (*silu_mul)(float *y, const float *gate, const float *up, int64_t n);
+
+    /* y[i] += x[i] */
+    void (*add)(float *y, const float *x, int64_t n);
+
+    /* Index of the largest value; the first of equal ones; NaN never wins; 0 if all are NaN. n >= 1. */
+    int64_t (*argmax)(const float *x, int64_t n);
+
+    /* log(sum of exp(x[i])), computed around the maximum. n >= 1. */
+    double (*log_sum_exp)(const float *x, int64_t n);
+};
+
+enum nano_cpu_tier { NANO_CPU_REF, NANO_CPU_AVX2, NANO_CPU_AVX512, NANO_NUM_CPU_TIERS };
+
+/* The best tier of this processor and build, or the one that the environment variable NANOVLLM_CPU
+ * names ("ref", "avx2", "avx512") if the processor has it. */
+enum nano_cpu_tier nano_cpu_detect(void);
+
+/* True if this processor and build can run the tier. */
+bool nano_cpu_supports(enum nano_cpu_tier tier);
+const char *nano_cpu_tier_name(enum nano_cpu_tier tier);
+
+/* Fills the table for a tier that nano_cpu_supports. */
+void nano_kernels_init(struct nano_kernels *kernels, enum nano_cpu_tier tier);
+
+/* The parts of nano_kernels_init, one per folder. */
+void nano_kernels_init_ref(struct nano_kernels *kernels);
+void nano_kernels_init_avx2(struct nano_kernels *kernels);
+void nano_kernels_init_avx512(struct nano_kernels *kernels);
+
+#endif

@@ -1,0 +1,176 @@
+/* os: Linux and other POSIX systems. */
+#define _GNU_SOURCE
+#include "base/os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#ifdef __linux__
+#include <sched.h>
+#endif
+
+enum nano_status nano_os_file_open(struct nano_os_file *out, const char *path, struct nano_error *err)
+{
+    *out = (struct nano_os_file){0};
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return nano_error_set(err, NANO_ERR_IO, "%s: cannot open: %s", path, strerror(errno));
+    struct stat st;
+    if (fstat(fd, &st) != 0) {
+        int error = errno;
+        close(fd);
+        return nano_error_set(err, NANO_ERR_IO, "%s: cannot stat: %s", path, strerror(error));
+    }
+    if (!S_ISREG(st.st_mode)) {
+        close(fd);
+        return nano_error_set(err, NANO_ERR_IO, "%s: is %s, expected a file", path,
+                              S_ISDIR(st.st_mode) ? "a directory" : "not a regular file");
+    }
+    if (st.st_size > 0) {
+        void *data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (data == MAP_FAILED) {
+            int error = errno;
+            close(fd);
+            return nano_error_set(err, NANO_ERR_IO, "%s: cannot map %lld bytes: %s", path,
+                                  (long long)st.st_size, strerror(error));
+        }
+        out->data = data;
+        out->num_bytes = (size_t)st.st_size;
+    }
+    close(fd);
+    return NANO_OK;
+}
+
+void nano_os_file_close(struct nano_os_file *file)
+{
+    if (file->data)
+        munmap((void *)(uintptr_t)file->data, file->num_bytes);
+    *file = (struct nano_os_file){0};
+}
+
+bool nano_os_file_exists(const char *path)
+{
+    return access(path, R_OK) == 0;
+}
+
+void *nano_os_map_anonymous(size_t num_bytes)
+{
+    void *memory = mmap(NULL, num_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        return NULL;
+#ifdef MADV_HUGEPAGE
+    madvise(memory, num_bytes, MADV_HUGEPAGE);
+#endif
+    return memory;
+}
+
+void nano_os_unmap(void *memory, size_t num_bytes)
+{
+    munmap(memory, num_bytes);
+}
+
+uint64_t nano_os_clock_ns(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+uint64_t nano_os_random_seed(void)
+{
+    static _Atomic uint64_t counter;
+    struct timespec ts;
+    clock_gettime(CLOCK_REALTIME, &ts);
+    uint64_t x = (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+    x ^= (uint64_t)getpid() << 40;
+    x += 0x9E3779B97F4A7C15u * ++counter; /* the splitmix64 step and finaliser (Steele et al., 2014) */
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
+    return x ^ (x >> 31);
+}
+
+#ifdef __linux__
+/* CPUs of the cgroup's bandwidth limit, 0 if there is none. */
+static int cgroup_cpus(void)
+{
+    long long quota = -1, period = 0;
+    FILE *file = fopen("/sys/fs/cgroup/cpu.max", "re"); /* version 2 */
+    if (file) {
+        if (fscanf(file, "%lld %lld", &quota, &period) != 2)
+            quota = -1;
+        fclose(file);
+    } else {
+        file = fopen("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "re"); /* version 1 */
+        if (file) {
+            if (fscanf(file, "%lld", &quota) != 1)
+                quota = -1;
+            fclose(file);
+        }
+        file = fopen("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "re");
+        if (file) {
+            if (fscanf(file, "%lld", &period) != 1)
+                quota = -1;
+            fclose(file);
+        }
+    }
+    if (quota <= 0 || period <= 0)
+        return 0;
+    return (int)((quota + period - 1) / period);
+}
+#endif
+
+int nano_os_num_cpus(void)
+{
+    long count = sysconf(_SC_NPROCESSORS_ONLN);
+#ifdef __linux__
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0)
+        count = CPU_COUNT(&set);
+    int limit = cgroup_cpus();
+    if (limit > 0 && limit < count)
+        count = limit;
+#endif
+    return count < 1 ? 1 : (int)count;
+}
+
+uint64_t nano_os_peak_rss_bytes(void)
+{
+    struct rusage usage;
+    if (getrusage(RUSAGE_SELF, &usage) != 0)
+        return 0;
+#ifdef __APPLE__
+    return (uint64_t)usage.ru_maxrss;
+#else
+    return (uint64_t)usage.ru_maxrss * 1024u;
+#endif
+}
+
+uint64_t nano_os_physical_bytes(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGE_SIZE);
+    return pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : 0;
+}
+
+bool nano_os_data_dir(char *out, size_t out_bytes)
+{
+    char path[4096];
+    ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+    if (length <= 0)
+        return false;
+    path[length] = '\0';
+    for (int up = 0; up < 2; up++) { /* strip the program's name, then "bin" */
+        char *slash = strrchr(path, '/');
+        if (!slash)
+            return false;
+        *slash = '\0';
+    }
+    int written = snprintf(out, out_bytes, "%s/share/nanovllm", path);
+    return written > 0 && (size_t)written < out_bytes;
+}

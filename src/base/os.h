@@ -1,0 +1,43 @@
+/* os: the only file that knows which operating system it runs on. */
+#ifndef NANO_BASE_OS_H
+#define NANO_BASE_OS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+struct nano_os_file {
+    const void *data; /* the whole file, read-only; NULL for an empty one */
+    size_t num_bytes;
+};
+
+/* Maps a file read-only. Errors name the path: missing, unreadable, a directory. */
+enum nano_status nano_os_file_open(struct nano_os_file *out, const char *path, struct nano_error *err);
+void nano_os_file_close(struct nano_os_file *file);
+
+bool nano_os_file_exists(const char *path);
+
+/* Zeroed anonymous memory with huge pages advised; NULL without memory. */
+void *nano_os_map_anonymous(size_t num_bytes);
+void nano_os_unmap(void *memory, size_t num_bytes);
+
+/* Monotonic clock. */
+uint64_t nano_os_clock_ns(void);
+
+/* A number that differs between calls and processes (not for cryptography). */
+uint64_t nano_os_random_seed(void);
+
+/* CPUs this process may use: affinity mask and cgroup quota (rounded up) considered; at least 1. */
+int nano_os_num_cpus(void);
+
+/* Largest resident set so far, and physical memory. 0 if unknown. */
+uint64_t nano_os_peak_rss_bytes(void);
+uint64_t nano_os_physical_bytes(void);
+
+/* The directory of the running program or library file is used to find installed data next to it:
+ * writes ".../share/nanovllm" guessed from the executable's path; false if unknown. */
+bool nano_os_data_dir(char *out, size_t out_bytes);
+
+#endif

@@ -1,0 +1,2 @@
+noinst_LTLIBRARIES += libengine.la
+libengine_la_SOURCES =

@@ -1,0 +1,2 @@
+noinst_LTLIBRARIES += libformat.la
+libformat_la_SOURCES =

@@ -1,0 +1,2 @@
+noinst_LTLIBRARIES += librunner.la
+librunner_la_SOURCES =

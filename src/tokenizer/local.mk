@@ -1,0 +1,2 @@
+noinst_LTLIBRARIES += libtokenizer.la
+libtokenizer_la_SOURCES =

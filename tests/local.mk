@@ -1,0 +1,17 @@
+# A module's tests are in tests/test_MODULE.c and built as the program of that name.
+TESTS = $(check_PROGRAMS) $(dist_check_SCRIPTS)
+AM_TESTS_ENVIRONMENT = NANOVLLM_DATA_DIR='$(abs_top_srcdir)/data'; export NANOVLLM_DATA_DIR; \
+  srcdir='$(srcdir)'; export srcdir; \
+  NANOVLLM_PROGRAM='$(abs_top_builddir)/nanovllm$(EXEEXT)'; export NANOVLLM_PROGRAM;
+TEST_LIBS = $(NANO_LAYERS) $(NANO_LIBS) $(CRITERION_LIBS)
+
+if HAVE_CRITERION
+include tests/base.mk
+include tests/simd.mk
+include tests/format.mk
+include tests/tokenizer.mk
+include tests/models.mk
+include tests/runner.mk
+include tests/engine.mk
+include tests/cli.mk
+endif
