@@ -8,6 +8,7 @@
 #define _DEFAULT_SOURCE
 #include "check_kernels.h"
 
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,6 +49,18 @@ bool check_that(bool condition, const char *message, ...)
 void check_end(void)
 {
     state.failed ? state.num_failed++ : state.num_passed++;
+}
+
+/* Which kernel read or wrote where nothing is mapped. */
+static void die_with_name(int signal_number)
+{
+    static const char message[] = "FAIL (crash) ";
+    ssize_t ignored = write(STDERR_FILENO, message, sizeof message - 1);
+    ignored += write(STDERR_FILENO, state.name, strlen(state.name));
+    ignored += write(STDERR_FILENO, "\n", 1);
+    (void)ignored;
+    signal(signal_number, SIG_DFL);
+    raise(signal_number);
 }
 
 /* splitmix64 */
@@ -193,6 +206,7 @@ int main(int argc, char **argv)
             return 2;
         }
     }
+    signal(SIGSEGV, die_with_name);
     const char *only = getenv("NANOVLLM_CPU");
     struct nano_kernels ref;
     nano_kernels_init(&ref, NANO_CPU_REF);
