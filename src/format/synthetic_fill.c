@@ -2,6 +2,7 @@
 #include "format/synthetic_fill.h"
 
 #include <math.h>
+#include <stdbool.h>
 
 #include "format/little_endian.h"
 #include "simd/blocks.h"
