@@ -1,0 +1,99 @@
+/* Runner: the seam between the engine and what computes. The seam is "run one batch".
+ *
+ * A runner holds the weights in its own layout and the KV pool, and interprets the program. It
+ * knows nothing of requests, scheduling or sampling: block ids and token rows come in, logits go
+ * out. One engine owns one runner and calls it from one thread at a time. */
+#ifndef NANO_RUNNER_RUNNER_H
+#define NANO_RUNNER_RUNNER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "models/program.h"
+#include "simd/kernels.h"
+
+/* A sequence's share of a batch: tokens [first_token, first_token + num_tokens) of the batch stand
+ * at positions first_position …; position p is in slot block_table[p / block_size] * block_size +
+ * p % block_size. The table covers all positions up to the last of the batch. */
+struct nano_batch_seq {
+    int first_token, num_tokens;
+    int first_position;
+    const int32_t *block_table;
+};
+
+/* A row of the batch whose logits are wanted. */
+struct nano_batch_output {
+    int32_t row;   /* index of the token in the batch; rows ascend */
+    bool greedy;   /* in: only the most likely token is needed */
+    int32_t token; /* out, when greedy: the first of the largest logits */
+};
+
+struct nano_batch {
+    int num_tokens;
+    const int32_t *tokens; /* [num_tokens] */
+    int num_seqs;
+    const struct nano_batch_seq *seqs; /* [num_seqs], their token ranges tile the batch in order */
+    int num_outputs;
+    struct nano_batch_output *outputs; /* [num_outputs] */
+
+    /* Called once for each output that is not greedy, with its logits [vocab_size], which it may
+     * change. It runs on the runner's threads, several outputs at once, before run returns: sampling
+     * is as parallel as the model. */
+    void (*on_logits)(void *context, int output, float *logits);
+    void *context;
+};
+
+struct nano_runner_config {
+    const struct nano_program *program; /* NULL for the mock runner */
+    int num_threads;                    /* at least 1 */
+    int max_num_batched_tokens, max_num_seqs, max_model_len;
+    int block_size;
+    enum nano_kv_format kv_format;
+};
+
+struct nano_runner_caps {
+    bool paged;           /* KV in blocks at any place; else one contiguous range per sequence */
+    int64_t vocab_size;
+    int max_num_seqs;     /* 0: no limit of its own */
+    const char *isa;
+};
+
+/* Bytes that open and kv_alloc will take. */
+struct nano_runner_memory {
+    uint64_t weight_bytes;     /* own memory for packed weights */
+    uint64_t mapped_bytes;     /* weights read straight from the file */
+    uint64_t activation_bytes; /* buffers, logits, per-thread scratch */
+    uint64_t kv_block_bytes;   /* one block, all layers */
+};
+
+struct nano_runner {
+    const char *name;
+
+    /* What it would take, without taking it. */
+    enum nano_status (*plan)(const struct nano_runner_config *config, struct nano_runner_memory *out,
+                             struct nano_error *err);
+
+    /* *state is NULL on failure. The config is copied; the program and its weights are borrowed. */
+    enum nano_status (*open)(void **state, const struct nano_runner_config *config, struct nano_error *err);
+    void (*close)(void *state); /* NULL is fine */
+
+    void (*caps)(const void *state, struct nano_runner_caps *out);
+
+    /* Once after open. Block ids are 0 … num_blocks - 1. */
+    enum nano_status (*kv_alloc)(void *state, int num_blocks, struct nano_error *err);
+
+    /* Copies the KV of a whole block in all layers. */
+    void (*kv_copy)(void *state, int32_t src_block, int32_t dst_block);
+
+    /* Computes one batch; allocates nothing. */
+    enum nano_status (*run)(void *state, struct nano_batch *batch, struct nano_error *err);
+
+    uint64_t (*memory_used)(const void *state);
+    size_t (*profile)(const void *state, struct nano_op_profile *out, size_t capacity);
+};
+
+/* By name ("cpu", "mock"); an unknown one is an error that lists those in this build. */
+enum nano_status nano_runner_find(const struct nano_runner **out, const char *name, struct nano_error *err);
+
+#endif
