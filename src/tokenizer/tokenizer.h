@@ -16,6 +16,9 @@ void nano_tokenizer_destroy(nano_tokenizer *tokenizer);
 /* Heap memory of the tokenizer, for the memory plan. */
 size_t nano_tokenizer_memory_bytes(const nano_tokenizer *tokenizer);
 
+/* The tokens for which nano_tokenizer_is_eog is true; borrowed. Returns how many. */
+int nano_tokenizer_eog_tokens(const nano_tokenizer *tokenizer, const int32_t **tokens);
+
 /* Streaming decode: tokens in, whole UTF-8 characters out.
  *
  * Bytes that may be the beginning of a character are held back until it is complete; bytes that
