@@ -16,11 +16,6 @@
 #define MAX_VOCAB_SIZE ((int64_t)1 << 24)
 #define MAX_CONTEXT ((int64_t)1 << 30)
 
-static const char *source(const struct nano_weights *weights)
-{
-    return weights->path && *weights->path ? weights->path : "model";
-}
-
 void nano_build_fail(struct nano_builder *b, enum nano_status status, const char *fmt, ...)
 {
     if (b->status != NANO_OK)
@@ -30,7 +25,7 @@ void nano_build_fail(struct nano_builder *b, enum nano_status status, const char
     va_start(args, fmt);
     vsnprintf(message, sizeof message, fmt, args);
     va_end(args);
-    b->status = nano_error_set(b->err, status, "%s: %s", source(b->weights), message);
+    b->status = nano_error_set(b->err, status, "%s: %s", nano_weights_label(b->weights), message);
 }
 
 static void prefixed_key(const struct nano_builder *b, const char *key, char out[NAME_BYTES])

@@ -76,8 +76,7 @@ static enum nano_status check_all_used(const struct nano_builder *b)
             return nano_error_set(
                 b->err, NANO_ERR_UNSUPPORTED,
                 "%s: tensor '%s' is no part of architecture %s as this build knows it",
-                b->weights->path ? b->weights->path : "model", name,
-                b->program->config.architecture);
+                nano_weights_label(b->weights), name, b->program->config.architecture);
     }
     return NANO_OK;
 }
@@ -170,7 +169,6 @@ enum nano_status nano_model_config_read(struct nano_model_config *out,
                                         const struct nano_weights *weights, struct nano_error *err)
 {
     *out = (struct nano_model_config){0};
-    const char *source = weights->path && *weights->path ? weights->path : "model";
     struct nano_string name = {0};
     enum nano_status status;
     NANO_TRY(nano_meta_get_string(weights, "general.architecture", &name, err));
@@ -179,7 +177,8 @@ enum nano_status nano_model_config_read(struct nano_model_config *out,
         return nano_error_set(
             err, NANO_ERR_FORMAT,
             "%s: metadata key 'general.architecture': %s, expected a name of 1 to %zu bytes",
-            source, name.bytes ? "bad length" : "missing", sizeof out->architecture - 1);
+            nano_weights_label(weights), name.bytes ? "bad length" : "missing",
+            sizeof out->architecture - 1);
     memcpy(out->architecture, name.bytes, name.num_bytes);
 
     NANO_TRY(read_size(weights, out->architecture, "block_count", &out->num_layers, err));

@@ -3,13 +3,9 @@ libformat_la_CFLAGS = $(AM_CFLAGS) $(XXHASH_CFLAGS)
 libformat_la_SOURCES = \
   src/format/gguf.c src/format/gguf.h \
   src/format/gguf_part.c src/format/gguf_part.h \
-<<<<<<< HEAD
   src/format/gguf_reader.c src/format/gguf_reader.h \
   src/format/gguf_save.c \
   src/format/gguf_tensors.c src/format/gguf_tensors.h \
-=======
-  src/format/gguf_save.c \
->>>>>>> models
   src/format/little_endian.h \
   src/format/metadata.c \
   src/format/synthetic.c src/format/synthetic.h \
