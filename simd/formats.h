@@ -16,7 +16,12 @@ enum nano_format {
  *   F32     as they are
  *   Q8_32   int8 in blocks of 32 with one scale each, rounded to f16 as Q8_0 has it
  *   Q8_256  int8 in blocks of 256 with one f32 scale each and sums of 16 */
-enum nano_activation { NANO_ACTIVATION_F32, NANO_ACTIVATION_Q8_32, NANO_ACTIVATION_Q8_256, NANO_NUM_ACTIVATIONS };
+enum nano_activation {
+    NANO_ACTIVATION_F32,
+    NANO_ACTIVATION_Q8_32,
+    NANO_ACTIVATION_Q8_256,
+    NANO_NUM_ACTIVATIONS
+};
 
 struct nano_format_traits {
     const char *name;       /* "Q4_0" */

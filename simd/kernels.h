@@ -2,12 +2,12 @@
  *
  * nano_kernels_init fills the table with the scalar reference (simd/ref), the contract in code;
  * then each instruction set that the processor has overrides slots with its own bodies. All members
- * of a tier are used together: a tier that changes a layout (packed weights, activations, KV blocks)
- * overrides every slot that reads it.
+ * of a tier are used together: a tier that changes a layout (packed weights, activations, KV
+ * blocks) overrides every slot that reads it.
  *
  * The promise behind "same tokens whatever the batch": the value of one output element depends on
- * its own inputs only, and is accumulated in the same order, whatever else is in the call (number of
- * rows, number of tokens, how a range is split between threads or blocks).
+ * its own inputs only, and is accumulated in the same order, whatever else is in the call (number
+ * of rows, number of tokens, how a range is split between threads or blocks).
  *
  * No kernel allocates, and none keeps state. Pointers to weights, activations and KV are at
  * least 64-byte aligned at their beginning where the library allocated them; tensors straight from
@@ -36,9 +36,9 @@ struct nano_linear_kernels {
     /* Dequantises row `row` of a matrix in the layout that `linear` reads (embedding lookup). */
     void (*get_row)(float *dst, const void *weights, int64_t rows, int64_t cols, int64_t row);
 
-    /* y[t * y_stride + r] for r in [row_begin, row_end) and t in [0, num_tokens). x holds num_tokens
-     * rows of activations in the format's activation layout, x_stride bytes apart; y_stride counts
-     * floats. row_begin is a multiple of row_align. y must not overlap x. */
+    /* y[t * y_stride + r] for r in [row_begin, row_end) and t in [0, num_tokens). x holds
+     * num_tokens rows of activations in the format's activation layout, x_stride bytes apart;
+     * y_stride counts floats. row_begin is a multiple of row_align. y must not overlap x. */
     void (*linear)(float *y, int64_t y_stride, const void *weights, int64_t rows, int64_t cols,
                    int64_t row_begin, int64_t row_end, const void *x, size_t x_stride,
                    int64_t num_tokens);
@@ -53,7 +53,12 @@ struct nano_activation_kernels {
     void (*quantize)(void *dst, const float *src, int64_t cols);
 };
 
-enum nano_kv_format { NANO_KV_FORMAT_F32, NANO_KV_FORMAT_F16, NANO_KV_FORMAT_BF16, NANO_NUM_KV_FORMATS };
+enum nano_kv_format {
+    NANO_KV_FORMAT_F32,
+    NANO_KV_FORMAT_F16,
+    NANO_KV_FORMAT_BF16,
+    NANO_NUM_KV_FORMATS
+};
 
 /* One layer's KV pool: num_blocks blocks; a block holds, for each KV head, block_size tokens of K,
  * and the same for V. What is inside a (block, head) page is the tier's own business. */
@@ -66,17 +71,18 @@ struct nano_kv_layout {
  * Query i stands at position first_position + i and sees positions 0 … first_position + i. */
 struct nano_attention_args {
     struct nano_kv_layout kv;
-    const void *k_pool, *v_pool;  /* of this layer */
-    const int32_t *block_table;   /* of this sequence: position p is in block block_table[p / block_size] */
+    const void *k_pool, *v_pool; /* of this layer */
+    const int32_t
+        *block_table; /* of this sequence: position p is in block block_table[p / block_size] */
     int kv_head;
-    int num_q_heads;              /* sharing this KV head: consecutive in q and out */
+    int num_q_heads; /* sharing this KV head: consecutive in q and out */
     int num_queries, first_position;
-    const float *q;               /* query i, head h: q + i * q_stride + h * head_dim */
+    const float *q; /* query i, head h: q + i * q_stride + h * head_dim */
     int64_t q_stride;
-    float *out;                   /* the same shape */
+    float *out; /* the same shape */
     int64_t out_stride;
     float scale;
-    float *scratch;               /* attention_scratch_floats(head_dim, num_q_heads) floats of the caller's */
+    float *scratch; /* attention_scratch_floats(head_dim, num_q_heads) floats of the caller's */
 };
 
 struct nano_kv_kernels {
@@ -109,7 +115,8 @@ struct nano_kernels {
     /* y[i] += x[i] */
     void (*add)(float *y, const float *x, int64_t n);
 
-    /* Index of the largest value; the first of equal ones; NaN never wins; 0 if all are NaN. n >= 1. */
+    /* Index of the largest value; the first of equal ones; NaN never wins; 0 if all are NaN. n
+     * >= 1. */
     int64_t (*argmax)(const float *x, int64_t n);
 
     /* log(sum of exp(x[i])), computed around the maximum. n >= 1. */

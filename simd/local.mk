@@ -1,2 +1,22 @@
-noinst_LTLIBRARIES += libsimd.la
-libsimd_la_SOURCES = simd/formats.h simd/kernels.h simd/quant.def
+# One convenience library per instruction set, because each has its own flags.
+noinst_LTLIBRARIES += libsimd.la libsimd_ref.la
+libsimd_la_SOURCES = simd/quant.def simd/formats.h simd/formats.c simd/half.h simd/blocks.h \
+  simd/kernels.h simd/kernel_params.h simd/cpu_features.c simd/quantize.h simd/quantize.c
+libsimd_la_LIBADD = libsimd_ref.la
+
+libsimd_ref_la_SOURCES = simd/ref/ref.h simd/ref/init_ref.c simd/ref/unpack_ref.c \
+  simd/ref/linear_ref.c simd/ref/activation_ref.c simd/ref/attention_ref.c simd/ref/vector_ref.c
+
+if HAVE_AVX2
+noinst_LTLIBRARIES += libsimd_avx2.la
+libsimd_avx2_la_SOURCES = simd/avx2/init_avx2.c
+libsimd_avx2_la_CFLAGS = $(AM_CFLAGS) $(NANO_AVX2_CFLAGS)
+libsimd_la_LIBADD += libsimd_avx2.la
+endif
+
+if HAVE_AVX512
+noinst_LTLIBRARIES += libsimd_avx512.la
+libsimd_avx512_la_SOURCES = simd/avx512/init_avx512.c
+libsimd_avx512_la_CFLAGS = $(AM_CFLAGS) $(NANO_AVX512_CFLAGS)
+libsimd_la_LIBADD += libsimd_avx512.la
+endif

@@ -1,0 +1,209 @@
+/* Blocks: how quantised weights lie in a file, and how activations lie in memory.
+ *
+ * Weight blocks are byte for byte those of GGUF files (defined by ggml's public headers). All
+ * members are bytes, so that a block may stand at any address; 16-bit values are little endian. "k"
+ * is the index of a weight in its block, "lo/hi nibble" the bits 0-3/4-7 of a byte. */
+#ifndef NANO_SIMD_BLOCKS_H
+#define NANO_SIMD_BLOCKS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "simd/half.h"
+
+/* ---- Blocks of one weight ----------------------------------------------------------------------
+ */
+
+struct nano_block_f32 {
+    uint8_t value[4];
+};
+
+struct nano_block_f16 {
+    uint8_t value[2];
+};
+
+struct nano_block_bf16 {
+    uint8_t value[2];
+};
+
+/* ---- Blocks of 32: 16 bytes of nibbles, byte j holds k = j (lo) and k = 16 + j (hi) ------------
+ */
+
+/* w = d * (nibble - 8) */
+struct nano_block_q4_0 {
+    uint8_t d[2]; /* f16 */
+    uint8_t nibbles[16];
+};
+
+/* w = d * nibble + m */
+struct nano_block_q4_1 {
+    uint8_t d[2], m[2]; /* f16 */
+    uint8_t nibbles[16];
+};
+
+/* w = d * ((bit << 4 | nibble) - 16); bit k of `high` (little endian) is the fifth bit of weight k
+ */
+struct nano_block_q5_0 {
+    uint8_t d[2]; /* f16 */
+    uint8_t high[4];
+    uint8_t nibbles[16];
+};
+
+/* w = d * (bit << 4 | nibble) + m */
+struct nano_block_q5_1 {
+    uint8_t d[2], m[2]; /* f16 */
+    uint8_t high[4];
+    uint8_t nibbles[16];
+};
+
+/* w = d * q */
+struct nano_block_q8_0 {
+    uint8_t d[2]; /* f16 */
+    int8_t q[32];
+};
+
+/* w = d * nano_iq4_values[nibble] */
+struct nano_block_iq4_nl {
+    uint8_t d[2]; /* f16 */
+    uint8_t nibbles[16];
+};
+
+/* ---- Blocks of 256, cut in parts of 32 or 16 with small integer scales -------------------------
+ */
+
+/* Parts of 16: w = d * (scale & 15) * q - dmin * (scale >> 4).
+ * q has 2 bits: k = 128 n + 32 j + l is bits 2j, 2j+1 of q[32 n + l]. */
+struct nano_block_q2_k {
+    uint8_t scales[16];
+    uint8_t q[64];
+    uint8_t d[2], dmin[2]; /* f16 */
+};
+
+/* Parts of 16: w = d * (scale - 32) * (q - 4).
+ * q has 3 bits: bits 0-1 lie in `low` as in Q2_K; bit 2 of k = 128 n + 32 j + l is bit 4n + j of
+ * high[l]. Sixteen 6-bit scales: bits 0-3 of scale i are the lo nibble of scales[i] for i < 8 and
+ * the hi nibble of scales[i - 8] above; bits 4-5 are bits 2(i / 4), 2(i / 4) + 1 of scales[8 + i %
+ * 4]. */
+struct nano_block_q3_k {
+    uint8_t high[32];
+    uint8_t low[64];
+    uint8_t scales[12];
+    uint8_t d[2]; /* f16 */
+};
+
+/* Parts of 32: w = d * scale * nibble - dmin * min.
+ * Byte 32 c + l holds k = 64 c + l (lo) and k = 64 c + 32 + l (hi). Eight 6-bit scales and mins:
+ * part i < 4 has its scale in bits 0-5 of scales[i], its min in those of scales[4 + i]; part i >= 4
+ * has bits 0-3 in the lo (scale) and hi (min) nibble of scales[4 + i], bits 4-5 in bits 6-7 of
+ * scales[i - 4] (scale) and scales[i] (min). */
+struct nano_block_q4_k {
+    uint8_t d[2], dmin[2]; /* f16 */
+    uint8_t scales[12];
+    uint8_t nibbles[128];
+};
+
+/* As Q4_K with a fifth bit: bit i of high[l] belongs to weight l of part i. */
+struct nano_block_q5_k {
+    uint8_t d[2], dmin[2]; /* f16 */
+    uint8_t scales[12];
+    uint8_t high[32];
+    uint8_t nibbles[128];
+};
+
+/* Parts of 16: w = d * scale * (q - 32).
+ * q has 6 bits. Of k = 128 n + 32 j + l bits 0-3 are a nibble of low[64 n + 32 (j % 2) + l], lo for
+ * j < 2 and hi above; bits 4-5 are bits 2j, 2j + 1 of high[32 n + l]. */
+struct nano_block_q6_k {
+    uint8_t low[128];
+    uint8_t high[64];
+    int8_t scales[16];
+    uint8_t d[2]; /* f16 */
+};
+
+/* Parts of 32: w = d * (scale - 32) * nano_iq4_values[nibble].
+ * Part i: nibbles[16 i ... 16 i + 16) as in the blocks of 32; bits 0-3 of its scale are nibble i of
+ * scales_low, bits 4-5 are bits 2i, 2i + 1 of scales_high (little endian). */
+struct nano_block_iq4_xs {
+    uint8_t d[2]; /* f16 */
+    uint8_t scales_high[2];
+    uint8_t scales_low[4];
+    uint8_t nibbles[128];
+};
+
+/* The 16 levels of IQ4_NL and IQ4_XS (ggml's kvalues_iq4nl). */
+extern const int8_t nano_iq4_values[16];
+
+static inline uint16_t nano_load_u16(const uint8_t bytes[2])
+{
+    return (uint16_t)(bytes[0] | bytes[1] << 8);
+}
+
+static inline uint32_t nano_load_u32(const uint8_t bytes[4])
+{
+    return nano_load_u16(bytes) | (uint32_t)nano_load_u16(bytes + 2) << 16;
+}
+
+static inline float nano_load_f16(const uint8_t bytes[2])
+{
+    return nano_f16_to_f32(nano_load_u16(bytes));
+}
+
+static inline float nano_load_bf16(const uint8_t bytes[2])
+{
+    return nano_bf16_to_f32(nano_load_u16(bytes));
+}
+
+static inline float nano_load_f32(const uint8_t bytes[4])
+{
+    return nano_f32_from_bits(nano_load_u32(bytes));
+}
+
+static inline void nano_store_u16(uint8_t bytes[2], uint16_t value)
+{
+    bytes[0] = (uint8_t)value;
+    bytes[1] = (uint8_t)(value >> 8);
+}
+
+/* ---- Activation rows: one array per field ------------------------------------------------------
+ *
+ *   Q8_32    int8 q[cols] | f32 d[cols / 32]  | i32 sums[cols / 32]   sums of 32 q
+ *   Q8_256   int8 q[cols] | f32 d[cols / 256] | i16 sums[cols / 16]   sums of 16 q
+ *
+ * x = d * q with |q| <= 127. A row's size is rounded up to whole cache lines. */
+struct nano_q8_32_row {
+    const int8_t *q;
+    const float *d;
+    const int32_t *sums;
+};
+
+struct nano_q8_256_row {
+    const int8_t *q;
+    const float *d;
+    const int16_t *sums;
+};
+
+static inline size_t nano_q8_32_row_bytes(int64_t cols)
+{
+    return ((size_t)cols + (size_t)cols / 32 * 8 + 63) / 64 * 64;
+}
+
+static inline size_t nano_q8_256_row_bytes(int64_t cols)
+{
+    return ((size_t)cols + (size_t)cols / 256 * 4 + (size_t)cols / 16 * 2 + 63) / 64 * 64;
+}
+
+static inline struct nano_q8_32_row nano_q8_32_row(const void *row, int64_t cols)
+{
+    const int8_t *q = row;
+    const float *d = (const void *)(q + cols);
+    return (struct nano_q8_32_row){q, d, (const void *)(d + cols / 32)};
+}
+
+static inline struct nano_q8_256_row nano_q8_256_row(const void *row, int64_t cols)
+{
+    const int8_t *q = row;
+    const float *d = (const void *)(q + cols);
+    return (struct nano_q8_256_row){q, d, (const void *)(d + cols / 256)};
+}
+
+#endif

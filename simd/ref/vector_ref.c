@@ -1,0 +1,82 @@
+/* Norms, rotary embedding, activation functions and reductions over vectors. */
+#include <math.h>
+
+#include "simd/ref/ref.h"
+
+float nano_exp_ref(float x)
+{
+    if (x < -104)
+        return 0;
+    if (x > 89)
+        return INFINITY;
+    if (isnan(x))
+        return x;
+    /* x = n ln 2 + r with |r| <= ln 2 / 2, ln 2 in two parts of which the first times n is exact;
+     * the Taylor series of exp(r) up to r^7 is off by less than 6e-9. */
+    float n = rintf(x * 0x1.715476p+0f);
+    float r = x - n * 0x1.62e4p-1f - n * 0x1.7f7d1cp-20f;
+    float p = 1.0f / 5040;
+    p = p * r + 1.0f / 720;
+    p = p * r + 1.0f / 120;
+    p = p * r + 1.0f / 24;
+    p = p * r + 1.0f / 6;
+    p = p * r + 0.5f;
+    p = p * r + 1;
+    p = p * r + 1;
+    return ldexpf(p, (int)n);
+}
+
+/* Sums in double, so that n and the values' sizes do not matter. */
+void nano_rms_norm_ref(float *y, const float *x, const float *weight, int64_t n, float eps)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++)
+        sum += (double)x[i] * x[i];
+    float scale = 1 / sqrtf((float)(sum / (double)n) + eps);
+    for (int64_t i = 0; i < n; i++)
+        y[i] = x[i] * scale * weight[i];
+}
+
+void nano_rope_ref(float *x, const float *cos_sin, int64_t num_pairs, bool adjacent)
+{
+    int64_t step = adjacent ? 2 : 1, distance = adjacent ? 1 : num_pairs;
+    for (int64_t i = 0; i < num_pairs; i++) {
+        float *a = &x[i * step], *b = a + distance;
+        float cos = cos_sin[2 * i], sin = cos_sin[2 * i + 1], old = *a;
+        *a = old * cos - *b * sin;
+        *b = old * sin + *b * cos;
+    }
+}
+
+void nano_silu_mul_ref(float *y, const float *gate, const float *up, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        y[i] = gate[i] / (1 + nano_exp_ref(-gate[i])) * up[i];
+}
+
+void nano_add_ref(float *y, const float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        y[i] += x[i];
+}
+
+int64_t nano_argmax_ref(const float *x, int64_t n)
+{
+    int64_t best = 0;
+    for (int64_t i = 1; i < n; i++) {
+        if (x[i] > x[best] || (isnan(x[best]) && !isnan(x[i])))
+            best = i;
+    }
+    return best;
+}
+
+double nano_log_sum_exp_ref(const float *x, int64_t n)
+{
+    float max = x[nano_argmax_ref(x, n)];
+    if (isinf(max))
+        return max;
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++)
+        sum += nano_exp_ref(x[i] - max);
+    return max + log(sum);
+}

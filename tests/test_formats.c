@@ -1,0 +1,240 @@
+/* simd: the traits table, f16 and bf16, dequantisation and quantisation against ggml's bytes. */
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "simd/blocks.h"
+#include "simd/kernels.h"
+#include "simd/quantize.h"
+
+enum { GOLDEN_ROWS = 8, GOLDEN_COLS = 512, GOLDEN_VALUES = GOLDEN_ROWS * GOLDEN_COLS };
+enum { DENORMAL_ROW = 6 }; /* see the data's README: ggml's bytes there are an accident */
+
+Test(formats, look_ups_find_every_row_of_the_table)
+{
+    for (int i = 0; i < NANO_NUM_FORMATS; i++) {
+        enum nano_format format = (enum nano_format)i;
+        const struct nano_format_traits *traits = nano_format_traits(format);
+        cr_assert_eq(nano_format_from_gguf_id(traits->gguf_id), format);
+        cr_assert_eq(nano_format_from_name(traits->name), format);
+        cr_assert_eq(nano_format_from_name(traits->lower_name), format);
+        cr_assert_eq(nano_format_row_bytes(format, 512),
+                     (size_t)(512 / traits->block_length * traits->block_bytes));
+        cr_assert_eq(nano_format_row_bytes(format, 0), 0);
+    }
+    cr_assert_eq(nano_format_from_gguf_id(4), NANO_NUM_FORMATS);
+    cr_assert_eq(nano_format_from_name("q4_"), NANO_NUM_FORMATS);
+    cr_assert_eq(nano_format_from_name("q4_00"), NANO_NUM_FORMATS);
+    cr_assert_eq(nano_format_from_name(""), NANO_NUM_FORMATS);
+    cr_assert_eq(nano_format_from_name("Q5_k"), NANO_FORMAT_Q5_K);
+    cr_assert_eq(nano_format_traits(NANO_FORMAT_BF16)->gguf_id, 30);
+    cr_assert_eq(nano_format_traits(NANO_FORMAT_Q6_K)->activation, NANO_ACTIVATION_Q8_256);
+}
+
+/* The value of an f16 by its definition. */
+static double f16_value(int h)
+{
+    int exponent = h >> 10 & 31, mantissa = h & 1023;
+    double magnitude = exponent ? ldexp(1024 + mantissa, exponent - 25) : ldexp(mantissa, -24);
+    return h & 0x8000 ? -magnitude : magnitude;
+}
+
+Test(half, every_f16_is_exact_and_comes_back)
+{
+    for (int h = 0; h < 65536; h++) {
+        float x = nano_f16_to_f32((uint16_t)h);
+        int exponent = h >> 10 & 31, mantissa = h & 1023;
+        if (exponent == 31 && mantissa) {
+            cr_assert(isnan(x));
+            cr_assert_eq(nano_f32_to_f16(x), h | 0x200); /* quiet, same payload */
+            continue;
+        }
+        cr_assert_eq(nano_f32_to_f16(x), h);
+        cr_assert_eq(!!signbit(x), h >> 15);
+        if (exponent == 31)
+            cr_assert(isinf(x));
+        else
+            cr_assert_eq((double)x, f16_value(h));
+    }
+}
+
+/* Between neighbours the nearer one wins, in the middle the even one. */
+Test(half, f16_rounds_to_nearest_even)
+{
+    for (int h = 0; h < 0x7C00; h++) {
+        double low = f16_value(h), high = h == 0x7BFF ? 65536 : f16_value(h + 1);
+        float middle = (float)((low + high) / 2);
+        cr_assert_eq(nano_f32_to_f16(middle), h + (h & 1), "%a", middle);
+        cr_assert_eq(nano_f32_to_f16(nextafterf(middle, 0)), h);
+        cr_assert_eq(nano_f32_to_f16(nextafterf(middle, INFINITY)), h + 1);
+        cr_assert_eq(nano_f32_to_f16(-middle), 0x8000 | (h + (h & 1)));
+    }
+    cr_assert_eq(nano_f32_to_f16(1e30f), 0x7C00);
+    cr_assert_eq(nano_f32_to_f16(-INFINITY), 0xFC00);
+    cr_assert_eq(nano_f32_to_f16(1e-30f), 0);
+}
+
+Test(half, every_bf16_is_exact_and_rounds_to_nearest_even)
+{
+    for (int h = 0; h < 65536; h++) {
+        float x = nano_bf16_to_f32((uint16_t)h);
+        uint32_t bits = (uint32_t)h << 16;
+        cr_assert_eq(memcmp(&x, &bits, 4), 0);
+        if (isnan(x)) {
+            cr_assert_eq(nano_f32_to_bf16(x), h | 0x40);
+            continue;
+        }
+        cr_assert_eq(nano_f32_to_bf16(x), h);
+        if (isinf(x))
+            continue;
+        cr_assert_eq(nano_f32_to_bf16(nano_f32_from_bits(bits | 0x7FFF)), h);
+        cr_assert_eq(nano_f32_to_bf16(nano_f32_from_bits(bits | 0x8000)), h + (h & 1));
+        cr_assert_eq(nano_f32_to_bf16(nano_f32_from_bits(bits | 0x8001)), h + 1);
+    }
+}
+
+/* Reads exactly num_bytes of $NANOVLLM_TEST_DATA/zoo/quant/NAME.EXTENSION. */
+static void *read_golden(const char *name, const char *extension, size_t num_bytes)
+{
+    const char *data = getenv("NANOVLLM_TEST_DATA");
+    char path[4096];
+    if (!data)
+        cr_skip_test("NANOVLLM_TEST_DATA is not set");
+    snprintf(path, sizeof path, "%s/zoo/quant/%s.%s", data, name, extension);
+    FILE *file = fopen(path, "rb");
+    cr_assert(file, "cannot open %s", path);
+    void *bytes = malloc(num_bytes + 1);
+    cr_assert(bytes);
+    cr_assert_eq(fread(bytes, 1, num_bytes + 1, file), num_bytes, "size of %s", path);
+    fclose(file);
+    return bytes;
+}
+
+/* F32 has no golden file: it is the input itself. */
+static void *read_stored(enum nano_format format)
+{
+    size_t num_bytes = GOLDEN_ROWS * nano_format_row_bytes(format, GOLDEN_COLS);
+    return format == NANO_FORMAT_F32
+               ? read_golden("input", "f32", num_bytes)
+               : read_golden(nano_format_traits(format)->name, "bin", num_bytes);
+}
+
+Test(dequantize, every_format_equals_the_goldens_bit_for_bit)
+{
+    struct nano_kernels kernels;
+    for (int tier = 0; tier < NANO_NUM_CPU_TIERS; tier++) {
+        if (!nano_cpu_supports((enum nano_cpu_tier)tier))
+            continue;
+        nano_kernels_init(&kernels, (enum nano_cpu_tier)tier);
+        for (int i = 0; i < NANO_NUM_FORMATS; i++) {
+            const struct nano_linear_kernels *linear = &kernels.linear[i];
+            const char *name = nano_format_traits((enum nano_format)i)->name;
+            void *stored = read_stored((enum nano_format)i), *packed = NULL;
+            float *golden =
+                read_golden(i == NANO_FORMAT_F32 ? "input" : name, "f32", GOLDEN_VALUES * 4);
+            float row[GOLDEN_COLS];
+            if (linear->pack) {
+                packed = aligned_alloc(64, (linear->packed_bytes(GOLDEN_ROWS, GOLDEN_COLS) + 63) /
+                                               64 * 64);
+                linear->pack(packed, stored, GOLDEN_ROWS, GOLDEN_COLS, 0, GOLDEN_ROWS);
+            }
+            for (int r = 0; r < GOLDEN_ROWS; r++) {
+                linear->get_row(row, packed ? packed : stored, GOLDEN_ROWS, GOLDEN_COLS, r);
+                cr_assert_eq(memcmp(row, golden + r * GOLDEN_COLS, sizeof row), 0, "%s: %s row %d",
+                             kernels.name, name, r);
+            }
+            free(packed);
+            free(stored);
+            free(golden);
+        }
+    }
+}
+
+Test(quantize, bytes_equal_the_goldens)
+{
+    float *input = read_golden("input", "f32", GOLDEN_VALUES * 4);
+    int num_supported = 0;
+    for (int i = 0; i < NANO_NUM_FORMATS; i++) {
+        enum nano_format format = (enum nano_format)i;
+        size_t row_bytes = nano_format_row_bytes(format, GOLDEN_COLS);
+        unsigned char row[GOLDEN_COLS * 4], *golden = read_stored(format);
+        for (int r = 0; r < GOLDEN_ROWS; r++) {
+            if (!nano_quantize_row(format, input + r * GOLDEN_COLS, row, GOLDEN_COLS))
+                break;
+            num_supported += r == 0;
+            if (r != DENORMAL_ROW || nano_format_traits(format)->block_length == 1)
+                cr_assert_eq(memcmp(row, golden + (size_t)r * row_bytes, row_bytes), 0, "%s row %d",
+                             nano_format_traits(format)->name, r);
+        }
+        free(golden);
+    }
+    cr_assert_eq(num_supported, 8);
+    free(input);
+}
+
+/* Tiny values must give zeros, not what a conversion of infinity happens to give. */
+Test(quantize, denormals_become_zero)
+{
+    struct nano_kernels kernels;
+    nano_kernels_init(&kernels, NANO_CPU_REF);
+    float tiny[32], back[32];
+    unsigned char stored[32 * 4];
+    for (int k = 0; k < 32; k++)
+        tiny[k] = k % 2 ? 1e-40f : -1e-40f;
+    for (int i = NANO_FORMAT_Q4_0; i <= NANO_FORMAT_Q8_0; i++) {
+        cr_assert(nano_quantize_row((enum nano_format)i, tiny, stored, 32));
+        kernels.linear[i].get_row(back, stored, 1, 32, 0);
+        for (int k = 0; k < 32; k++)
+            cr_assert_eq(back[k], 0);
+    }
+}
+
+/* The activation format of blocks of 32 is Q8_0 in another arrangement. */
+Test(quantize, activations_have_the_integers_of_q8_0)
+{
+    float *input = read_golden("input", "f32", GOLDEN_VALUES * 4);
+    struct nano_block_q8_0 *golden = read_stored(NANO_FORMAT_Q8_0);
+    struct nano_kernels kernels;
+    float row[GOLDEN_COLS];
+    nano_kernels_init(&kernels, NANO_CPU_REF);
+    cr_assert_leq(nano_q8_32_row_bytes(GOLDEN_COLS), sizeof row);
+    for (int r = 0; r < GOLDEN_ROWS; r++) {
+        if (r == DENORMAL_ROW)
+            continue;
+        kernels.activation[NANO_ACTIVATION_Q8_32].quantize(row, input + r * GOLDEN_COLS,
+                                                           GOLDEN_COLS);
+        struct nano_q8_32_row x = nano_q8_32_row(row, GOLDEN_COLS);
+        for (int i = 0; i < GOLDEN_COLS / 32; i++) {
+            const struct nano_block_q8_0 *block = &golden[r * GOLDEN_COLS / 32 + i];
+            int sum = 0;
+            for (int k = 0; k < 32; k++)
+                sum += block->q[k];
+            cr_assert_eq(memcmp(x.q + 32 * i, block->q, 32), 0, "row %d block %d", r, i);
+            cr_assert_eq(x.d[i], nano_load_f16(block->d));
+            cr_assert_eq(x.sums[i], sum);
+        }
+    }
+    free(input);
+    free(golden);
+}
+
+Test(cpu, tiers_are_named_and_masked)
+{
+    cr_assert(nano_cpu_supports(NANO_CPU_REF));
+    cr_assert_not(nano_cpu_supports(NANO_NUM_CPU_TIERS));
+    for (int i = 0; i < NANO_NUM_CPU_TIERS; i++) {
+        enum nano_cpu_tier tier = (enum nano_cpu_tier)i;
+        setenv("NANOVLLM_CPU", nano_cpu_tier_name(tier), 1);
+        if (!nano_cpu_supports(tier))
+            continue;
+        struct nano_kernels kernels;
+        cr_assert_eq(nano_cpu_detect(), tier);
+        nano_kernels_init(&kernels, tier);
+        cr_assert_str_eq(kernels.name, nano_cpu_tier_name(tier));
+    }
+    setenv("NANOVLLM_CPU", "no such tier", 1);
+    enum nano_cpu_tier fallback = nano_cpu_detect();
+    unsetenv("NANOVLLM_CPU");
+    cr_assert_eq(fallback, nano_cpu_detect());
+}
