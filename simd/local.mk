@@ -1,7 +1,7 @@
 # One convenience library per instruction set, because each has its own flags.
 noinst_LTLIBRARIES += libsimd.la libsimd_ref.la
 libsimd_la_SOURCES = simd/quant.def simd/formats.h simd/formats.c simd/half.h simd/blocks.h \
-  simd/kernels.h simd/kernel_params.h simd/cpu_features.c simd/quantize.h simd/quantize.c
+  simd/fp_mode.c simd/fp_mode.h simd/kernels.h simd/kernel_params.h simd/cpu_features.c simd/quantize.h simd/quantize.c
 libsimd_la_LIBADD = libsimd_ref.la
 
 libsimd_ref_la_SOURCES = simd/ref/ref.h simd/ref/init_ref.c simd/ref/unpack_ref.c \

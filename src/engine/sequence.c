@@ -99,15 +99,14 @@ static enum nano_status init_sequence(struct nano_sequence *s, struct nano_reque
     int max_output = p->max_tokens < 0 || p->max_tokens > room ? room : p->max_tokens;
     s->request = r;
     s->index = index;
-    s->heap_index = -1;
     s->in_prefill = true;
     s->num_prompt_tokens = s->num_tokens = num_prompt_tokens;
-    s->max_tokens = num_prompt_tokens + max_output;
-    s->tokens = nano_arena_alloc(arena, (size_t)s->max_tokens, sizeof *s->tokens);
-    size_t num_blocks = ((size_t)s->max_tokens + (size_t)limits->block_size - 1) / (size_t)limits->block_size;
+    s->max_length = num_prompt_tokens + max_output;
+    s->tokens = nano_arena_alloc(arena, (size_t)s->max_length, sizeof *s->tokens);
+    size_t num_blocks = ((size_t)s->max_length + (size_t)limits->block_size - 1) / (size_t)limits->block_size;
     s->block_table = nano_arena_alloc(arena, num_blocks, sizeof *s->block_table);
     if (!s->tokens || !s->block_table)
-        return nano_error_no_memory(err, "a sequence", (size_t)s->max_tokens * sizeof *s->tokens);
+        return nano_error_no_memory(err, "a sequence", (size_t)s->max_length * sizeof *s->tokens);
     memcpy(s->tokens, prompt, (size_t)num_prompt_tokens * sizeof *prompt);
     if (p->logprobs > 0 && !(s->top = nano_arena_alloc(arena, (size_t)p->logprobs, sizeof *s->top)))
         return nano_error_no_memory(err, "logprobs", (size_t)p->logprobs * sizeof *s->top);

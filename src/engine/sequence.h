@@ -22,19 +22,20 @@ enum nano_sequence_state {
 
 struct nano_sequence {
     /* What the scheduler reads in every step. */
-    int32_t *tokens; /* [max_tokens]: prompt, then output */
+    int32_t *tokens; /* [max_length]: prompt, then output */
     int num_tokens, num_computed_tokens, num_scheduled_tokens;
     int num_blocks;
-    int32_t *block_table;  /* [blocks for max_tokens] */
+    int32_t *block_table;  /* [blocks for max_length] */
     int num_prompt_tokens;
-    int max_tokens;        /* it is finished at that length */
+    int max_length;        /* of prompt and output: it is finished then */
     int num_published;     /* leading blocks whose content the block manager knows */
     uint64_t block_hash;   /* of the last published block; the salt when there is none */
     struct nano_request_state *request;
     enum nano_sequence_state state;
     int index;             /* which completion of the request */
-    int heap_index;        /* place in the waiting heap, -1 outside */
-    bool in_prefill;       /* tokens before the last one are still to be computed */
+    bool in_prefill;       /* the next token it samples ends a prefill (or a recomputation) */
+    struct nano_sequence *heap_child, *heap_next, *heap_prev; /* in the waiting queue */
+
     bool prompt_logprobs_sent;
 
     int num_cached_tokens; /* of the prompt, found in the cache when it was first admitted */
@@ -53,6 +54,7 @@ struct nano_request_state {
     const int32_t *stop_tokens;         /* params' and, unless ignore_eos, the model's */
     int num_stop_tokens;
     bool greedy;                        /* nano_sampling_is_greedy */
+    bool shares_blocks;                 /* its full blocks may be found by others */
     uint64_t id, arrival;               /* arrival: the order of submission */
     int priority;
     uint64_t salt;                      /* begins its block hashes: equal salts share blocks */
@@ -61,7 +63,11 @@ struct nano_request_state {
     uint64_t submitted_ns;
     int num_unfinished;
     struct nano_sequence *sequences;    /* [params.n] */
+    bool admitted;                      /* one of its sequences has left the queue once */
+
+    /* Under the engine's lock: */
     struct nano_request_state *next, *next_cancelled; /* the engine's inboxes */
+    struct nano_request_state *next_in_table;
     bool cancel_requested;
 };
 
