@@ -97,9 +97,20 @@ struct nano_meta *fixture_find(struct nano_weights *weights, const char *key)
 
 /* Spaces are \xC4\xA0 (U+0120), the first byte of U+00E9 is \xC3\x83 and its second \xC2\xA9. */
 const char *const toy_merges[TOY_NUM_MERGES] = {
-    "h e",        "l l",         "he ll",        "hell o",      "\xC4\xA0 h",  "\xC4\xA0h e",
-    "l d",        "o r",         "\xC4\xA0 w",   "\xC4\xA0w or", "\xC4\xA0wor ld", "1 2",
-    "\xC4\xA0 \xC4\xA0", "\xC3\x83 \xC2\xA9",
+    "h e",
+    "l l",
+    "he ll",
+    "hell o",
+    "\xC4\xA0 h",
+    "\xC4\xA0h e",
+    "l d",
+    "o r",
+    "\xC4\xA0 w",
+    "\xC4\xA0w or",
+    "\xC4\xA0wor ld",
+    "1 2",
+    "\xC4\xA0 \xC4\xA0",
+    "\xC3\x83 \xC2\xA9",
 };
 
 void fixture_toy_bpe(struct nano_weights *weights, const char *pre)

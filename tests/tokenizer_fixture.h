@@ -38,23 +38,23 @@ void fixture_toy_bpe(struct nano_weights *weights, const char *pre);
 
 /* The toy SentencePiece vocabulary: <unk> <s> </s>, 256 bytes, then these pieces (_ is U+2581). "z"
  * is no token, but "xz" is. */
-#define SPM_PIECE_LIST                                                                             \
-    SPM_PIECE(SPM_SPACE, "_", -10, 1)                                                              \
-    SPM_PIECE(SPM_A, "a", -11, 1)                                                                  \
-    SPM_PIECE(SPM_B, "b", -12, 1)                                                                  \
-    SPM_PIECE(SPM_C, "c", -13, 1)                                                                  \
-    SPM_PIECE(SPM_X, "x", -14, 1)                                                                  \
-    SPM_PIECE(SPM_E_ACUTE, "\xC3\xA9", -15, 1)                                                     \
-    SPM_PIECE(SPM_AB, "ab", -3, 1)                                                                 \
-    SPM_PIECE(SPM_BC, "bc", -2, 1)                                                                 \
-    SPM_PIECE(SPM_AA, "aa", -4, 1)                                                                 \
-    SPM_PIECE(SPM_ABC, "abc", -5, 1)                                                               \
-    SPM_PIECE(SPM_SPACE_A, "_a", -6, 1)                                                            \
-    SPM_PIECE(SPM_SPACE_SPACE, "__", -7, 1)                                                        \
-    SPM_PIECE(SPM_XZ, "xz", -8, 1)                                                                 \
-    SPM_PIECE(SPM_B_SPACE_C, "b_c", -20, 1)                                                        \
-    SPM_PIECE(SPM_SPACE_C, "_c", -9, 1)                                                            \
-    SPM_PIECE(SPM_TAG, "<tag>", 0, 4)                                                              \
+#define SPM_PIECE_LIST                         \
+    SPM_PIECE(SPM_SPACE, "_", -10, 1)          \
+    SPM_PIECE(SPM_A, "a", -11, 1)              \
+    SPM_PIECE(SPM_B, "b", -12, 1)              \
+    SPM_PIECE(SPM_C, "c", -13, 1)              \
+    SPM_PIECE(SPM_X, "x", -14, 1)              \
+    SPM_PIECE(SPM_E_ACUTE, "\xC3\xA9", -15, 1) \
+    SPM_PIECE(SPM_AB, "ab", -3, 1)             \
+    SPM_PIECE(SPM_BC, "bc", -2, 1)             \
+    SPM_PIECE(SPM_AA, "aa", -4, 1)             \
+    SPM_PIECE(SPM_ABC, "abc", -5, 1)           \
+    SPM_PIECE(SPM_SPACE_A, "_a", -6, 1)        \
+    SPM_PIECE(SPM_SPACE_SPACE, "__", -7, 1)    \
+    SPM_PIECE(SPM_XZ, "xz", -8, 1)             \
+    SPM_PIECE(SPM_B_SPACE_C, "b_c", -20, 1)    \
+    SPM_PIECE(SPM_SPACE_C, "_c", -9, 1)        \
+    SPM_PIECE(SPM_TAG, "<tag>", 0, 4)          \
     SPM_PIECE(SPM_CB, "cb", -2, 3)
 
 enum { SPM_FIRST_BYTE = 3, SPM_PIECES = SPM_FIRST_BYTE + 256 };

@@ -172,7 +172,7 @@ static enum nano_status encode_word(void *user_data, const char *word, size_t nu
         NANO_TRY(push_whole(encoder, word, num_bytes, &found, err));
     if (!found)
         NANO_TRY(push_merged(encoder, word, num_bytes, err));
-    nano_encoder_remember(encoder, word, num_bytes, ids_begin, slot);
+    nano_encoder_remember(encoder, ids_begin, slot);
     return NANO_OK;
 fail:
     return status;

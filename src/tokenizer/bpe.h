@@ -24,7 +24,7 @@ enum nano_status nano_bpe_init(struct nano_bpe *bpe, const struct nano_pre_row *
                                struct nano_error *err);
 void nano_bpe_deinit(struct nano_bpe *bpe);
 
-/* Encodes text without special tokens; it is part of encoder->text. */
+/* Encodes text without special tokens. */
 enum nano_status nano_bpe_encode(struct nano_encoder *encoder, const char *text, size_t num_bytes,
                                  struct nano_error *err);
 

@@ -3,9 +3,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 #include "base/memory.h"
 #include "tokenizer/encoder.h"
 #include "tokenizer/tokenizer_internal.h"
@@ -42,6 +39,32 @@ enum nano_status nano_encoder_push(struct nano_encoder *encoder, int32_t id, str
     return status;
 }
 
+/* Two numbers that tell words of the same length apart, on machines of either byte order. */
+static void word_key(const char *word, size_t num_bytes, uint64_t *low, uint64_t *high)
+{
+    uint32_t first, last;
+    *high = 0;
+    if (num_bytes >= 8) {
+        memcpy(low, word, 8);
+        memcpy(high, word + num_bytes - 8, 8);
+    } else if (num_bytes >= 4) {
+        memcpy(&first, word, 4);
+        memcpy(&last, word + num_bytes - 4, 4);
+        *low = (uint64_t)last << 32 | first;
+    } else {
+        *low = (uint64_t)(unsigned char)word[0] |
+               (uint64_t)(unsigned char)word[num_bytes / 2] << 8 |
+               (uint64_t)(unsigned char)word[num_bytes - 1] << 16;
+    }
+}
+
+static size_t word_hash(uint64_t low, uint64_t high, size_t num_bytes)
+{
+    uint64_t mixed = (low ^ num_bytes) * UINT64_C(0x9E3779B97F4A7C15);
+    mixed = (mixed ^ mixed >> 32 ^ high) * UINT64_C(0xD6E8FEB86659FD93);
+    return (size_t)(mixed ^ mixed >> 32);
+}
+
 bool nano_encoder_recall(struct nano_encoder *encoder, const char *word, size_t num_bytes,
                          struct nano_cached_word **slot, enum nano_status *status,
                          struct nano_error *err)
@@ -49,37 +72,39 @@ bool nano_encoder_recall(struct nano_encoder *encoder, const char *word, size_t 
     *slot = NULL;
     if (encoder->cache_capacity == 0 || num_bytes > NANO_MAX_CACHED_BYTES)
         return false;
-    *slot = &encoder->cache[XXH3_64bits(word, num_bytes) & (encoder->cache_capacity - 1)];
-    const struct nano_cached_word *cached = *slot;
-    if (cached->num_bytes != num_bytes ||
-        memcmp(encoder->text + cached->text_begin, word, num_bytes) != 0)
+    uint64_t low, high;
+    word_key(word, num_bytes, &low, &high);
+    struct nano_cached_word *cached =
+        &encoder->cache[word_hash(low, high, num_bytes) & (encoder->cache_capacity - 1)];
+    if (cached->low != low || cached->high != high || cached->num_bytes != num_bytes) {
+        *cached = (struct nano_cached_word){low, high, {0}, 0, (uint8_t)num_bytes, 0};
+        *slot = cached;
         return false;
-    *status = nano_encoder_reserve(encoder, cached->num_ids, err);
+    }
+    *status = nano_encoder_reserve(encoder, NANO_MAX_CACHED_IDS, err);
     if (*status == NANO_OK) {
-        const int32_t *ids = encoder->ids + cached->ids_begin;
-        for (unsigned i = 0; i < cached->num_ids; i++)
-            encoder->ids[encoder->num_ids + i] = ids[i];
+        memcpy(encoder->ids + encoder->num_ids, cached->ids, sizeof cached->ids);
         encoder->num_ids += cached->num_ids;
     }
     return true;
 }
 
-void nano_encoder_remember(struct nano_encoder *encoder, const char *word, size_t num_bytes,
-                           size_t ids_begin, struct nano_cached_word *slot)
+void nano_encoder_remember(struct nano_encoder *encoder, size_t ids_begin,
+                           struct nano_cached_word *slot)
 {
     size_t num_ids = encoder->num_ids - ids_begin;
-    if (!slot || num_ids > UINT8_MAX || ids_begin > UINT32_MAX)
+    if (!slot || num_ids > NANO_MAX_CACHED_IDS)
         return;
-    *slot = (struct nano_cached_word){(uint32_t)(word - encoder->text), (uint32_t)ids_begin,
-                                      (uint8_t)num_bytes, (uint8_t)num_ids};
+    memcpy(slot->ids, encoder->ids + ids_begin, num_ids * sizeof *slot->ids);
+    slot->num_ids = (uint8_t)num_ids;
+    slot->num_bytes = slot->word_bytes;
 }
 
 static enum nano_status init_encoder(struct nano_encoder *encoder, const nano_tokenizer *tokenizer,
-                                     const char *text, size_t num_bytes, struct nano_error *err)
+                                     size_t num_bytes, struct nano_error *err)
 {
     memset(encoder, 0, sizeof *encoder);
     encoder->tokenizer = tokenizer;
-    encoder->text = text;
     if (num_bytes >= MIN_CACHED_TEXT) {
         size_t capacity = MIN_CACHED_TEXT / 4;
         while (capacity < num_bytes / 8 && capacity < MAX_CACHE_CAPACITY)
@@ -97,13 +122,12 @@ static bool is_space(char c)
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-static enum nano_status encode_text(struct nano_encoder *encoder, size_t num_bytes,
-                                    bool parse_special, struct nano_error *err)
+static enum nano_status encode_text(struct nano_encoder *encoder, const char *text,
+                                    size_t num_bytes, bool parse_special, struct nano_error *err)
 {
     enum nano_status status;
     const nano_tokenizer *tokenizer = encoder->tokenizer;
     const struct nano_vocab *vocab = &tokenizer->vocab;
-    const char *text = encoder->text;
     bool after_special = true; /* the beginning counts as such */
     for (size_t pos = 0; pos < num_bytes;) {
         size_t begin = num_bytes, end = num_bytes;
@@ -139,10 +163,10 @@ enum nano_status nano_tokenizer_encode(const nano_tokenizer *tokenizer, const ch
         return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
                               "text of %zu bytes, expected at most %" PRId32, num_bytes,
                               (int32_t)MAX_TEXT_BYTES);
-    NANO_TRY(init_encoder(&encoder, tokenizer, text, num_bytes, err));
+    NANO_TRY(init_encoder(&encoder, tokenizer, num_bytes, err));
     if ((flags & NANO_ENCODE_ADD_SPECIAL) && vocab->add_bos)
         NANO_TRY(nano_encoder_push(&encoder, vocab->bos, err));
-    NANO_TRY(encode_text(&encoder, num_bytes, (flags & NANO_ENCODE_PARSE_SPECIAL) != 0, err));
+    NANO_TRY(encode_text(&encoder, text, num_bytes, (flags & NANO_ENCODE_PARSE_SPECIAL) != 0, err));
     if ((flags & NANO_ENCODE_ADD_SPECIAL) && vocab->add_eos)
         NANO_TRY(nano_encoder_push(&encoder, vocab->eos, err));
     *token_ids = encoder.ids;

@@ -312,7 +312,7 @@ static enum nano_status encode_word(struct nano_encoder *encoder, const char *wo
     size_t ids_begin = encoder->num_ids;
     status = encode_uncached(encoder, word, num_bytes, err);
     if (status == NANO_OK)
-        nano_encoder_remember(encoder, word, num_bytes, ids_begin, slot);
+        nano_encoder_remember(encoder, ids_begin, slot);
     return status;
 }
 
@@ -337,7 +337,7 @@ enum nano_status nano_spm_encode(struct nano_encoder *encoder, const char *text,
         NANO_TRY(nano_encoder_reserve_bytes(encoder, pos + 1, err));
         encoder->bytes[0] = ' ';
         memcpy(encoder->bytes + 1, text, pos);
-        NANO_TRY(encode_uncached(encoder, encoder->bytes, pos + 1, err));
+        NANO_TRY(encode_word(encoder, encoder->bytes, pos + 1, err));
     }
     while (pos < num_bytes) {
         size_t end = piece_end(spm, text, num_bytes, pos);

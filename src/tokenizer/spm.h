@@ -30,8 +30,7 @@ enum nano_status nano_spm_init(struct nano_spm *spm, const struct nano_vocab *vo
                                const struct nano_weights *weights, struct nano_error *err);
 void nano_spm_deinit(struct nano_spm *spm);
 
-/* Encodes text without special tokens; it is part of encoder->text. `prefix_space` puts a space
- * before it. */
+/* Encodes text without special tokens. `prefix_space` puts a space before it. */
 enum nano_status nano_spm_encode(struct nano_encoder *encoder, const char *text, size_t num_bytes,
                                  bool prefix_space, struct nano_error *err);
 
