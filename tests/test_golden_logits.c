@@ -141,6 +141,9 @@ Test(golden, qwen3)
 Test(golden, k_quants)
 {
     check_zoo("llama-k256-Q4_K_M-dequant", 6e-2);
+    check_zoo("llama-k256-Q4_K_M", 6e-2);
+    check_zoo("llama-k256-Q2_K", 6e-2);
+    check_zoo("llama-k256-IQ4_XS", 6e-2);
     check_zoo("llama-k256-Q2_K-dequant", 6e-2);
     check_zoo("llama-k256-IQ4_XS-dequant", 6e-2);
 }
