@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "models/passes.h"
 #include "runner/cpu/cpu_runner.h"
+#include "tests/leak_check.h"
 #include "tests/runner_harness.h"
 #include "tests/tiny_model.h"
 
@@ -476,6 +477,7 @@ Test(cpu_runner, every_failing_allocation_is_survived)
         nano_runner_cpu.close(state);
     }
     model_close(&m);
+    cr_expect_not(leak_check_found());
 }
 
 Test(cpu_runner, profile_counts_the_work)

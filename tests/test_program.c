@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "models/passes.h"
 #include "models/program.h"
+#include "tests/leak_check.h"
 #include "tests/tiny_model.h"
 
 /* ---- errors ---- */
@@ -388,4 +389,5 @@ Test(program, every_failing_allocation_is_survived)
         nano_program_destroy(p);
     }
     nano_weights_close(&weights);
+    cr_expect_not(leak_check_found());
 }
