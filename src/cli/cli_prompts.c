@@ -22,7 +22,7 @@ static enum nano_status append(struct nano_cli_prompts *prompts, struct nano_cli
 static enum nano_status parse_text(const struct nano_cli_option *option, const char *value, void *target,
                                    struct nano_error *err)
 {
-    struct nano_cli_prompt *prompt;
+    struct nano_cli_prompt *prompt = NULL;
     enum nano_status status = append(target, &prompt, err);
     (void)option;
     if (status != NANO_OK)
@@ -36,7 +36,7 @@ static enum nano_status parse_text(const struct nano_cli_option *option, const c
 static enum nano_status parse_file(const struct nano_cli_option *option, const char *value, void *target,
                                    struct nano_error *err)
 {
-    struct nano_cli_prompt *prompt;
+    struct nano_cli_prompt *prompt = NULL;
     (void)option;
     enum nano_status status = append(target, &prompt, err);
     if (status == NANO_OK)
@@ -47,7 +47,7 @@ static enum nano_status parse_file(const struct nano_cli_option *option, const c
 static enum nano_status parse_token_ids(const struct nano_cli_option *option, const char *value,
                                         void *target, struct nano_error *err)
 {
-    struct nano_cli_prompt *prompt;
+    struct nano_cli_prompt *prompt = NULL;
     struct nano_cli_ints ids = {0};
     enum nano_status status = nano_cli_parse_ints(option, value, &ids, err);
     if (status == NANO_OK)
@@ -92,7 +92,7 @@ void nano_cli_prompts_deinit(struct nano_cli_prompts *prompts)
 enum nano_status nano_cli_prompts_read(struct nano_cli_prompts *prompts, struct nano_error *err)
 {
     if (prompts->num == 0 && !isatty(STDIN_FILENO)) {
-        struct nano_cli_prompt *prompt;
+        struct nano_cli_prompt *prompt = NULL;
         enum nano_status status = append(prompts, &prompt, err);
         if (status != NANO_OK)
             return status;

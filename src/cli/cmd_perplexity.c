@@ -203,8 +203,8 @@ static int run(const struct nano_cli_command *command, int argc, char **argv)
     nano_model *model = NULL;
     char *text = NULL;
     int32_t *tokens = NULL;
-    size_t num_bytes, num_tokens;
-    int32_t bos;
+    size_t num_bytes = 0, num_tokens = 0;
+    int32_t bos = -1;
     nano_cli_engine_options_init(&options.engine);
     options.engine.params.max_model_len = -1; /* choose_context */
     options.engine.params.max_num_seqs = DEFAULT_CHUNKS_AT_ONCE;

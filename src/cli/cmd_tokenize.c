@@ -129,7 +129,7 @@ static enum nano_status decode(const struct tokenize_options *options, const nan
     enum nano_status status;
     struct nano_cli_ints ids = {0};
     char *text = NULL;
-    size_t num_bytes;
+    size_t num_bytes = 0;
     NANO_TRY(read_ids(input, &ids, err));
     NANO_TRY(nano_tokenizer_decode(tokenizer, ids.items, ids.num, options->add_special, &text, &num_bytes, err));
     if (options->json) {
@@ -170,7 +170,7 @@ static int run(const struct nano_cli_command *command, int argc, char **argv)
     enum nano_status status;
     nano_model *model = NULL;
     char *owned = NULL;
-    size_t num_bytes;
+    size_t num_bytes = 0;
     int result = parse(command, &options, argc, argv);
     if (result >= 0)
         goto done;

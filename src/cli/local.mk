@@ -16,6 +16,8 @@ nanovllm_SOURCES = \
   src/cli/cmd_run.c \
   src/cli/cmd_tokenize.c \
   src/cli/commands.h \
+  src/cli/demo.h \
+  src/cli/demo_table.c \
   src/cli/machine.c src/cli/machine.h \
   src/cli/main.c \
   src/cli/run_output.c src/cli/run_output.h

@@ -53,8 +53,7 @@ void nano_engine_forget_request(struct nano_engine *engine, struct nano_request_
     }
     engine->request_bytes -= nano_request_bytes(request);
     engine->num_queued -= !request->admitted;
-    if (--engine->num_live == 0)
-        pthread_cond_broadcast(&engine->idle);
+    engine->num_live--;
     pthread_mutex_unlock(&engine->lock);
 }
 

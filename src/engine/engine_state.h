@@ -35,7 +35,7 @@ struct nano_engine {
     /* Under the lock: */
     pthread_mutex_t lock;
     pthread_cond_t wake;                   /* there is something in the inboxes */
-    pthread_cond_t idle;                   /* num_live became 0 */
+    pthread_cond_t idle;                   /* num_live is 0 at the end of a step */
     struct nano_request_state *inbox, **inbox_end;
     struct nano_request_state *cancelled;
     struct nano_request_state **table;     /* unfinished requests by id: [table_mask + 1] chains */

@@ -98,12 +98,12 @@ static void emit(struct nano_sequence *seq, const struct ending *ending)
     }
 }
 
-/* Takes the sequence out of the scheduler, tells the client, and drops the request with its last. */
+/* Tells the client, takes the sequence out of the scheduler, and drops the request with its last. */
 static void finish(struct nano_engine *engine, struct nano_sequence *seq, const struct ending *ending)
 {
     struct nano_request_state *request = seq->request;
-    nano_scheduler_finish(&engine->scheduler, seq);
     emit(seq, ending);
+    nano_scheduler_finish(&engine->scheduler, seq);
     if (--request->num_unfinished > 0)
         return;
     if (ending->reason == NANO_FINISH_CANCELLED)
@@ -266,6 +266,8 @@ static void publish_stats(struct nano_engine *engine)
     pthread_mutex_lock(&engine->lock);
     engine->snapshot = *t;
     engine->snapshot.num_requests_submitted = engine->last_id;
+    if (engine->num_live == 0) /* only now, so that who waited sees the last step's numbers */
+        pthread_cond_broadcast(&engine->idle);
     pthread_mutex_unlock(&engine->lock);
 }
 
