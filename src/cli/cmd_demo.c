@@ -179,7 +179,7 @@ static void print_summary(const struct nano_demo *demo, const nano_engine *engin
     printf("%" PRIu64 " steps, %d with prefill and decode together; %" PRIu64
            " positions computed.\n",
            stats.num_steps_total, demo->num_mixed_steps, stats.computed_tokens_total);
-    printf("At most %d of %d blocks in use, %d shared (alone the three need %d); %" PRIu64
+    printf("At most %d of %d blocks used, %d shared (the three alone need %d); %" PRIu64
            " preemption%s.\n",
            stats.max_blocks_used, demo->num_blocks, demo->max_shared, alone,
            stats.num_preemptions_total, stats.num_preemptions_total == 1 ? "" : "s");

@@ -7,7 +7,6 @@
 
 #define SHARED '#'
 #define FREE '.'
-#define NOTE_COLUMN 46
 
 static void add_note(struct nano_demo_row *row, const char *fmt, ...) NANO_PRINTF(2, 3);
 
@@ -40,7 +39,7 @@ static void note_admission(struct nano_demo *demo, struct nano_demo_row *row,
 {
     int num_found = seq->num_computed / demo->block_size;
     if (seq->state == NANO_DEMO_PREEMPTED && num_found)
-        add_note(row, "%c is back: %d of %d tokens still cached", seq->letter, seq->num_computed,
+        add_note(row, "%c is back, %d of %d tokens cached", seq->letter, seq->num_computed,
                  seq->num_before);
     else if (seq->state == NANO_DEMO_PREEMPTED)
         add_note(row, "%c is back and is recomputed", seq->letter);
@@ -203,7 +202,7 @@ static void print_bar(const struct nano_demo *demo, const char *bar)
 
 void nano_demo_print_header(const struct nano_demo *demo)
 {
-    printf("%s%8s   %-5s%-5s%-5s %-*s used%s\n", demo->style.bold, "step", "A", "B", "C",
+    printf("%s%6s  %-5s%-5s%-5s %-*s used%s\n", demo->style.bold, "step", "A", "B", "C",
            demo->num_blocks + 2, "KV blocks", demo->style.reset);
 }
 
@@ -217,12 +216,12 @@ void nano_demo_flush(struct nano_demo *demo)
         snprintf(steps, sizeof steps, "%" PRIu64 "-%" PRIu64, row->first_step, row->last_step);
     else
         snprintf(steps, sizeof steps, "%" PRIu64, row->first_step);
-    printf("%8s   %-5s%-5s%-5s [", steps, row->cells[0], row->cells[1], row->cells[2]);
+    printf("%6s  %-5s%-5s%-5s [", steps, row->cells[0], row->cells[1], row->cells[2]);
     print_bar(demo, row->bar);
     printf("] %3d", row->num_used);
     for (int i = 0; i < row->num_notes; i++) {
         if (i > 0)
-            printf("\n%*s", 8 + 3 + 15 + 1 + demo->num_blocks + 2 + 4, "");
+            printf("\n%*s", 6 + 2 + 15 + 1 + demo->num_blocks + 2 + 4, "");
         printf("  %s", row->notes[i]);
     }
     putchar('\n');
