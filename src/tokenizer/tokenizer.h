@@ -27,7 +27,7 @@ int nano_tokenizer_eog_tokens(const nano_tokenizer *tokenizer, const int32_t **t
 struct nano_token_stream {
     const nano_tokenizer *tokenizer;
     bool skip_special;
-    bool at_start;        /* nothing decoded yet: SPM drops the first space */
+    bool at_start; /* nothing decoded yet: SPM drops the first space */
     char pending[4];
     int num_pending;
 };

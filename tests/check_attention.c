@@ -1,0 +1,229 @@
+/* KV store and attention: right, and the same bits for any block size, chunking and head grouping.
+ */
+#include "check_kernels.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "simd/half.h"
+
+static const char *const format_names[NANO_NUM_KV_FORMATS] = {"F32", "F16", "BF16"};
+
+static void fill_block_table(int32_t *table, int num_used, int num_blocks)
+{
+    int32_t *ids = malloc((size_t)num_blocks * sizeof *ids);
+    for (int i = 0; i < num_blocks; i++)
+        ids[i] = i;
+    for (int i = 0; i < num_used; i++) {
+        int other = i + random_below(num_blocks - i);
+        table[i] = ids[other];
+        ids[other] = ids[i];
+    }
+    free(ids);
+}
+
+struct kv_case kv_case_make(const struct nano_kernels *kernels, struct nano_kv_layout layout,
+                            int num_positions, const float *k, const float *v)
+{
+    const struct nano_kv_kernels *slots = &kernels->kv[layout.format];
+    struct kv_case kv = {.layout = layout, .num_positions = num_positions};
+    int num_used = (num_positions + layout.block_size - 1) / layout.block_size;
+    int64_t width = (int64_t)layout.num_kv_heads * layout.head_dim;
+    kv.num_blocks = num_used + 2;
+    kv.block_table = malloc((size_t)num_used * sizeof *kv.block_table);
+    fill_block_table(kv.block_table, num_used, kv.num_blocks);
+    size_t pool_bytes =
+        slots->page_bytes(&layout) * (size_t)layout.num_kv_heads * (size_t)kv.num_blocks;
+    kv.k_pool = input_alloc((pool_bytes + 63) / 64 * 64);
+    kv.v_pool = input_alloc((pool_bytes + 63) / 64 * 64);
+    /* What was never stored is NaN and must not be seen. */
+    memset(kv.k_pool.data, 0xFF, pool_bytes);
+    memset(kv.v_pool.data, 0xFF, pool_bytes);
+    for (int p = num_positions - 1; p >= 0; p--) {
+        int32_t block = kv.block_table[p / layout.block_size];
+        slots->store(&layout, kv.k_pool.data, kv.v_pool.data,
+                     block * layout.block_size + p % layout.block_size, k + p * width,
+                     v + p * width);
+    }
+    return kv;
+}
+
+void kv_case_free(struct kv_case *kv)
+{
+    free(kv->block_table);
+    input_free(&kv->k_pool);
+    input_free(&kv->v_pool);
+}
+
+/* The sizes of one random case; q and out are [num_positions, num_kv_heads, group, head_dim]. */
+struct sizes {
+    enum nano_kv_format format;
+    int num_kv_heads, group, head_dim, num_positions;
+    float scale;
+};
+
+/* Queries [begin, end), heads [head_begin, head_end) of the group. */
+static void attend(const struct nano_kernels *kernels, const struct sizes *s,
+                   const struct kv_case *kv, int kv_head, int begin, int end, int head_begin,
+                   int head_end, const float *q, float *out)
+{
+    int64_t stride = (int64_t)s->num_kv_heads * s->group * s->head_dim;
+    int64_t at = begin * stride + (int64_t)(kv_head * s->group + head_begin) * s->head_dim;
+    int num_q_heads = head_end - head_begin;
+    const struct nano_kv_kernels *slots = &kernels->kv[s->format];
+    struct output scratch =
+        output_alloc(slots->attention_scratch_floats(s->head_dim, num_q_heads) * sizeof(float), 0);
+    struct nano_attention_args args = {
+        .kv = kv->layout,
+        .k_pool = kv->k_pool.data,
+        .v_pool = kv->v_pool.data,
+        .block_table = kv->block_table,
+        .kv_head = kv_head,
+        .num_q_heads = num_q_heads,
+        .num_queries = end - begin,
+        .first_position = begin,
+        .q = q + at,
+        .q_stride = stride,
+        .out = out + at,
+        .out_stride = stride,
+        .scale = s->scale,
+        .scratch = scratch.data,
+    };
+    slots->attention(&args);
+    check_that(output_guards_intact(&scratch), "wrote outside the scratch");
+    output_free(&scratch);
+}
+
+static void attend_all(const struct nano_kernels *kernels, const struct sizes *s,
+                       const struct kv_case *kv, const float *q, float *out)
+{
+    for (int head = 0; head < s->num_kv_heads; head++)
+        attend(kernels, s, kv, head, 0, s->num_positions, 0, s->group, q, out);
+}
+
+static float rounded(enum nano_kv_format format, float x)
+{
+    return format == NANO_KV_FORMAT_F32   ? x
+           : format == NANO_KV_FORMAT_F16 ? nano_f16_to_f32(nano_f32_to_f16(x))
+                                          : nano_bf16_to_f32(nano_f32_to_bf16(x));
+}
+
+/* One query of one head in double. */
+static void check_values(const struct sizes *s, const float *q, const float *k, const float *v,
+                         int query, int head, const float *out)
+{
+    int64_t width = (int64_t)s->num_kv_heads * s->head_dim,
+            column = (int64_t)(head / s->group) * s->head_dim;
+    double *p = malloc((size_t)(query + 1) * sizeof *p), max = -INFINITY, sum = 0, score_error = 0;
+    const double unit = 0x1p-24;
+    for (int j = 0; j <= query; j++) {
+        double magnitude = 0;
+        p[j] = 0;
+        for (int i = 0; i < s->head_dim; i++) {
+            double term = (double)q[i] * rounded(s->format, k[j * width + column + i]) * s->scale;
+            p[j] += term;
+            magnitude += fabs(term);
+        }
+        max = fmax(max, p[j]);
+        score_error = fmax(score_error, (s->head_dim + 2) * unit * magnitude);
+    }
+    for (int j = 0; j <= query; j++)
+        sum += p[j] = exp(p[j] - max);
+    for (int i = 0; i < s->head_dim; i++) {
+        double expected = 0, magnitude = 0;
+        for (int j = 0; j <= query; j++) {
+            double term = p[j] / sum * rounded(s->format, v[j * width + column + i]);
+            expected += term;
+            magnitude += fabs(term);
+        }
+        /* exp turns the error of a score into a relative one, in the numerator and in the sum. */
+        double tolerance = magnitude * (4 * score_error + (query + 40) * unit) + 1e-38;
+        check_that(fabs(out[i] - expected) <= tolerance,
+                   "dim %d, query %d head %d: out[%d] = %.9g, expected %.9g within %.2g",
+                   s->head_dim, query, head, i, (double)out[i], expected, tolerance);
+    }
+    free(p);
+}
+
+/* The same input in other blocks, other chunks of queries and other groups of heads. */
+static void check_invariance(const struct tiers *tiers, const struct sizes *s, const float *q,
+                             const float *k, const float *v, const float *whole, size_t num_bytes)
+{
+    static const int block_sizes[] = {1, 4, 7, 16, 32, 64, 100, 256};
+    struct nano_kv_layout layout = {s->format, s->num_kv_heads, s->head_dim,
+                                    block_sizes[random_below(8)]};
+    struct kv_case kv = kv_case_make(tiers->test, layout, s->num_positions, k, v);
+    struct output out = output_alloc(num_bytes, 4 * (size_t)random_below(16));
+    for (int head = 0; head < s->num_kv_heads; head++) {
+        for (int begin = 0, end; begin < s->num_positions; begin = end) {
+            end = begin + 1 + random_below(random_below(2) ? 3 : s->num_positions - begin);
+            end = end < s->num_positions ? end : s->num_positions;
+            int cut = random_below(s->group + 1);
+            if (cut > 0)
+                attend(tiers->test, s, &kv, head, begin, end, 0, cut, q, out.data);
+            if (cut < s->group)
+                attend(tiers->test, s, &kv, head, begin, end, cut, s->group, q, out.data);
+        }
+    }
+    check_that(memcmp(out.data, whole, num_bytes) == 0,
+               "dim %d, %d heads, %d positions, block size %d: bits depend on blocks or chunks",
+               s->head_dim, s->group, s->num_positions, layout.block_size);
+    check_that(output_guards_intact(&out), "wrote outside the output");
+    output_free(&out);
+    kv_case_free(&kv);
+}
+
+static void check_case(const struct tiers *tiers, const struct sizes *s, float range)
+{
+    size_t num_kv = (size_t)s->num_positions * (size_t)(s->num_kv_heads * s->head_dim);
+    size_t num_q = num_kv * (size_t)s->group;
+    float *k = malloc(num_kv * 4), *v = malloc(num_kv * 4), *out = malloc(num_q * 4);
+    struct input q = input_alloc(num_q * 4);
+    float *qf = q.data;
+    for (size_t i = 0; i < num_kv; i++) {
+        k[i] = random_float() * range;
+        v[i] = random_float() * 4;
+    }
+    for (size_t i = 0; i < num_q; i++)
+        qf[i] = random_float() * range;
+    struct nano_kv_layout layout = {s->format, s->num_kv_heads, s->head_dim, 16};
+    struct kv_case kv = kv_case_make(tiers->test, layout, s->num_positions, k, v);
+    attend_all(tiers->test, s, &kv, qf, out);
+    int num_heads = s->num_kv_heads * s->group;
+    for (int i = 0; i < 12; i++) {
+        int query = i == 0 ? s->num_positions - 1 : random_below(s->num_positions);
+        int head = random_below(num_heads);
+        size_t at = (size_t)(query * num_heads + head) * (size_t)s->head_dim;
+        check_values(s, qf + at, k, v, query, head, out + at);
+    }
+    for (int i = 0; i < 3; i++)
+        check_invariance(tiers, s, qf, k, v, out, num_q * 4);
+    kv_case_free(&kv);
+    input_free(&q);
+    free(k);
+    free(v);
+    free(out);
+}
+
+void check_attention(const struct tiers *tiers)
+{
+    static const int dims[] = {8, 16, 20, 32, 48, 64, 80, 96, 128, 256};
+    static const int positions[] = {1, 2, 63, 64, 65, 130, 200};
+    for (int format = 0; format < NANO_NUM_KV_FORMATS; format++) {
+        check_begin(tiers, "attention", format_names[format]);
+        for (int i = 0; i < 20; i++) {
+            int dim = dims[i % 10];
+            struct sizes s = {
+                .format = (enum nano_kv_format)format,
+                .num_kv_heads = 1 + random_below(2),
+                .group = 1 + random_below(9),
+                .head_dim = dim,
+                .num_positions = positions[random_below(7)],
+                .scale = 1 / sqrtf((float)dim),
+            };
+            check_case(tiers, &s, i < 10 ? 1 : 8); /* 8: scores far apart, exp down to 0 */
+        }
+        check_end();
+    }
+}
