@@ -444,20 +444,20 @@ static size_t encode_spm_naively(const char *text, int32_t *ids)
         double best_score = -1e9;
         size_t best = n;
         for (size_t i = 0; i + 1 < n; i++) {
-            char joined[130];
-            snprintf(joined, sizeof joined, "%s%s", symbols[i], symbols[i + 1]);
+            size_t left = strlen(symbols[i]), right = strlen(symbols[i + 1]);
             for (size_t p = 0; p < NUM_PIECES; p++)
                 if (pieces[p].type != NANO_TOKEN_CONTROL && pieces[p].score > best_score &&
-                    strcmp(pieces[p].text, joined) == 0) {
+                    strlen(pieces[p].text) == left + right &&
+                    memcmp(pieces[p].text, symbols[i], left) == 0 &&
+                    memcmp(pieces[p].text + left, symbols[i + 1], right) == 0) {
                     best_score = pieces[p].score;
                     best = i;
                 }
         }
         if (best == n)
             break;
-        char joined[64];
-        snprintf(joined, sizeof joined, "%s", symbols[best + 1]);
-        strcat(symbols[best], joined);
+        memcpy(symbols[best] + strlen(symbols[best]), symbols[best + 1],
+               strlen(symbols[best + 1]) + 1);
         memmove(symbols + best + 1, symbols + best + 2, (n - best - 2) * sizeof *symbols);
         n--;
     }
