@@ -18,3 +18,8 @@ check_PROGRAMS += tests/test_model
 tests_test_model_SOURCES = tests/test_model.c $(PROGRAM_TEST) $(GGUF_BUILDER)
 tests_test_model_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS) $(JANSSON_CFLAGS)
 tests_test_model_LDADD = $(TEST_LIBS)
+
+check_PROGRAMS += tests/test_stories
+tests_test_stories_SOURCES = tests/test_stories.c $(PROGRAM_TEST)
+tests_test_stories_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS) $(JANSSON_CFLAGS)
+tests_test_stories_LDADD = $(NANO_LIBS) $(CRITERION_LIBS)
