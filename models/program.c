@@ -102,6 +102,8 @@ enum nano_status nano_program_build(struct nano_program **out, const struct nano
     const struct nano_architecture *architecture =
         nano_architecture_find(p->config.architecture, err);
     if (!architecture) {
+        if (weights->path && *weights->path)
+            nano_error_prefix(err, "%s", weights->path);
         status = NANO_ERR_UNSUPPORTED;
         goto fail;
     }

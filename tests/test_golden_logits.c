@@ -138,8 +138,14 @@ Test(golden, qwen3)
     check_zoo("qwen3", 1e-4);
 }
 
+/* The reference kernels round activations as llama.cpp does and are as near to it as with F32;
+ * other tiers, whose sums differ in the last bits, may round one activation the other way. */
 Test(golden, k_quants)
 {
+    const double native = nano_cpu_detect() == NANO_CPU_REF ? 1e-4 : 3e-2;
+    check_zoo("llama-k256-Q4_K_M", native);
+    check_zoo("llama-k256-Q2_K", native);
+    check_zoo("llama-k256-IQ4_XS", native);
     check_zoo("llama-k256-Q4_K_M-dequant", 6e-2);
     check_zoo("llama-k256-Q2_K-dequant", 6e-2);
     check_zoo("llama-k256-IQ4_XS-dequant", 6e-2);
@@ -147,10 +153,10 @@ Test(golden, k_quants)
 
 /* ---- the trained model ---- */
 
-Test(golden, stories_logits)
+static void check_stories(const char *name, double tolerance)
 {
     struct golden g;
-    golden_open(&g, "stories260K-F32");
+    golden_open(&g, name);
     const json_t *logits32 = json_object_get(g.json, "logits32");
     int32_t tokens[MAX_TOKENS];
     const int n = read_tokens(json_object_get(logits32, "tokens"), tokens);
@@ -158,10 +164,21 @@ Test(golden, stories_logits)
     const double worst =
         compare(json_object_get(logits32, "positions"), json_object_get(logits32, "logits"), got,
                 g.program->config.vocab_size);
-    printf("stories260K: worst relative difference %.2g\n", worst);
-    cr_expect_leq(worst, 1e-4, "worst relative difference %g", worst);
+    printf("%s: worst relative difference %.2g\n", name, worst);
+    cr_expect_leq(worst, tolerance, "%s: worst relative difference %g", name, worst);
     free(got);
     golden_close(&g);
+}
+
+/* llama.cpp rounds activations to F16 or BF16 in products with such weights; here they stay F32. */
+Test(golden, stories_logits)
+{
+    check_stories("stories260K-F32", 1e-4);
+    check_stories("stories260K-F16", 5e-3);
+    check_stories("stories260K-BF16", 2e-2);
+    check_stories("stories260K-Q8_0", 3e-2);
+    check_stories("stories260K-Q4_0", 3e-2);
+    check_stories("stories260K-Q4_K_M", 3e-2);
 }
 
 /* Greedy tokens by the runner's own argmax, decoded one by one. */

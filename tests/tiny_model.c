@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/memory.h"
+#include "simd/kernels.h"
+#include "simd/quantize.h"
 
 #define RMS_EPS 1e-5
 #define FREQ_BASE 1000.0
@@ -21,6 +22,7 @@ const struct tiny_shape tiny_shapes[] = {
     {"llama", 33, 32, 17, 2, 2, 1, 16, 0, true, false, false, "yarn", 8, 4},
     {"qwen2", 47, 30, 44, 3, 3, 1, 10, 0, true, true, false, NULL, 0, 5},
     {"qwen3", 53, 28, 36, 3, 6, 2, 8, 0, false, false, false, NULL, 0, 6},
+    {"qwen2", 70, 64, 96, 2, 4, 2, 16, 0, true, true, false, NULL, 0, 7},
 };
 const int num_tiny_shapes = sizeof tiny_shapes / sizeof *tiny_shapes;
 
@@ -82,6 +84,13 @@ static void add_string(struct maker *m, const char *key, const char *value)
 {
     add_meta(m, key, NANO_META_STRING)->value.string =
         (struct nano_string){copy(m, value), strlen(value)};
+}
+
+static bool find_key(const struct maker *m, const char *key)
+{
+    char full[128];
+    snprintf(full, sizeof full, "%s.%s", m->shape->architecture, key);
+    return nano_weights_meta(m->w, full) != NULL;
 }
 
 /* Values of mean `mean` and about 1 / sqrt(cols) around it; rows 0: a vector. */
@@ -173,6 +182,10 @@ void tiny_model_make(struct nano_weights *out, const struct tiny_shape *s,
         add_float(&m, "rope.scaling.factor", s->scaling_factor);
         add_int(&m, "rope.scaling.original_context_length", ORIGINAL_CONTEXT);
     }
+    if (m.fault->bad_key && !find_key(&m, m.fault->bad_key))
+        add_int(&m, m.fault->bad_key, 0);
+    if (m.fault->float_key)
+        add_float(&m, m.fault->float_key, m.fault->float_value);
     add_tensor(&m, "token_embd.weight", s->hidden_size, s->vocab_size, 0);
     add_tensor(&m, "output_norm.weight", s->hidden_size, 0, 1);
     if (!s->tied)
@@ -185,6 +198,43 @@ void tiny_model_make(struct nano_weights *out, const struct tiny_shape *s,
         add_tensor(&m, m.fault->extra, 4, 0, 0);
     struct nano_error err;
     cr_assert_eq(nano_weights_finish(out, &err), NANO_OK, "%s", err.message);
+}
+
+void tiny_model_quantize(struct nano_weights *w, enum nano_format format)
+{
+    for (size_t i = 0; i < w->num_tensors; i++) {
+        struct nano_tensor *t = &w->tensors[i];
+        if (t->num_dims != 2 || t->dims[0] % nano_format_traits(format)->block_length)
+            continue;
+        const size_t row_bytes = nano_format_row_bytes(format, t->dims[0]);
+        unsigned char *data = nano_arena_alloc(&w->arena, (size_t)t->dims[1], row_bytes);
+        cr_assert_not_null(data);
+        for (int64_t r = 0; r < t->dims[1]; r++)
+            cr_assert(nano_quantize_row(format, (const float *)t->data + r * t->dims[0],
+                                        data + (size_t)r * row_bytes, t->dims[0]));
+        t->format = format;
+        t->data = data;
+        t->num_bytes = (size_t)t->dims[1] * row_bytes;
+    }
+}
+
+void tiny_model_dequantize(struct nano_weights *w)
+{
+    static struct nano_kernels kernels;
+    nano_kernels_init_ref(&kernels);
+    for (size_t i = 0; i < w->num_tensors; i++) {
+        struct nano_tensor *t = &w->tensors[i];
+        if (t->format == NANO_FORMAT_F32)
+            continue;
+        float *data = nano_arena_alloc(&w->arena, (size_t)(t->dims[0] * t->dims[1]), sizeof *data);
+        cr_assert_not_null(data);
+        for (int64_t r = 0; r < t->dims[1]; r++)
+            kernels.linear[t->format].get_row(data + r * t->dims[0], t->data, t->dims[1],
+                                              t->dims[0], r);
+        t->format = NANO_FORMAT_F32;
+        t->data = data;
+        t->num_bytes = (size_t)(t->dims[0] * t->dims[1]) * sizeof *data;
+    }
 }
 
 /* ---- meaning ---- */

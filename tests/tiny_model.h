@@ -20,8 +20,10 @@ struct tiny_fault {
     const char *bad_shape;  /* tensor with one column more */
     const char *bad_format; /* tensor that claims to be F16 */
     const char *extra;      /* one tensor more */
-    const char *bad_key;    /* integer key with value bad_value */
+    const char *bad_key;    /* integer key with value bad_value; added when the model has none */
     int64_t bad_value;
+    const char *float_key; /* one float key more */
+    double float_value;
 };
 
 /* GQA 3:1, odd sizes, partial rotary; one row per architecture. */
@@ -32,8 +34,13 @@ extern const int num_tiny_shapes;
 void tiny_model_make(struct nano_weights *out, const struct tiny_shape *shape,
                      const struct tiny_fault *fault);
 
+/* Replaces every matrix whose rows are whole blocks of the format by its quantised form; and every
+ * quantised tensor by what it stands for. */
+void tiny_model_quantize(struct nano_weights *weights, enum nano_format format);
+void tiny_model_dequantize(struct nano_weights *weights);
+
 /* logits[num_tokens][vocab_size] by plain loops in double precision: every position attends to all
- * before it, nothing is cached, batched, fused or quantised. */
+ * before it, nothing is cached, batched, fused or quantised. All tensors must be F32. */
 void tiny_model_forward(const struct nano_weights *weights, const struct tiny_shape *shape,
                         const int32_t *tokens, int num_tokens, double *logits);
 

@@ -1,7 +1,24 @@
 /* Overrides the slots that have a body for this instruction set. */
-#include "simd/kernels.h"
+#include "simd/avx512/avx512.h"
 
 void nano_kernels_init_avx512(struct nano_kernels *kernels)
 {
     kernels->name = "avx512";
+#define NANO_FORMAT(NAME, name_, gguf_id, length, bytes, activation_) \
+    kernels->linear[NANO_FORMAT_##NAME].linear = nano_linear_##name_##_avx512;
+#include "simd/quant.def"
+#undef NANO_FORMAT
+    kernels->activation[NANO_ACTIVATION_Q8_32].quantize = nano_quantize_q8_32_avx512;
+    kernels->activation[NANO_ACTIVATION_Q8_256].quantize = nano_quantize_q8_256_avx512;
+    for (int i = 0; i < NANO_NUM_KV_FORMATS; i++)
+        kernels->kv[i].store = nano_kv_store_avx512;
+    kernels->kv[NANO_KV_FORMAT_F32].attention = nano_attention_f32_avx512;
+    kernels->kv[NANO_KV_FORMAT_F16].attention = nano_attention_f16_avx512;
+    kernels->kv[NANO_KV_FORMAT_BF16].attention = nano_attention_bf16_avx512;
+    kernels->rms_norm = nano_rms_norm_avx512;
+    kernels->rope = nano_rope_avx512;
+    kernels->silu_mul = nano_silu_mul_avx512;
+    kernels->add = nano_add_avx512;
+    kernels->argmax = nano_argmax_avx512;
+    kernels->log_sum_exp = nano_log_sum_exp_avx512;
 }

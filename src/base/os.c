@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 #ifdef __linux__
-#include <sched.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
 #endif
 
 enum nano_status nano_os_file_open(struct nano_os_file *out, const char *path, struct nano_error *err)
@@ -173,4 +176,33 @@ bool nano_os_data_dir(char *out, size_t out_bytes)
     }
     int written = snprintf(out, out_bytes, "%s/share/nanovllm", path);
     return written > 0 && (size_t)written < out_bytes;
+}
+
+void nano_os_spin_pause(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+void nano_os_wait_while(_Atomic uint32_t *word, uint32_t value)
+{
+#ifdef __linux__
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+#else
+    (void)word;
+    (void)value;
+    sched_yield();
+#endif
+}
+
+void nano_os_wake_all(_Atomic uint32_t *word)
+{
+#ifdef __linux__
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+#else
+    (void)word;
+#endif
 }

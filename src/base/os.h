@@ -36,6 +36,14 @@ int nano_os_num_cpus(void);
 uint64_t nano_os_peak_rss_bytes(void);
 uint64_t nano_os_physical_bytes(void);
 
+/* For threads that wait for each other: a hint to the processor inside a loop that watches memory. */
+void nano_os_spin_pause(void);
+
+/* Sleeps while *word is `value`, until another thread calls wake_all on it; may return early. Where
+ * the system has no such call it only gives up the processor for a moment. */
+void nano_os_wait_while(_Atomic uint32_t *word, uint32_t value);
+void nano_os_wake_all(_Atomic uint32_t *word);
+
 /* The directory of the running program or library file is used to find installed data next to it:
  * writes ".../share/nanovllm" guessed from the executable's path; false if unknown. */
 bool nano_os_data_dir(char *out, size_t out_bytes);

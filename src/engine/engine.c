@@ -228,7 +228,8 @@ static enum nano_status enqueue(struct nano_engine *engine, struct nano_request_
     request->id = request->arrival = ++engine->last_id;
     /* A salt of its own keeps a request's blocks to its own completions. */
     request->salt = engine->params.enable_prefix_caching ? engine->salt : engine->salt + request->id;
-    request->shares_blocks = engine->params.enable_prefix_caching || request->params.n > 1;
+    for (int i = 0; i < request->params.n; i++)
+        request->sequences[i].shares_blocks = engine->params.enable_prefix_caching || request->params.n > 1;
     request->submitted_ns = nano_os_clock_ns();
     struct nano_request_state **slot = table_slot(engine, request->id);
     request->next_in_table = *slot;

@@ -47,15 +47,16 @@ struct ending {
 
 static const struct ending not_ended = {.stop_token = -1};
 
-static void emit(struct nano_sequence *seq, const struct ending *ending)
+/* Sends the last num_new tokens and the text that is ready. */
+static void emit(struct nano_sequence *seq, int num_new, const struct ending *ending)
 {
     const struct nano_request_state *request = seq->request;
     int num_output = seq->num_tokens - seq->num_prompt_tokens;
     struct nano_output output = {
         .request_id = request->id,
         .index = seq->index,
-        .token_ids = seq->tokens + seq->num_prompt_tokens + seq->num_sent_tokens,
-        .num_tokens = num_output - seq->num_sent_tokens,
+        .token_ids = seq->tokens + seq->num_tokens - num_new,
+        .num_tokens = num_new,
         .text = "",
         .finish_reason = ending->reason,
         .stop_reason = ending->stop_string,
@@ -65,12 +66,12 @@ static void emit(struct nano_sequence *seq, const struct ending *ending)
         .num_cached_tokens = seq->num_cached_tokens,
         .num_completion_tokens = num_output,
     };
-    if (output.num_tokens > 0 && request->params.logprobs >= 0)
-        output.logprobs = &seq->logprobs; /* every token is sent in its own step */
-    if (seq->prompt_logprobs && !seq->prompt_logprobs_sent && seq->num_computed_tokens >= seq->num_prompt_tokens) {
+    if (!seq->plain && num_new > 0 && request->params.logprobs >= 0)
+        output.logprobs = &seq->logprobs; /* num_new is 1: every token is sent in its own step */
+    if (seq->wants_prompt_logprobs && seq->num_computed_tokens >= seq->num_prompt_tokens) {
         output.prompt_logprobs = seq->prompt_logprobs;
         output.num_prompt_logprobs = seq->num_prompt_tokens;
-        seq->prompt_logprobs_sent = true;
+        seq->wants_prompt_logprobs = false;
     }
     if (ending->reason != NANO_FINISH_NONE) {
         uint64_t now = nano_os_clock_ns();
@@ -80,9 +81,8 @@ static void emit(struct nano_sequence *seq, const struct ending *ending)
         output.prefill_ns = first - admitted;
         output.decode_ns = now - first;
     }
-    seq->num_sent_tokens = num_output;
     char after = '\0';
-    struct nano_text_output *text = request->params.detokenize ? &seq->text : NULL;
+    struct nano_text_output *text = !seq->plain && request->params.detokenize ? &seq->text : NULL;
     if (text) {
         output.text = text->held;
         output.text_bytes = text->num_ready;
@@ -99,10 +99,10 @@ static void emit(struct nano_sequence *seq, const struct ending *ending)
 }
 
 /* Tells the client, takes the sequence out of the scheduler, and drops the request with its last. */
-static void finish(struct nano_engine *engine, struct nano_sequence *seq, const struct ending *ending)
+static void finish(struct nano_engine *engine, struct nano_sequence *seq, int num_new, const struct ending *ending)
 {
     struct nano_request_state *request = seq->request;
-    emit(seq, ending);
+    emit(seq, num_new, ending);
     nano_scheduler_finish(&engine->scheduler, seq);
     if (--request->num_unfinished > 0)
         return;
@@ -126,12 +126,19 @@ static bool is_stop_token(const struct nano_request_state *request, int32_t toke
 /* Appends a sampled token and finds out whether it ends the sequence. */
 static struct ending append(struct nano_sequence *seq, int32_t token, uint64_t now_ns)
 {
-    const struct nano_request_state *request = seq->request;
     struct ending ending = not_ended;
     seq->tokens[seq->num_tokens++] = token;
-    seq->in_prefill = false;
-    if (seq->first_token_ns == 0)
-        seq->first_token_ns = now_ns;
+    if (seq->in_prefill) {
+        seq->in_prefill = false;
+        if (seq->first_token_ns == 0)
+            seq->first_token_ns = now_ns;
+    }
+    if (seq->plain) {
+        if (seq->num_tokens >= seq->max_length)
+            ending.reason = NANO_FINISH_LENGTH;
+        return ending;
+    }
+    const struct nano_request_state *request = seq->request;
     bool may_stop = seq->num_tokens - seq->num_prompt_tokens > request->params.min_tokens;
     if (may_stop && is_stop_token(request, token)) {
         ending.reason = NANO_FINISH_STOP;
@@ -163,12 +170,12 @@ static void postprocess(struct nano_engine *engine, uint64_t now_ns)
             struct ending ending = append(seq, s->outputs[output++].token, now_ns);
             engine->totals.generation_tokens_total++;
             if (ending.reason == NANO_FINISH_NONE)
-                emit(seq, &ending);
+                emit(seq, 1, &ending);
             else
-                finish(engine, seq, &ending);
+                finish(engine, seq, 1, &ending);
         } else if (seq->num_computed_tokens >= seq->max_length) { /* only the prompt was asked for */
             struct ending ending = {.reason = NANO_FINISH_LENGTH, .stop_token = -1};
-            finish(engine, seq, &ending);
+            finish(engine, seq, 0, &ending);
         }
     }
 }
@@ -180,7 +187,7 @@ static void fail_batch(struct nano_engine *engine, const struct nano_error *erro
     struct ending ending = {.reason = NANO_FINISH_ERROR, .stop_token = -1, .error = error};
     nano_log(NANO_LOG_ERROR, "a step failed: %s", error->message);
     for (int i = 0; i < s->batch.num_seqs; i++)
-        finish(engine, s->scheduled[i], &ending);
+        finish(engine, s->scheduled[i], 0, &ending);
     nano_block_manager_forget(&s->blocks);
 }
 
@@ -196,7 +203,7 @@ static void finish_all_sequences(struct nano_engine *engine, struct nano_request
         left--; /* the request is gone after its last one */
         if (request->params.detokenize)
             nano_text_output_flush(&request->sequences[i].text);
-        finish(engine, &request->sequences[i], ending);
+        finish(engine, &request->sequences[i], 0, ending);
     }
 }
 
@@ -283,7 +290,7 @@ static int fill_step_entries(struct nano_engine *engine)
             .request_id = seq->request->id,
             .index = seq->index,
             .num_computed_tokens = seq->num_computed_tokens,
-            .num_scheduled_tokens = seq->num_scheduled_tokens,
+            .num_scheduled_tokens = s->seqs[i].num_tokens,
             .is_prefill = seq->in_prefill,
         };
     }

@@ -49,6 +49,9 @@ void nano_scheduler_deinit(struct nano_scheduler *s)
     *s = (struct nano_scheduler){0};
 }
 
+/* How many sequences ahead the loop below asks for tokens that are not in the cache. */
+#define PREFETCH_DISTANCE 4
+
 static int blocks_for(const struct nano_scheduler *s, int num_tokens)
 {
     return (num_tokens + s->config.block_size - 1) / s->config.block_size;
@@ -102,7 +105,7 @@ static void add_output(struct nano_scheduler *s, struct nano_sequence *seq, int 
 {
     int i = s->batch.num_outputs++;
     s->outputs[i].row = row;
-    s->outputs[i].greedy = prompt_position == 0 && seq->request->greedy;
+    s->outputs[i].greedy = prompt_position == 0 && seq->greedy;
     s->targets[i] = (struct nano_scheduled_output){seq, prompt_position};
 }
 
@@ -119,14 +122,13 @@ static void add_to_batch(struct nano_scheduler *s, struct nano_sequence *seq, in
     s->seqs[batch->num_seqs] = (struct nano_batch_seq){first_row, num_tokens, first, seq->block_table};
     s->scheduled[batch->num_seqs++] = seq;
     batch->num_tokens += num_tokens;
-    seq->num_scheduled_tokens = num_tokens;
     if (seq->in_prefill)
         s->num_prefill_tokens += num_tokens;
     else
         s->num_decode_tokens += num_tokens;
-    if (seq->request->shares_blocks)
+    if (seq->shares_blocks)
         publish_blocks(s, seq, end);
-    if (seq->prompt_logprobs && !seq->prompt_logprobs_sent)
+    if (seq->wants_prompt_logprobs)
         for (int position = first; position < end && position + 1 < seq->num_prompt_tokens; position++)
             add_output(s, seq, first_row + position - first, position + 1);
     if (end == seq->num_tokens && seq->num_tokens < seq->max_length)
@@ -161,11 +163,14 @@ static void schedule_running(struct nano_scheduler *s, int *budget)
         num_decoding += s->running[i]->num_tokens - s->running[i]->num_computed_tokens == 1;
     for (int i = 0; i < s->num_running; i++) {
         struct nano_sequence *seq = s->running[i];
+        if (i + PREFETCH_DISTANCE < s->num_running) {
+            const struct nano_sequence *later = s->running[i + PREFETCH_DISTANCE];
+            __builtin_prefetch(&later->tokens[later->num_computed_tokens]);
+        }
         int needed = seq->num_tokens - seq->num_computed_tokens;
         num_decoding -= needed == 1;
         int room = *budget - num_decoding;
         int chunk = needed < room ? needed : room;
-        seq->num_scheduled_tokens = 0;
         if (chunk <= 0)
             continue;
         if (seq->num_computed_tokens + chunk > seq->num_blocks * s->config.block_size) {
@@ -185,7 +190,7 @@ static int match_prefix(struct nano_scheduler *s, struct nano_sequence *seq, uin
 {
     int block_size = s->config.block_size, count = 0;
     *last_hash = seq->request->salt;
-    if (!seq->request->shares_blocks || (seq->prompt_logprobs && !seq->prompt_logprobs_sent))
+    if (!seq->shares_blocks || seq->wants_prompt_logprobs)
         return 0;
     for (int limit = (seq->num_tokens - 1) / block_size; count < limit; count++) {
         const int32_t *tokens = seq->tokens + (size_t)count * (size_t)block_size;
@@ -261,7 +266,7 @@ bool nano_scheduler_schedule(struct nano_scheduler *s, uint64_t now_ns)
 void nano_scheduler_commit(struct nano_scheduler *s)
 {
     for (int i = 0; i < s->batch.num_seqs; i++)
-        s->scheduled[i]->num_computed_tokens += s->scheduled[i]->num_scheduled_tokens;
+        s->scheduled[i]->num_computed_tokens += s->seqs[i].num_tokens;
 }
 
 void nano_scheduler_finish(struct nano_scheduler *s, struct nano_sequence *seq)
@@ -287,7 +292,7 @@ bool nano_scheduler_check(const struct nano_scheduler *s)
         const struct nano_sequence *seq = s->running[i];
         if (seq->state != NANO_SEQUENCE_RUNNING || seq->num_computed_tokens > seq->num_tokens ||
             seq->num_computed_tokens > seq->num_blocks * s->config.block_size ||
-            seq->num_published * s->config.block_size > seq->num_computed_tokens + seq->num_scheduled_tokens)
+            seq->num_published * s->config.block_size > seq->num_computed_tokens)
             return false;
         if (i > 0 && !nano_sequence_before(s->running[i - 1], seq))
             return false;

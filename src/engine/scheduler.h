@@ -70,7 +70,7 @@ void nano_scheduler_commit(struct nano_scheduler *scheduler);
 /* Takes a waiting or running sequence out and releases its blocks; its state becomes finished. */
 void nano_scheduler_finish(struct nano_scheduler *scheduler, struct nano_sequence *sequence);
 
-/* True if the invariants of queue, running list and blocks hold (tests). */
+/* True if the invariants of running list and blocks hold between two steps (tests). */
 bool nano_scheduler_check(const struct nano_scheduler *scheduler);
 
 #endif

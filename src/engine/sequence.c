@@ -98,7 +98,7 @@ static enum nano_status init_sequence(struct nano_sequence *s, struct nano_reque
     int room = limits->max_model_len - num_prompt_tokens;
     int max_output = p->max_tokens < 0 || p->max_tokens > room ? room : p->max_tokens;
     s->request = r;
-    s->index = index;
+    s->index = (uint8_t)index;
     s->in_prefill = true;
     s->num_prompt_tokens = s->num_tokens = num_prompt_tokens;
     s->max_length = num_prompt_tokens + max_output;
@@ -117,10 +117,23 @@ static enum nano_status init_sequence(struct nano_sequence *s, struct nano_reque
         if (!s->prompt_logprobs || !s->prompt_top)
             return nano_error_no_memory(err, "prompt_logprobs", count * num_top * sizeof *s->prompt_top);
         s->prompt_logprobs[0].token_id = -1; /* nothing predicts the first token */
+        s->wants_prompt_logprobs = true;
     }
+    s->greedy = nano_sampling_is_greedy(p);
+    s->plain = !p->detokenize && p->logprobs < 0 && r->num_stop_tokens == 0;
     if (p->detokenize)
         return nano_text_output_init(&s->text, limits->tokenizer, p, arena, err);
     return NANO_OK;
+}
+
+/* At a cache line, which the arena alone does not promise. */
+static struct nano_sequence *alloc_sequences(struct nano_arena *arena, size_t n)
+{
+    unsigned char *memory = nano_arena_alloc(arena, n * sizeof(struct nano_sequence) + NANO_CACHE_LINE, 1);
+    if (!memory)
+        return NULL;
+    memory += (NANO_CACHE_LINE - (uintptr_t)memory % NANO_CACHE_LINE) % NANO_CACHE_LINE;
+    return (struct nano_sequence *)(void *)memory;
 }
 
 enum nano_status nano_request_create(struct nano_request_state **out, const struct nano_request *request,
@@ -141,13 +154,12 @@ enum nano_status nano_request_create(struct nano_request_state **out, const stru
     r->user_data = request->user_data;
     int n = request->sampling.n;
     if (!copy_params(r, &request->sampling, limits) ||
-        !(r->sequences = nano_arena_alloc(&r->arena, (size_t)n, sizeof *r->sequences))) {
+        !(r->sequences = alloc_sequences(&r->arena, (size_t)n))) {
         nano_request_destroy(r);
         return nano_error_no_memory(err, "a request", sizeof *r->sequences * (size_t)n);
     }
     if (!r->params.has_seed)
         r->params.seed = nano_os_random_seed();
-    r->greedy = nano_sampling_is_greedy(&r->params);
     r->num_unfinished = n;
     for (int i = 0; i < n; i++) {
         status = init_sequence(&r->sequences[i], r, i, prompt, (int)num_prompt_tokens, limits, err);

@@ -1,0 +1,99 @@
+/* Activation quantisers: the bytes of the reference. */
+#include "simd/avx2/avx2.h"
+
+#include <math.h>
+
+#include "simd/avx2/vec_avx2.h"
+
+NANO_INLINE __m256 absolute(__m256 x)
+{
+    return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x);
+}
+
+/* As roundf: halves go away from zero. */
+NANO_INLINE __m256i round_away(__m256 x)
+{
+    __m256 whole = _mm256_round_ps(x, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
+    __m256 up = _mm256_cmp_ps(absolute(_mm256_sub_ps(x, whole)), _mm256_set1_ps(0.5f), _CMP_GE_OQ);
+    __m256i one =
+        _mm256_or_si256(_mm256_srai_epi32(_mm256_castps_si256(x), 31), _mm256_set1_epi32(1));
+    return _mm256_add_epi32(_mm256_cvttps_epi32(whole),
+                            _mm256_and_si256(one, _mm256_castps_si256(up)));
+}
+
+/* Four vectors of 8 integers in [-128, 127] to 32 bytes. */
+NANO_INLINE void store_bytes(int8_t *dst, const __m256i q[4])
+{
+    __m256i words0 = _mm256_packs_epi32(q[0], q[1]), words1 = _mm256_packs_epi32(q[2], q[3]);
+    __m256i bytes = _mm256_packs_epi16(words0, words1); /* dwords of q0 q1 q2 q3 | q0 q1 q2 q3 */
+    bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    _mm256_storeu_si256((void *)dst, bytes);
+}
+
+NANO_INLINE int sum_lanes(__m256i x)
+{
+    __m128i y = _mm_add_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+    y = _mm_add_epi32(y, _mm_unpackhi_epi64(y, y));
+    return _mm_cvtsi128_si32(_mm_add_epi32(y, _mm_shuffle_epi32(y, 1)));
+}
+
+void nano_quantize_q8_32_avx2(void *dst, const float *src, int64_t cols)
+{
+    int8_t *q = dst;
+    float *d = (void *)(q + cols);
+    int32_t *sums = (void *)(d + cols / 32);
+    for (int64_t i = 0; i < cols / 32; i++) {
+        __m256 x[4], max = _mm256_setzero_ps();
+        __m256i levels[4];
+        for (int k = 0; k < 4; k++) {
+            x[k] = _mm256_loadu_ps(src + i * 32 + k * 8);
+            max = _mm256_max_ps(absolute(x[k]), max);
+        }
+        float scale = vec_max_lane(max) / 127;
+        float inverse = 1 / scale, rounded = nano_f16_to_f32(nano_f32_to_f16(scale));
+        __m256 factor = _mm256_set1_ps(isfinite(inverse) ? inverse : 0);
+        for (int k = 0; k < 4; k++)
+            levels[k] = round_away(_mm256_mul_ps(x[k], factor));
+        store_bytes(q + i * 32, levels);
+        d[i] = isinf(rounded) ? scale : rounded;
+        sums[i] = sum_lanes(_mm256_add_epi32(_mm256_add_epi32(levels[0], levels[1]),
+                                             _mm256_add_epi32(levels[2], levels[3])));
+    }
+}
+
+/* The first value of largest magnitude. */
+NANO_INLINE float find_extreme(const float *x)
+{
+    __m256 max = _mm256_setzero_ps();
+    for (int k = 0; k < 256; k += 8)
+        max = _mm256_max_ps(absolute(_mm256_loadu_ps(x + k)), max);
+    __m256 amax = _mm256_set1_ps(vec_max_lane(max));
+    for (int k = 0; k < 256; k += 8) {
+        unsigned found = vec_equal(absolute(_mm256_loadu_ps(x + k)), amax);
+        if (found)
+            return x[k + __builtin_ctz(found)];
+    }
+    return 0;
+}
+
+void nano_quantize_q8_256_avx2(void *dst, const float *src, int64_t cols)
+{
+    int8_t *q = dst;
+    float *d = (void *)(q + cols);
+    int16_t *sums = (void *)(d + cols / 256);
+    for (int64_t i = 0; i < cols / 256; i++) {
+        float inverse = -127 / find_extreme(src + i * 256);
+        bool is_zero = !isfinite(inverse) || inverse == 0;
+        __m256 factor = _mm256_set1_ps(is_zero ? 0 : inverse);
+        d[i] = is_zero ? 0 : 1 / inverse;
+        for (int64_t k = i * 256; k < i * 256 + 256; k += 32) {
+            __m256i levels[4];
+            for (int j = 0; j < 4; j++)
+                levels[j] =
+                    _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(src + k + j * 8), factor));
+            store_bytes(q + k, levels);
+            sums[k / 16] = (int16_t)sum_lanes(_mm256_add_epi32(levels[0], levels[1]));
+            sums[k / 16 + 1] = (int16_t)sum_lanes(_mm256_add_epi32(levels[2], levels[3]));
+        }
+    }
+}

@@ -1,0 +1,29 @@
+/* What the AVX2 folder (with FMA and F16C) defines. */
+#ifndef NANO_SIMD_AVX2_AVX2_H
+#define NANO_SIMD_AVX2_AVX2_H
+
+#include "simd/kernel_params.h"
+#include "simd/kernels.h"
+
+#define NANO_FORMAT(NAME, name, gguf_id, length, bytes, activation) \
+    void nano_linear_##name##_avx2(NANO_LINEAR_PARAMS);
+#include "simd/quant.def"
+#undef NANO_FORMAT
+
+void nano_quantize_q8_32_avx2(void *dst, const float *src, int64_t cols);
+void nano_quantize_q8_256_avx2(void *dst, const float *src, int64_t cols);
+
+void nano_kv_store_avx2(const struct nano_kv_layout *kv, void *k_pool, void *v_pool, int32_t slot,
+                        const float *k, const float *v);
+void nano_attention_f32_avx2(const struct nano_attention_args *args);
+void nano_attention_f16_avx2(const struct nano_attention_args *args);
+void nano_attention_bf16_avx2(const struct nano_attention_args *args);
+
+void nano_rms_norm_avx2(float *y, const float *x, const float *weight, int64_t n, float eps);
+void nano_rope_avx2(float *x, const float *cos_sin, int64_t num_pairs, bool adjacent);
+void nano_silu_mul_avx2(float *y, const float *gate, const float *up, int64_t n);
+void nano_add_avx2(float *y, const float *x, int64_t n);
+int64_t nano_argmax_avx2(const float *x, int64_t n);
+double nano_log_sum_exp_avx2(const float *x, int64_t n);
+
+#endif
