@@ -1,7 +1,8 @@
 /* Builder: what models/<arch>.c writes its program with.
  *
  * The first failure is kept and every later call does nothing, so an architecture reads as a plain
- * list of calls; nano_program_create looks at the status once, at the end. */
+ * list of calls; nano_program_create looks at the status once, at the end. After a failure integers
+ * are at least 1, tensors NULL and views empty. */
 #ifndef NANO_MODELS_BUILDER_H
 #define NANO_MODELS_BUILDER_H
 
@@ -10,28 +11,46 @@
 struct nano_builder {
     struct nano_program *program;
     const struct nano_weights *weights;
-    int layer; /* weights named with %d and labels belong to it; -1 outside */
+    bool *used; /* [weights->num_tensors]: what the program has asked for */
+    int layer;  /* weights named with %d and labels belong to it; -1 outside */
     enum nano_status status;
     struct nano_error *err;
 };
 
 /* One architecture: its row in registry.c. */
 struct nano_architecture {
-    const char *name;                    /* general.architecture */
+    const char *name; /* general.architecture */
     void (*build)(struct nano_builder *builder);
 };
 
-/* Hyper-parameters under the architecture's prefix: key "rope.freq_base" reads "llama.rope.freq_base". */
-int64_t nano_build_int(struct nano_builder *b, const char *key, int64_t min, int64_t max, int64_t fallback);
-double nano_build_float(struct nano_builder *b, const char *key, double fallback);
+/* NULL with an error that lists the known ones. */
+const struct nano_architecture *nano_architecture_find(const char *name, struct nano_error *err);
 
-/* A weight by name; "%d" in it is the layer. Its shape must be [cols, rows] (rows 0: a vector).
- * The _optional one gives NULL when the file has none. */
-const struct nano_tensor *nano_build_weight(struct nano_builder *b, const char *name, int64_t cols, int64_t rows);
-const struct nano_tensor *nano_build_weight_optional(struct nano_builder *b, const char *name, int64_t cols,
-                                                     int64_t rows);
+/* Ends the build: status and message stand unless an earlier failure does. */
+void nano_build_fail(struct nano_builder *b, enum nano_status status, const char *fmt, ...)
+    NANO_PRINTF(3, 4);
 
-/* A new buffer, whole. Names need not be unique. */
+/* Hyper-parameters under the architecture's prefix: key "rope.freq_base" reads
+ * "llama.rope.freq_base". A fallback outside min … max means that the key must be there. */
+int64_t nano_build_int(struct nano_builder *b, const char *key, int64_t min, int64_t max,
+                       int64_t fallback);
+double nano_build_float(struct nano_builder *b, const char *key, double min, double max,
+                        double fallback);
+
+#define NANO_REQUIRED (-1)
+
+/* Reads and checks the hyper-parameters that every transformer of attention and feed-forward layers
+ * has, into program->config. */
+const struct nano_model_config *nano_build_config(struct nano_builder *b);
+
+/* A weight by name; "%d" in it is the layer. Its shape must be [cols, rows] (rows 0: a vector,
+ * which must be F32). The _optional one gives NULL when the file has none. */
+const struct nano_tensor *nano_build_weight(struct nano_builder *b, const char *name, int64_t cols,
+                                            int64_t rows);
+const struct nano_tensor *nano_build_weight_optional(struct nano_builder *b, const char *name,
+                                                     int64_t cols, int64_t rows);
+
+/* A new buffer, whole. Names need not be unique; they and labels must outlive the program. */
 struct nano_view nano_build_buffer(struct nano_builder *b, const char *name, int64_t width);
 
 /* Ops. Each returns its output view where it makes one. */
@@ -39,14 +58,33 @@ struct nano_view nano_build_embed(struct nano_builder *b, const struct nano_tens
 struct nano_view nano_build_rms_norm(struct nano_builder *b, const char *label, struct nano_view in,
                                      const struct nano_tensor *weight, int64_t group_width);
 struct nano_view nano_build_linear(struct nano_builder *b, const char *label, struct nano_view in,
-                                   const struct nano_tensor *weight, const struct nano_tensor *bias);
-void nano_build_rope(struct nano_builder *b, struct nano_view x, int num_heads, int rope);
-struct nano_view nano_build_attention(struct nano_builder *b, struct nano_view q, struct nano_view k,
-                                      struct nano_view v, float scale); /* kv_store + attention, next kv layer */
-struct nano_view nano_build_silu_mul(struct nano_builder *b, struct nano_view gate, struct nano_view up);
+                                   const struct nano_tensor *weight,
+                                   const struct nano_tensor *bias);
+void nano_build_rope(struct nano_builder *b, const char *label, struct nano_view x, int num_heads,
+                     int rope);
+struct nano_view nano_build_attention(struct nano_builder *b, struct nano_view q,
+                                      struct nano_view k, struct nano_view v,
+                                      float scale); /* kv_store + attention, next kv layer */
+/* The result takes the place of gate. */
+struct nano_view nano_build_silu_mul(struct nano_builder *b, struct nano_view gate,
+                                     struct nano_view up);
 void nano_build_add(struct nano_builder *b, struct nano_view x, struct nano_view y); /* x += y */
 struct nano_view nano_build_gather(struct nano_builder *b, struct nano_view in);
-void nano_build_logits(struct nano_builder *b, struct nano_view in, const struct nano_tensor *weight);
+void nano_build_logits(struct nano_builder *b, struct nano_view in,
+                       const struct nano_tensor *weight);
+
+/* The same by the layer's tensor names: "blk.L.NAME.weight" and "blk.L.NAME.bias"; the name is the
+ * label too. */
+enum nano_bias { NANO_BIAS_NONE, NANO_BIAS_OPTIONAL, NANO_BIAS_REQUIRED };
+struct nano_view nano_build_layer_linear(struct nano_builder *b, const char *name,
+                                         struct nano_view in, int64_t rows, enum nano_bias bias);
+struct nano_view nano_build_layer_norm(struct nano_builder *b, const char *name,
+                                       struct nano_view in, int64_t group_width);
+
+/* What ends most models: rows that are sampled, "output_norm.weight", logits with "output.weight"
+ * or, without one, the embedding's matrix. */
+void nano_build_head(struct nano_builder *b, struct nano_view x,
+                     const struct nano_tensor *embedding);
 
 /* Adds the rotary embedding that the metadata describes (rope.freq_base, rope.dimension_count,
  * rope.scaling.*, rope_freqs.weight: linear, YaRN, Llama 3) and returns its index. */

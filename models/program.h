@@ -2,16 +2,18 @@
  *
  *   embed ─▶ x ─▶ norm ─▶ linear q,k,v ─▶ rope ─▶ kv_store, attention ─▶ linear (+= x) ─▶ …
  *
- * models/<arch>.c reads hyper-parameters, binds weights by name and emits the list once, at load; it
- * computes nothing. Passes (fuse.c) rewrite it, the planner gives buffers their place in memory, and
- * every runner is an interpreter of the result.
+ * models/<arch>.c reads hyper-parameters, binds weights by name and emits the list once, at load;
+ * it computes nothing. Passes (fuse.c) rewrite it, the planner gives buffers their place in memory,
+ * and every runner is an interpreter of the result.
  *
  * A buffer is a float32 matrix with one row per token of the step (or per output row, after the
  * gather op). Operands are views: a range of a buffer's columns.
  *
  * Invariant of a finished program: ops read only what earlier ops wrote, a linear's and an
- * attention's outputs overlap none of its inputs, and there is exactly one NANO_OP_GATHER; before it
- * all buffers are in the token domain, after it all outputs are in the output domain. */
+ * attention's outputs overlap none of its inputs, and there is exactly one NANO_OP_GATHER; before
+ * it all buffers are in the token domain, after it all are in the output domain, so that a runner
+ * may run what follows it in several passes over parts of the output rows. A finished program is
+ * read-only: any number of runners may share it. */
 #ifndef NANO_MODELS_PROGRAM_H
 #define NANO_MODELS_PROGRAM_H
 
@@ -32,15 +34,16 @@ struct nano_model_config {
 };
 
 enum nano_op_kind {
-    NANO_OP_EMBED,     /* out[0] = row tokens[t] of weight[0] */
-    NANO_OP_RMS_NORM,  /* out[0] = norm(in[0]) * weight[0], over each group of group_width columns */
-    NANO_OP_LINEAR,    /* out[i] (+)= in[0] x weight[i]^T + bias[i] for each segment i */
-    NANO_OP_ROPE,      /* in place: out[0] is in[0]; every head of head_dim columns, at the token's position */
-    NANO_OP_KV_STORE,  /* in[0] = k, in[1] = v into kv_layer's blocks */
+    NANO_OP_EMBED,    /* out[0] = row tokens[t] of weight[0] */
+    NANO_OP_RMS_NORM, /* out[0] = norm(in[0]) * weight[0], over each group of group_width columns */
+    NANO_OP_LINEAR,   /* out[i] (+)= in[0] x weight[i]^T + bias[i] for each segment i */
+    NANO_OP_ROPE,     /* in place: out[0] is in[0]; every head of head_dim columns, at the token's
+                         position */
+    NANO_OP_KV_STORE, /* in[0] = k, in[1] = v into kv_layer's blocks */
     NANO_OP_ATTENTION, /* out[0] = causal attention of in[0] = q over kv_layer's blocks */
     NANO_OP_SILU_MUL,  /* out[0] = silu(in[0]) * in[1] */
     NANO_OP_ADD,       /* out[0] += in[0] */
-    NANO_OP_GATHER,    /* out[0] = the rows of in[0] that are sampled: token rows -> output rows */
+    NANO_OP_GATHER,    /* out[i] = the rows of in[i] that are sampled: token rows -> output rows */
     NANO_NUM_OP_KINDS
 };
 
@@ -66,7 +69,7 @@ struct nano_op {
     int rope;            /* ROPE: index in program->ropes */
     int kv_layer;        /* KV_STORE, ATTENTION */
     int num_heads, num_kv_heads, head_dim; /* ROPE (num_heads, head_dim), KV_STORE, ATTENTION */
-    float scale;         /* ATTENTION: of q . k */
+    float scale;                           /* ATTENTION: of q . k */
 };
 
 enum nano_row_domain { NANO_ROWS_TOKENS, NANO_ROWS_OUTPUTS };
@@ -75,8 +78,7 @@ struct nano_buffer {
     const char *name;
     int64_t width; /* columns */
     enum nano_row_domain domain;
-    int first_op, last_op; /* live range, by the planner */
-    size_t offset_bytes;   /* in the activation memory, by the planner */
+    int first_op, last_op; /* live range: written first, used last */
 };
 
 /* One rotary embedding; all kinds of scaling end up in these numbers. */
@@ -106,27 +108,31 @@ struct nano_program {
     int logits_buffer; /* [outputs, vocab_size] */
 };
 
-/* Builds, fuses and checks the program of a model; unknown architectures are an error that lists the
- * known ones. It borrows tensors from `weights`. */
+/* Builds, fuses and checks the program of a model; unknown architectures are an error that lists
+ * the known ones. It borrows tensors from `weights`. */
 enum nano_status nano_program_create(struct nano_program **out, const struct nano_weights *weights,
                                      struct nano_error *err);
 void nano_program_destroy(struct nano_program *program);
 
-/* The hyper-parameters alone, also of files without tensors. */
-enum nano_status nano_model_config_read(struct nano_model_config *out, const struct nano_weights *weights,
-                                        struct nano_error *err);
+/* The hyper-parameters alone, also of files without tensors and of unknown architectures: what is
+ * not there is 0; of a value per layer it is the largest. */
+enum nano_status nano_model_config_read(struct nano_model_config *out,
+                                        const struct nano_weights *weights, struct nano_error *err);
 
 /* Places the buffers for at most max_tokens token rows and max_outputs output rows: buffers whose
- * live ranges do not overlap share memory; rows are padded to cache lines. Returns the bytes that
- * all of them need together in *total_bytes. */
-enum nano_status nano_program_plan(struct nano_program *program, int64_t max_tokens, int64_t max_outputs,
-                                   size_t *total_bytes, struct nano_error *err);
+ * live ranges do not overlap share memory; rows are padded to cache lines. offsets[num_buffers]
+ * (may be NULL) receives the byte offset of each buffer, *total_bytes what all of them need
+ * together. */
+enum nano_status nano_program_plan(const struct nano_program *program, int64_t max_tokens,
+                                   int64_t max_outputs, size_t *offsets, size_t *total_bytes,
+                                   struct nano_error *err);
 
 /* Floats from one row of a buffer to the next. */
 int64_t nano_buffer_stride(const struct nano_buffer *buffer);
 
 /* One op per line; released with nano_mem_free. */
-enum nano_status nano_program_print(const struct nano_program *program, char **out, struct nano_error *err);
+enum nano_status nano_program_print(const struct nano_program *program, char **out,
+                                    struct nano_error *err);
 
 const char *nano_op_kind_name(enum nano_op_kind kind);
 

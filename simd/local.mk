@@ -1,7 +1,7 @@
 # One convenience library per instruction set, because each has its own flags.
 noinst_LTLIBRARIES += libsimd.la libsimd_ref.la
 libsimd_la_SOURCES = simd/quant.def simd/formats.h simd/formats.c simd/half.h simd/blocks.h \
-  simd/kernels.h simd/kernel_params.h simd/linear_tiles.h simd/block_scales.h \
+  simd/fp_mode.c simd/fp_mode.h simd/kernels.h simd/kernel_params.h simd/linear_tiles.h simd/block_scales.h \
   simd/vec/attention_vec.h simd/vec/linear_float_vec.h simd/vec/math_vec.h simd/vec/vectors_vec.h \
   simd/cpu_features.c simd/quantize.h simd/quantize.c
 libsimd_la_LIBADD = libsimd_ref.la

@@ -1,0 +1,10 @@
+check_PROGRAMS += tests/test_engine
+tests_test_engine_SOURCES = \
+  tests/engine_harness.c tests/engine_harness.h \
+  tests/test_block_manager.c \
+  tests/test_engine.c \
+  tests/test_engine_random.c \
+  tests/test_sampler.c \
+  tests/test_waiting_queue.c
+tests_test_engine_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_test_engine_LDADD = $(TEST_LIBS)

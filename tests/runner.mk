@@ -1,0 +1,11 @@
+RUNNER_TEST_SOURCES = tests/runner_harness.c tests/runner_harness.h tests/tiny_model.c tests/tiny_model.h
+
+check_PROGRAMS += tests/test_cpu_runner
+tests_test_cpu_runner_SOURCES = tests/test_cpu_runner.c tests/leak_check.h $(RUNNER_TEST_SOURCES)
+tests_test_cpu_runner_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_test_cpu_runner_LDADD = $(LOWER_LIBS)
+
+check_PROGRAMS += tests/test_golden_logits
+tests_test_golden_logits_SOURCES = tests/test_golden_logits.c $(RUNNER_TEST_SOURCES)
+tests_test_golden_logits_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS) $(JANSSON_CFLAGS)
+tests_test_golden_logits_LDADD = $(LOWER_LIBS)

@@ -11,10 +11,23 @@
 
 static _Atomic uint64_t num_allocations;
 static _Atomic uint64_t fail_at; /* 0: never */
-static _Thread_local int forbid_depth;
 
 /* From this size on an aligned block is mapped on its own, so that huge pages can back it. */
 #define MAPPED_BYTES ((size_t)4 << 20)
+
+#ifndef NDEBUG
+static _Thread_local int forbid_depth;
+
+void nano_mem_forbid_begin(void)
+{
+    forbid_depth++;
+}
+
+void nano_mem_forbid_end(void)
+{
+    forbid_depth--;
+}
+#endif
 
 static bool may_allocate(void)
 {
@@ -29,16 +42,6 @@ uint64_t nano_mem_fail_after(uint64_t n)
     uint64_t count = atomic_exchange(&num_allocations, 0);
     atomic_store(&fail_at, n);
     return count;
-}
-
-void nano_mem_forbid_begin(void)
-{
-    forbid_depth++;
-}
-
-void nano_mem_forbid_end(void)
-{
-    forbid_depth--;
 }
 
 bool nano_mem_size(size_t a, size_t b, size_t c, size_t *out)

@@ -1,0 +1,25 @@
+bin_PROGRAMS += nanovllm
+nanovllm_SOURCES = \
+  src/cli/bench.c src/cli/bench.h \
+  src/cli/bench_mock.c \
+  src/cli/bench_model.c \
+  src/cli/cli_engine.c src/cli/cli_engine.h \
+  src/cli/cli_json.c src/cli/cli_json.h \
+  src/cli/cli_options.c src/cli/cli_options.h \
+  src/cli/cli_output.c src/cli/cli_output.h \
+  src/cli/cli_prompts.c src/cli/cli_prompts.h \
+  src/cli/cli_values.c \
+  src/cli/cmd_bench.c \
+  src/cli/cmd_demo.c \
+  src/cli/cmd_info.c \
+  src/cli/cmd_perplexity.c \
+  src/cli/cmd_run.c \
+  src/cli/cmd_tokenize.c \
+  src/cli/commands.h \
+  src/cli/demo.h \
+  src/cli/demo_table.c \
+  src/cli/machine.c src/cli/machine.h \
+  src/cli/main.c \
+  src/cli/run_output.c src/cli/run_output.h
+# The library first: what both have (nano_set_log) must be the library's own.
+nanovllm_LDADD = libnanovllm.la libbase.la -lm

@@ -1,2 +1,17 @@
 noinst_LTLIBRARIES += libengine.la
-libengine_la_SOURCES =
+libengine_la_CPPFLAGS = $(AM_CPPFLAGS) -DNANO_PKGDATADIR='"$(pkgdatadir)"'
+libengine_la_SOURCES = \
+  src/engine/block_manager.c src/engine/block_manager.h \
+  src/engine/engine.c \
+  src/engine/engine_state.h \
+  src/engine/engine_step.c \
+  src/engine/generate.c \
+  src/engine/memory_plan.c src/engine/memory_plan.h \
+  src/engine/meta_print.c src/engine/meta_print.h \
+  src/engine/model.c src/engine/model.h \
+  src/engine/sampler.c src/engine/sampler.h \
+  src/engine/sampling_params.c \
+  src/engine/scheduler.c src/engine/scheduler.h \
+  src/engine/sequence.c src/engine/sequence.h \
+  src/engine/text_output.c src/engine/text_output.h \
+  src/engine/waiting_queue.c src/engine/waiting_queue.h

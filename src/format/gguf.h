@@ -14,6 +14,7 @@ enum nano_status nano_gguf_open_memory(struct nano_weights *out, const void *dat
                                        const char *name, struct nano_error *err);
 
 /* Writes metadata and tensors as one GGUF v3 file (to a temporary name, then renamed). */
-enum nano_status nano_gguf_save(const struct nano_weights *weights, const char *path, struct nano_error *err);
+enum nano_status nano_gguf_save(const struct nano_weights *weights, const char *path,
+                                struct nano_error *err);
 
 #endif

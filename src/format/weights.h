@@ -29,8 +29,9 @@ struct nano_tensor {
     struct nano_string name;
     enum nano_format format;
     int num_dims;
-    int64_t dims[NANO_MAX_DIMS]; /* dims[0] is contiguous (a matrix is [cols, rows]); unused ones 1 */
-    const void *data;            /* num_bytes bytes, checked to lie inside the file */
+    int64_t
+        dims[NANO_MAX_DIMS]; /* a matrix is [cols, rows]: dims[0] is contiguous; unused ones 1 */
+    const void *data;        /* num_bytes bytes, checked to lie inside the file */
     size_t num_bytes;
 };
 
@@ -55,15 +56,15 @@ struct nano_meta {
     struct nano_string key;
     enum nano_meta_type type;
     union {
-        uint64_t u;  /* U8 U16 U32 U64 BOOL */
-        int64_t i;   /* I8 I16 I32 I64 */
-        double f;    /* F32 F64 */
+        uint64_t u; /* U8 U16 U32 U64 BOOL */
+        int64_t i;  /* I8 I16 I32 I64 */
+        double f;   /* F32 F64 */
         struct nano_string string;
     } value;
     /* with NANO_META_ARRAY (arrays of arrays are refused by the loader): */
     enum nano_meta_type element_type;
     size_t num_elements;
-    const void *elements;              /* numbers and bools as in the file, unaligned, little-endian */
+    const void *elements; /* numbers and bools as in the file, unaligned, little-endian */
     const struct nano_string *strings; /* when element_type is STRING */
 };
 
@@ -78,19 +79,22 @@ struct nano_weights {
     struct nano_meta *metadata;
     size_t num_metadata;
 
-    struct nano_arena arena;      /* names, arrays, everything above */
-    struct nano_os_file *files;   /* mappings */
+    struct nano_arena arena;    /* names, arrays, everything above */
+    struct nano_os_file *files; /* mappings */
     size_t num_files;
-    void *owned_data;             /* memory of tensors that are in no file */
+    void *owned_data; /* memory of tensors that are in no file */
     size_t owned_bytes;
-    uint32_t *tensor_index;       /* open-addressing hash of names; made by nano_weights_finish */
+    uint32_t *tensor_index; /* open-addressing hash of names; made by nano_weights_finish */
     size_t tensor_index_capacity;
 };
+
+/* The path, or words that stand for it: how messages about the weights begin. */
+const char *nano_weights_label(const struct nano_weights *weights);
 
 /* For loaders: builds the name index and refuses duplicate tensor names and keys. */
 enum nano_status nano_weights_finish(struct nano_weights *weights, struct nano_error *err);
 
-/* Releases everything in it; the struct itself is the caller's. Fine on a zeroed or half-built one. */
+/* Releases everything in it but not the struct itself. Fine on a zeroed or half-built one. */
 void nano_weights_close(struct nano_weights *weights);
 
 /* NULL if absent. */
@@ -98,26 +102,33 @@ const struct nano_tensor *nano_weights_find(const struct nano_weights *weights, 
 
 /* As nano_weights_find, but missing is an error, and so is a shape other than dims[0 … num_dims)
  * (trailing ones of the tensor are ignored). The message names file, tensor, found and expected. */
-enum nano_status nano_weights_require(const struct nano_weights *weights, const char *name, int num_dims,
-                                      const int64_t *dims, const struct nano_tensor **out,
-                                      struct nano_error *err);
+enum nano_status nano_weights_require(const struct nano_weights *weights, const char *name,
+                                      int num_dims, const int64_t *dims,
+                                      const struct nano_tensor **out, struct nano_error *err);
 
 const struct nano_meta *nano_weights_meta(const struct nano_weights *weights, const char *key);
 
-/* Typed look-ups: NANO_OK with *out unchanged when the key is absent (so preset the default); a value
- * of another kind or out of range is an error that names key, found and expected. Integers of all
- * widths convert. */
+/* Typed look-ups: NANO_OK with *out unchanged when the key is absent (so preset the default); a
+ * value of another kind or out of range is an error that names key, found and expected. Integers of
+ * all widths convert. */
 enum nano_status nano_meta_get_int(const struct nano_weights *weights, const char *key, int64_t min,
                                    int64_t max, int64_t *out, struct nano_error *err);
-enum nano_status nano_meta_get_float(const struct nano_weights *weights, const char *key, double *out,
-                                     struct nano_error *err);
+enum nano_status nano_meta_get_float(const struct nano_weights *weights, const char *key,
+                                     double *out, struct nano_error *err);
 enum nano_status nano_meta_get_bool(const struct nano_weights *weights, const char *key, bool *out,
                                     struct nano_error *err);
 enum nano_status nano_meta_get_string(const struct nano_weights *weights, const char *key,
                                       struct nano_string *out, struct nano_error *err);
 
-/* Element i of a numeric array, converted; the caller has checked num_elements. */
+/* Element i of a numeric or bool array, converted: what no int64_t can hold becomes INT64_MAX from
+ * a u64 and 0 from a float. The caller has checked element_type and num_elements. */
 int64_t nano_meta_array_int(const struct nano_meta *meta, size_t i);
 double nano_meta_array_float(const struct nano_meta *meta, size_t i);
+
+/* "u32", "string" …; "unknown" for other numbers. */
+const char *nano_meta_type_name(enum nano_meta_type type);
+
+/* Bytes of a number or bool in a file; 0 for strings, arrays and unknown types. */
+size_t nano_meta_type_bytes(enum nano_meta_type type);
 
 #endif

@@ -1,2 +1,13 @@
 noinst_LTLIBRARIES += librunner.la
-librunner_la_SOURCES =
+librunner_la_CFLAGS = $(AM_CFLAGS) $(OPENMP_CFLAGS)
+librunner_la_SOURCES = \
+  src/runner/runner.h \
+  src/runner/cpu/cpu_attention.c \
+  src/runner/cpu/cpu_barrier.c src/runner/cpu/cpu_barrier.h \
+  src/runner/cpu/cpu_layout.c \
+  src/runner/cpu/cpu_linear.c \
+  src/runner/cpu/cpu_ops.c \
+  src/runner/cpu/cpu_run.c \
+  src/runner/cpu/cpu_runner.c src/runner/cpu/cpu_runner.h \
+  src/runner/cpu/cpu_state.h \
+  src/runner/cpu/cpu_weights.c

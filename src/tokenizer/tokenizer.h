@@ -16,6 +16,9 @@ void nano_tokenizer_destroy(nano_tokenizer *tokenizer);
 /* Heap memory of the tokenizer, for the memory plan. */
 size_t nano_tokenizer_memory_bytes(const nano_tokenizer *tokenizer);
 
+/* The tokens for which nano_tokenizer_is_eog is true; borrowed. Returns how many. */
+int nano_tokenizer_eog_tokens(const nano_tokenizer *tokenizer, const int32_t **tokens);
+
 /* Streaming decode: tokens in, whole UTF-8 characters out.
  *
  * Bytes that may be the beginning of a character are held back until it is complete; bytes that
@@ -24,7 +27,7 @@ size_t nano_tokenizer_memory_bytes(const nano_tokenizer *tokenizer);
 struct nano_token_stream {
     const nano_tokenizer *tokenizer;
     bool skip_special;
-    bool at_start;        /* nothing decoded yet: SPM drops the first space */
+    bool at_start; /* nothing decoded yet: SPM drops the first space */
     char pending[4];
     int num_pending;
 };

@@ -1,0 +1,66 @@
+/* llama: Llama 1-3, Mistral, TinyLlama, SmolLM and others that converters call "llama".
+ *
+ *   x ──┬─ attn_norm ─┬─ attn_q ─ rope ─┐
+ *       │             ├─ attn_k ─ rope ─┼─ attention ─ attn_output ─ + ─┐
+ *       │             └─ attn_v ────────┘                            │  │
+ *       └────────────────────────────────────────────────────────────┘  │
+ *   ┌───────────────────────────────────────────────────────────────────┘
+ *   ├─ ffn_norm ─┬─ ffn_gate ─ silu ─┐
+ *   │            └─ ffn_up ───────── × ─ ffn_down ─ + ─▶ x of the next layer
+ *   └──────────────────────────────────────────────┘
+ *
+ *   x of the last layer ─ output_norm ─ output (or the embedding, tied) ─▶ logits
+ *
+ * Grouped-query attention: num_heads / num_kv_heads query heads share a key and value head. GGUF
+ * files hold q and k for rotary pairs (2i, 2i+1), Hugging Face's for the halves (i, i + d/2).
+ * Models with attention_bias or mlp_bias have biases; rope_freqs.weight stretches Llama 3.1's
+ * context. */
+#include <math.h>
+
+#include "models/builder.h"
+
+static void build_layer(struct nano_builder *b, struct nano_view x, int rope)
+{
+    const struct nano_model_config *c = &b->program->config;
+    const int64_t q_width = c->num_heads * c->head_dim, kv_width = c->num_kv_heads * c->head_dim;
+
+    struct nano_view h = nano_build_layer_norm(b, "attn_norm", x, c->hidden_size);
+    struct nano_view q = nano_build_layer_linear(b, "attn_q", h, q_width, NANO_BIAS_OPTIONAL);
+    struct nano_view k = nano_build_layer_linear(b, "attn_k", h, kv_width, NANO_BIAS_OPTIONAL);
+    struct nano_view v = nano_build_layer_linear(b, "attn_v", h, kv_width, NANO_BIAS_OPTIONAL);
+    nano_build_rope(b, "rope_q", q, (int)c->num_heads, rope);
+    nano_build_rope(b, "rope_k", k, (int)c->num_kv_heads, rope);
+    struct nano_view attention = nano_build_attention(b, q, k, v, 1 / sqrtf((float)c->head_dim));
+    nano_build_add(
+        b, x,
+        nano_build_layer_linear(b, "attn_output", attention, c->hidden_size, NANO_BIAS_OPTIONAL));
+
+    h = nano_build_layer_norm(b, "ffn_norm", x, c->hidden_size);
+    struct nano_view gate =
+        nano_build_layer_linear(b, "ffn_gate", h, c->intermediate_size, NANO_BIAS_OPTIONAL);
+    struct nano_view up =
+        nano_build_layer_linear(b, "ffn_up", h, c->intermediate_size, NANO_BIAS_OPTIONAL);
+    struct nano_view act = nano_build_silu_mul(b, gate, up);
+    nano_build_add(b, x,
+                   nano_build_layer_linear(b, "ffn_down", act, c->hidden_size, NANO_BIAS_OPTIONAL));
+}
+
+static void build(struct nano_builder *b)
+{
+    const struct nano_model_config *c = nano_build_config(b);
+    const int64_t num_experts = nano_build_int(b, "expert_count", 0, 1 << 16, 0);
+    if (num_experts > 0)
+        nano_build_fail(b, NANO_ERR_UNSUPPORTED,
+                        "%lld experts: mixtures of experts are not supported yet",
+                        (long long)num_experts);
+    const int rope = nano_build_rope_from_metadata(b, b->weights->origin == NANO_ORIGIN_GGUF);
+    const struct nano_tensor *embedding =
+        nano_build_weight(b, "token_embd.weight", c->hidden_size, c->vocab_size);
+
+    struct nano_view x = nano_build_embed(b, embedding);
+    for (b->layer = 0; b->layer < c->num_layers; b->layer++)
+        build_layer(b, x, rope);
+    nano_build_head(b, x, embedding);
+}
+
+const struct nano_architecture nano_architecture_llama = {"llama", build};

@@ -1,0 +1,173 @@
+/* Check: the invariant of programs, verified before anything runs one. A failure is a bug of an
+ * architecture or a pass, not of a file. */
+#include <stdio.h>
+
+#include "base/memory.h"
+#include "models/passes.h"
+
+struct check {
+    const struct nano_program *program;
+    bool *written; /* [num_buffers] */
+    int op;
+    const char *fault; /* NULL: none yet */
+};
+
+static void expect(struct check *c, bool condition, const char *fault)
+{
+    if (!condition && !c->fault)
+        c->fault = fault;
+}
+
+static bool view_is_valid(const struct nano_program *p, struct nano_view v)
+{
+    return v.buffer >= 0 && v.buffer < p->num_buffers && v.offset >= 0 && v.width > 0 &&
+           v.offset <= p->buffers[v.buffer].width - v.width;
+}
+
+static void check_domains(struct check *c, const struct nano_op *op)
+{
+    const struct nano_program *p = c->program;
+    const enum nano_row_domain in = c->op <= p->gather_op ? NANO_ROWS_TOKENS : NANO_ROWS_OUTPUTS;
+    const enum nano_row_domain out = c->op < p->gather_op ? NANO_ROWS_TOKENS : NANO_ROWS_OUTPUTS;
+    for (int i = 0; i < op->num_in; i++)
+        expect(c, p->buffers[op->in[i].buffer].domain == in, "reads rows of the wrong domain");
+    for (int i = 0; i < op->num_out; i++)
+        expect(c, p->buffers[op->out[i].buffer].domain == out, "writes rows of the wrong domain");
+}
+
+static void check_linear(struct check *c, const struct nano_op *op)
+{
+    for (int i = 0; i < op->num_out; i++) {
+        const struct nano_tensor *w = op->weight[i], *bias = op->bias[i];
+        expect(c, w && w->dims[0] == op->in[0].width && w->dims[1] == op->out[i].width,
+               "has a weight of another shape");
+        expect(c, !bias || (bias->dims[0] == op->out[i].width && bias->format == NANO_FORMAT_F32),
+               "has a bias of another shape");
+        expect(c, !nano_view_overlaps(op->in[0], op->out[i]), "writes its own input");
+        expect(c, !op->accumulate || c->written[op->out[i].buffer], "adds to what nothing wrote");
+        for (int k = 0; k < i; k++)
+            expect(c, !nano_view_overlaps(op->out[k], op->out[i]), "has overlapping segments");
+    }
+}
+
+static void check_attention(struct check *c, const struct nano_op *op)
+{
+    const struct nano_program *p = c->program;
+    expect(c, op->kv_layer >= 0 && op->kv_layer < p->num_kv_layers, "names no kv layer");
+    if (c->fault)
+        return;
+    const struct nano_kv_layer *kv = &p->kv_layers[op->kv_layer];
+    expect(c, kv->num_kv_heads == op->num_kv_heads && kv->head_dim == op->head_dim,
+           "does not fit its kv layer");
+    if (op->kind == NANO_OP_KV_STORE) {
+        expect(c, op->num_in == 2, "needs k and v");
+        for (int i = 0; i < op->num_in; i++)
+            expect(c, op->in[i].width == (int64_t)kv->num_kv_heads * kv->head_dim,
+                   "has k or v of another width");
+        return;
+    }
+    expect(c, op->num_heads > 0 && op->num_heads % op->num_kv_heads == 0,
+           "has uneven groups of heads");
+    expect(c,
+           op->in[0].width == (int64_t)op->num_heads * op->head_dim &&
+               op->in[0].width == op->out[0].width,
+           "has q of another width");
+    expect(c, !nano_view_overlaps(op->in[0], op->out[0]), "writes its own input");
+}
+
+static void check_op(struct check *c, const struct nano_op *op)
+{
+    const struct nano_program *p = c->program;
+    switch (op->kind) {
+    case NANO_OP_EMBED:
+        expect(c,
+               op->num_in == 0 && op->num_out == 1 && op->weight[0] &&
+                   op->weight[0]->dims[0] == op->out[0].width,
+               "has a matrix of another shape");
+        break;
+    case NANO_OP_RMS_NORM:
+        expect(c,
+               op->num_in == 1 && op->num_out == 1 && op->in[0].width == op->out[0].width &&
+                   op->group_width > 0 && op->in[0].width % op->group_width == 0 && op->weight[0] &&
+                   op->weight[0]->dims[0] == op->group_width,
+               "has a weight of another shape");
+        break;
+    case NANO_OP_LINEAR:
+        expect(c, op->num_in == 1 && op->num_out >= 1 && op->num_out <= NANO_MAX_SEGMENTS,
+               "has no segments");
+        check_linear(c, op);
+        break;
+    case NANO_OP_ROPE:
+        expect(c,
+               op->rope >= 0 && op->rope < p->num_ropes && op->num_out == 1 &&
+                   op->out[0].width == (int64_t)op->num_heads * op->head_dim &&
+                   2 * p->ropes[op->rope].num_pairs <= op->head_dim,
+               "does not fit its heads");
+        break;
+    case NANO_OP_KV_STORE:
+    case NANO_OP_ATTENTION:
+        check_attention(c, op);
+        break;
+    case NANO_OP_SILU_MUL:
+        expect(c,
+               op->num_in == 2 && op->num_out == 1 && op->in[0].width == op->out[0].width &&
+                   op->in[1].width == op->out[0].width,
+               "has operands of different widths");
+        break;
+    case NANO_OP_ADD:
+        expect(c,
+               op->num_in == 1 && op->num_out == 1 && op->in[0].width == op->out[0].width &&
+                   c->written[op->out[0].buffer],
+               "adds to what nothing wrote");
+        break;
+    case NANO_OP_GATHER:
+        expect(c, op->num_in >= 1 && op->num_in == op->num_out && c->op == p->gather_op,
+               "is not the one gather");
+        for (int i = 0; i < op->num_in && !c->fault; i++)
+            expect(c, op->in[i].width == op->out[i].width, "has operands of different widths");
+        break;
+    case NANO_NUM_OP_KINDS:
+        expect(c, false, "is of no kind");
+    }
+}
+
+enum nano_status nano_program_check(const struct nano_program *p, struct nano_error *err)
+{
+    struct check c = {.program = p, .op = -1};
+    expect(&c,
+           p->gather_op >= 0 && p->gather_op < p->num_ops &&
+               p->ops[p->gather_op].kind == NANO_OP_GATHER,
+           "no gather");
+    expect(&c, p->logits_buffer >= 0 && p->logits_buffer < p->num_buffers, "no logits");
+    if (c.fault)
+        return nano_error_set(err, NANO_ERR_INTERNAL, "program of %s: %s", p->config.architecture,
+                              c.fault);
+    c.written = nano_mem_calloc((size_t)p->num_buffers, sizeof *c.written);
+    if (!c.written)
+        return nano_error_no_memory(err, "the check of the program", (size_t)p->num_buffers);
+
+    for (int i = 0; i < p->num_ops && !c.fault; i++) {
+        const struct nano_op *op = &p->ops[i];
+        c.op = i;
+        for (int k = 0; k < op->num_in; k++) {
+            expect(&c, view_is_valid(p, op->in[k]), "has an invalid view");
+            expect(&c, c.fault || c.written[op->in[k].buffer], "reads what nothing wrote");
+        }
+        for (int k = 0; k < op->num_out; k++)
+            expect(&c, view_is_valid(p, op->out[k]), "has an invalid view");
+        if (!c.fault)
+            check_domains(&c, op);
+        if (!c.fault)
+            check_op(&c, op);
+        for (int k = 0; k < op->num_out && !c.fault; k++)
+            c.written[op->out[k].buffer] = true;
+    }
+    if (!c.fault && !c.written[p->logits_buffer])
+        c.fault = "writes no logits";
+    nano_mem_free(c.written);
+    if (!c.fault)
+        return NANO_OK;
+    return nano_error_set(err, NANO_ERR_INTERNAL, "program of %s: op %d (%s %s) %s",
+                          p->config.architecture, c.op, nano_op_kind_name(p->ops[c.op].kind),
+                          p->ops[c.op].label, c.fault);
+}

@@ -1,0 +1,121 @@
+/* Printing a program: one op per line, for people.
+ *
+ *    3 linear    L0 attn_q+attn_k+attn_v   h.1[0:64] -> attn_q.2[0:64] = blk.0.attn_q.weight Q4_0
+ * [64, 64] … */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "models/program.h"
+
+struct text {
+    char *bytes;
+    size_t length, capacity;
+    bool failed;
+};
+
+static void append(struct text *text, const char *fmt, ...) NANO_PRINTF(2, 3);
+
+static void append(struct text *text, const char *fmt, ...)
+{
+    char piece[512];
+    va_list args;
+    va_start(args, fmt);
+    int length = vsnprintf(piece, sizeof piece, fmt, args);
+    va_end(args);
+    if (length < 0 || text->failed)
+        return;
+    if ((size_t)length >= sizeof piece)
+        length = sizeof piece - 1;
+    const size_t needed = text->length + (size_t)length + 1;
+    if (!nano_mem_grow((void **)&text->bytes, &text->capacity, needed, 1)) {
+        text->failed = true;
+        return;
+    }
+    memcpy(text->bytes + text->length, piece, (size_t)length + 1);
+    text->length += (size_t)length;
+}
+
+static void append_view(struct text *text, const struct nano_program *p, struct nano_view view)
+{
+    append(text, "%s.%d[%lld:%lld]", p->buffers[view.buffer].name, view.buffer,
+           (long long)view.offset, (long long)(view.offset + view.width));
+}
+
+static void append_tensor(struct text *text, const char *sign, const struct nano_tensor *tensor)
+{
+    if (!tensor)
+        return;
+    append(text, " %s %s %s [%lld", sign, tensor->name.bytes,
+           nano_format_traits(tensor->format)->name, (long long)tensor->dims[0]);
+    if (tensor->num_dims > 1)
+        append(text, ", %lld", (long long)tensor->dims[1]);
+    append(text, "]");
+}
+
+static void append_details(struct text *text, const struct nano_program *p,
+                           const struct nano_op *op)
+{
+    switch (op->kind) {
+    case NANO_OP_RMS_NORM:
+        append(text, "  groups of %lld, eps %g", (long long)op->group_width, (double)op->eps);
+        break;
+    case NANO_OP_ROPE: {
+        const struct nano_rope *rope = &p->ropes[op->rope];
+        append(text, "  %d heads of %d, %d %s pairs, magnitude %g", op->num_heads, op->head_dim,
+               rope->num_pairs, rope->adjacent ? "adjacent" : "split", (double)rope->magnitude);
+        break;
+    }
+    case NANO_OP_KV_STORE:
+        append(text, "  kv layer %d, %d heads of %d", op->kv_layer, op->num_kv_heads, op->head_dim);
+        break;
+    case NANO_OP_ATTENTION:
+        append(text, "  kv layer %d, %d heads on %d of %d, scale %g", op->kv_layer, op->num_heads,
+               op->num_kv_heads, op->head_dim, (double)op->scale);
+        break;
+    default:
+        break;
+    }
+}
+
+static void append_op(struct text *text, const struct nano_program *p, int index)
+{
+    const struct nano_op *op = &p->ops[index];
+    char layer[16] = "";
+    if (op->layer >= 0)
+        snprintf(layer, sizeof layer, "L%d", op->layer);
+    append(text, "%5d  %-9s %-5s%-24s ", index, nano_op_kind_name(op->kind), layer, op->label);
+    for (int i = 0; i < op->num_in; i++) {
+        append(text, "%s", i ? ", " : "");
+        append_view(text, p, op->in[i]);
+    }
+    const bool in_place = op->kind == NANO_OP_ROPE;
+    for (int i = 0; i < op->num_out && !in_place; i++) {
+        const bool adds = op->accumulate || op->kind == NANO_OP_ADD;
+        append(text, "%s", i ? ", " : adds ? " += " : " -> ");
+        append_view(text, p, op->out[i]);
+        append_tensor(text, op->kind == NANO_OP_RMS_NORM ? "*" : "=", op->weight[i]);
+        append_tensor(text, "+", op->bias[i]);
+    }
+    append_details(text, p, op);
+    append(text, "\n");
+}
+
+enum nano_status nano_program_print(const struct nano_program *p, char **out,
+                                    struct nano_error *err)
+{
+    *out = NULL;
+    struct text text = {0};
+    append(&text,
+           "%s: %d ops, %d buffers, %d kv layers; op %d begins the part for output rows only\n",
+           p->config.architecture, p->num_ops, p->num_buffers, p->num_kv_layers, p->gather_op);
+    for (int i = 0; i < p->num_ops; i++)
+        append_op(&text, p, i);
+    if (text.failed) {
+        nano_mem_free(text.bytes);
+        return nano_error_no_memory(err, "the printed program", text.capacity);
+    }
+    *out = text.bytes;
+    return NANO_OK;
+}

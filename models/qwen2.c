@@ -1,0 +1,56 @@
+/* qwen2: Qwen 1.5, Qwen 2 and 2.5 (dense).
+ *
+ *   x ──┬─ attn_norm ─┬─ attn_q + bias ─ rope ─┐
+ *       │             ├─ attn_k + bias ─ rope ─┼─ attention ─ attn_output ─ + ─┐
+ *       │             └─ attn_v + bias ────────┘                            │  │
+ *       └───────────────────────────────────────────────────────────────────┘  │
+ *   ┌──────────────────────────────────────────────────────────────────────────┘
+ *   ├─ ffn_norm ─┬─ ffn_gate ─ silu ─┐
+ *   │            └─ ffn_up ───────── × ─ ffn_down ─ + ─▶ x of the next layer
+ *   └──────────────────────────────────────────────┘
+ *
+ * Differs from llama: q, k and v always have biases, and rotary pairs are the halves of a head in
+ * every file format. */
+#include <math.h>
+
+#include "models/builder.h"
+
+static void build_layer(struct nano_builder *b, struct nano_view x, int rope)
+{
+    const struct nano_model_config *c = &b->program->config;
+    const int64_t q_width = c->num_heads * c->head_dim, kv_width = c->num_kv_heads * c->head_dim;
+
+    struct nano_view h = nano_build_layer_norm(b, "attn_norm", x, c->hidden_size);
+    struct nano_view q = nano_build_layer_linear(b, "attn_q", h, q_width, NANO_BIAS_REQUIRED);
+    struct nano_view k = nano_build_layer_linear(b, "attn_k", h, kv_width, NANO_BIAS_REQUIRED);
+    struct nano_view v = nano_build_layer_linear(b, "attn_v", h, kv_width, NANO_BIAS_REQUIRED);
+    nano_build_rope(b, "rope_q", q, (int)c->num_heads, rope);
+    nano_build_rope(b, "rope_k", k, (int)c->num_kv_heads, rope);
+    struct nano_view attention = nano_build_attention(b, q, k, v, 1 / sqrtf((float)c->head_dim));
+    nano_build_add(
+        b, x, nano_build_layer_linear(b, "attn_output", attention, c->hidden_size, NANO_BIAS_NONE));
+
+    h = nano_build_layer_norm(b, "ffn_norm", x, c->hidden_size);
+    struct nano_view gate =
+        nano_build_layer_linear(b, "ffn_gate", h, c->intermediate_size, NANO_BIAS_NONE);
+    struct nano_view up =
+        nano_build_layer_linear(b, "ffn_up", h, c->intermediate_size, NANO_BIAS_NONE);
+    struct nano_view act = nano_build_silu_mul(b, gate, up);
+    nano_build_add(b, x,
+                   nano_build_layer_linear(b, "ffn_down", act, c->hidden_size, NANO_BIAS_NONE));
+}
+
+static void build(struct nano_builder *b)
+{
+    const struct nano_model_config *c = nano_build_config(b);
+    const int rope = nano_build_rope_from_metadata(b, false);
+    const struct nano_tensor *embedding =
+        nano_build_weight(b, "token_embd.weight", c->hidden_size, c->vocab_size);
+
+    struct nano_view x = nano_build_embed(b, embedding);
+    for (b->layer = 0; b->layer < c->num_layers; b->layer++)
+        build_layer(b, x, rope);
+    nano_build_head(b, x, embedding);
+}
+
+const struct nano_architecture nano_architecture_qwen2 = {"qwen2", build};

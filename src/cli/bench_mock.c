@@ -1,0 +1,114 @@
+/* Bench of the scheduler alone: the mock runner on the workload of nano-vllm's bench.py, 256
+ * requests with 100 … 1024 random tokens in and 100 … 1024 out, all submitted at once. */
+#include <stdio.h>
+
+#include "base/memory.h"
+#include "base/os.h"
+#include "cli/bench.h"
+#include "cli/cli_json.h"
+
+#define NUM_REQUESTS 256
+#define MIN_LENGTH 100
+#define MAX_LENGTH 1024
+#define VOCAB_SIZE 1000 /* the mock runner has 1024 */
+#define SEED 0
+
+struct mock_result {
+    double prefill_rate, decode_rate; /* tokens/s */
+    double submit_s;
+    uint64_t num_preemptions, num_steps;
+};
+
+void nano_bench_mock_defaults(struct nano_engine_params *params)
+{
+    params->runner = "mock";
+    params->max_num_seqs = 512;
+    params->max_num_batched_tokens = 16384;
+    params->max_model_len = 4096;
+    params->block_size = 256;
+}
+
+static int random_length(uint64_t *rng)
+{
+    return MIN_LENGTH + (int)(nano_bench_random(rng) % (MAX_LENGTH - MIN_LENGTH + 1));
+}
+
+/* One repetition on an engine of its own, so that no prefix of an earlier one is found again. */
+static enum nano_status run_once(struct nano_engine_params *params, struct mock_result *out,
+                                 struct nano_error *err)
+{
+    enum nano_status status;
+    struct nano_bench bench;
+    struct nano_bench_times times = {0};
+    struct nano_stats stats;
+    uint64_t rng = SEED, num_expected = 0;
+    NANO_TRY(nano_bench_create(&bench, NULL, params, err));
+    uint64_t start = nano_os_clock_ns();
+    for (int i = 0; i < NUM_REQUESTS; i++) {
+        int num_prompt = random_length(&rng), max_tokens = random_length(&rng);
+        NANO_TRY(nano_bench_submit(&bench, &rng, VOCAB_SIZE, num_prompt, max_tokens, err));
+        num_expected += (uint64_t)max_tokens;
+    }
+    out->submit_s = (double)(nano_os_clock_ns() - start) / 1e9;
+    NANO_TRY(nano_bench_run(&bench, num_expected, &times, err));
+    nano_engine_get_stats(bench.engine, &stats);
+    out->num_preemptions = stats.num_preemptions_total;
+    out->num_steps = stats.num_steps_total;
+    out->prefill_rate = (double)times.num_prefill_tokens * 1e9 / (double)times.prefill_ns;
+    out->decode_rate = (double)times.num_decode_tokens * 1e9 / (double)times.decode_ns;
+fail:
+    nano_bench_destroy(&bench);
+    return status;
+}
+
+static void print_json(const struct mock_result *median)
+{
+    struct nano_cli_json json;
+    nano_cli_json_init(&json, stdout);
+    nano_cli_json_open(&json, NULL, '{');
+    nano_cli_json_float(&json, "prefill_tokens_per_s", median->prefill_rate);
+    nano_cli_json_float(&json, "decode_tokens_per_s", median->decode_rate);
+    nano_cli_json_int(&json, "num_preemptions", (int64_t)median->num_preemptions);
+    nano_cli_json_int(&json, "num_steps", (int64_t)median->num_steps);
+    nano_cli_json_float(&json, "submit_s", median->submit_s);
+    nano_cli_json_close(&json, '}');
+}
+
+static void print_text(const struct mock_result *median, int num_repeats)
+{
+    printf(
+        "scheduler alone (mock runner), %d requests of %d-%d tokens in and out, median of %d\n\n",
+        NUM_REQUESTS, MIN_LENGTH, MAX_LENGTH, num_repeats);
+    printf("  prefill      %8.1f M tokens/s  (steps that contain prefill)\n",
+           median->prefill_rate / 1e6);
+    printf("  decode       %8.1f M tokens/s  (steps of decode only)\n", median->decode_rate / 1e6);
+    printf("  steps        %8llu\n", (unsigned long long)median->num_steps);
+    printf("  preemptions  %8llu\n", (unsigned long long)median->num_preemptions);
+    printf("  submitting   %8.2f ms for all\n", median->submit_s * 1e3);
+}
+
+enum nano_status nano_bench_mock(struct nano_bench_options *options, struct nano_error *err)
+{
+    enum nano_status status;
+    size_t num = (size_t)options->num_repeats;
+    struct mock_result median = {0};
+    double *values = nano_mem_calloc(3 * num, sizeof *values);
+    if (!values)
+        return nano_error_no_memory(err, "the results", 3 * num * sizeof *values);
+    for (size_t i = 0; i < num; i++) {
+        NANO_TRY(run_once(&options->engine.params, &median, err));
+        values[i] = median.prefill_rate;
+        values[num + i] = median.decode_rate;
+        values[2 * num + i] = median.submit_s;
+    }
+    median.prefill_rate = nano_bench_median(values, num);
+    median.decode_rate = nano_bench_median(values + num, num);
+    median.submit_s = nano_bench_median(values + 2 * num, num);
+    if (options->json)
+        print_json(&median);
+    else
+        print_text(&median, options->num_repeats);
+fail:
+    nano_mem_free(values);
+    return status;
+}

@@ -1,0 +1,44 @@
+/* Engine options and the loop that drives an engine: what run, perplexity, bench and info share. */
+#ifndef NANO_CLI_ENGINE_H
+#define NANO_CLI_ENGINE_H
+
+#include "cli/cli_options.h"
+
+#define NANO_CLI_MAX_LOGIT_BIAS 1024
+
+struct nano_cli_engine_options {
+    const char *model; /* NULL: the built-in one */
+    struct nano_engine_params params;
+    bool verbose;
+};
+
+extern const struct nano_cli_option nano_cli_model_table[];  /* -m, -v */
+extern const struct nano_cli_option nano_cli_engine_table[]; /* everything else */
+extern const size_t nano_cli_num_model_options, nano_cli_num_engine_options;
+
+void nano_cli_engine_options_init(struct nano_cli_engine_options *options);
+
+struct nano_cli_sampling_options {
+    struct nano_sampling_params params;
+    struct nano_cli_strings stop;
+    struct nano_cli_ints stop_token_ids;
+    struct nano_logit_bias logit_bias[NANO_CLI_MAX_LOGIT_BIAS];
+    int num_logit_bias;
+};
+
+extern const struct nano_cli_option nano_cli_sampling_table[];
+extern const size_t nano_cli_num_sampling_options;
+
+/* The program's defaults: those of llama.cpp's command line. */
+void nano_cli_sampling_options_init(struct nano_cli_sampling_options *options);
+void nano_cli_sampling_options_deinit(struct nano_cli_sampling_options *options);
+
+/* The parameters with their lists, which the options keep. */
+const struct nano_sampling_params *nano_cli_sampling(struct nano_cli_sampling_options *options);
+
+/* Steps an engine made with manual_step until it has no work. After Ctrl-C the requests are
+ * cancelled, so that their last outputs still arrive. */
+enum nano_status nano_cli_drive(nano_engine *engine, const uint64_t *request_ids,
+                                size_t num_requests, struct nano_error *err);
+
+#endif

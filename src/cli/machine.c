@@ -1,0 +1,76 @@
+/* Machine: read bandwidth. */
+#include "cli/machine.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/memory.h"
+#include "base/os.h"
+
+#define BUFFER_BYTES ((size_t)512 << 20)
+#define NUM_PASSES 5
+#define UNROLL 8
+
+struct slice {
+    uint64_t *words;
+    size_t num_words; /* a multiple of UNROLL */
+    bool write;       /* the first pass: places the pages near the thread that will read them */
+    uint64_t sum;     /* keeps the compiler from dropping the reads */
+};
+
+static void *pass_over_slice(void *argument)
+{
+    struct slice *slice = argument;
+    uint64_t sums[UNROLL] = {0};
+    for (size_t i = 0; i < slice->num_words; i += UNROLL) {
+        for (size_t k = 0; k < UNROLL; k++) {
+            if (slice->write)
+                slice->words[i + k] = i ^ k;
+            else
+                sums[k] += slice->words[i + k];
+        }
+    }
+    for (size_t k = 0; k < UNROLL; k++)
+        slice->sum += sums[k];
+    return NULL;
+}
+
+/* Runs one pass on all threads; false if threads are missing. */
+static bool run_pass(struct slice *slices, pthread_t *threads, int num_threads)
+{
+    int started = 0;
+    while (started < num_threads &&
+           pthread_create(&threads[started], NULL, pass_over_slice, &slices[started]) == 0)
+        started++;
+    for (int t = 0; t < started; t++)
+        pthread_join(threads[t], NULL);
+    return started == num_threads;
+}
+
+double nano_machine_read_gbps(int num_threads)
+{
+    size_t words_each = BUFFER_BYTES / sizeof(uint64_t) / (size_t)num_threads / UNROLL * UNROLL;
+    uint64_t *buffer = nano_mem_alloc_aligned(BUFFER_BYTES);
+    struct slice *slices = nano_mem_calloc((size_t)num_threads, sizeof *slices);
+    pthread_t *threads = nano_mem_calloc((size_t)num_threads, sizeof *threads);
+    uint64_t best_ns = 0;
+    bool fine = buffer && slices && threads;
+    for (int pass = 0; fine && pass <= NUM_PASSES; pass++) {
+        for (int t = 0; t < num_threads; t++) {
+            slices[t].words = buffer + (size_t)t * words_each;
+            slices[t].num_words = words_each;
+            slices[t].write = pass == 0;
+        }
+        uint64_t start = nano_os_clock_ns();
+        fine = run_pass(slices, threads, num_threads);
+        uint64_t ns = nano_os_clock_ns() - start;
+        if (pass > 0 && (best_ns == 0 || ns < best_ns))
+            best_ns = ns;
+    }
+    nano_mem_free_aligned(buffer, BUFFER_BYTES);
+    nano_mem_free(slices);
+    nano_mem_free(threads);
+    size_t num_bytes = words_each * (size_t)num_threads * sizeof(uint64_t);
+    return fine && best_ns ? (double)num_bytes / (double)best_ns : 0;
+}

@@ -1,0 +1,235 @@
+/* Block manager: free list, hash table and reference counts over one array of blocks. */
+#include "engine/block_manager.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "base/memory.h"
+
+static uint32_t num_buckets(int num_blocks)
+{
+    uint32_t count = 16;
+    while (count < 2 * (uint32_t)num_blocks)
+        count *= 2;
+    return count;
+}
+
+size_t nano_block_manager_bytes(int num_blocks, int block_size)
+{
+    size_t per_block = sizeof(struct nano_block) + (size_t)block_size * sizeof(int32_t);
+    return (size_t)num_blocks * per_block + num_buckets(num_blocks) * sizeof(int32_t);
+}
+
+enum nano_status nano_block_manager_init(struct nano_block_manager *m, int num_blocks,
+                                         int block_size, struct nano_error *err)
+{
+    *m = (struct nano_block_manager){.num_blocks = num_blocks, .block_size = block_size};
+    uint32_t count = num_buckets(num_blocks);
+    m->blocks = nano_mem_calloc((size_t)num_blocks, sizeof *m->blocks);
+    m->tokens = nano_mem_alloc((size_t)num_blocks * (size_t)block_size, sizeof *m->tokens);
+    m->buckets = nano_mem_alloc(count, sizeof *m->buckets);
+    if (!m->blocks || !m->tokens || !m->buckets) {
+        nano_block_manager_deinit(m);
+        return nano_error_no_memory(err, "block tables",
+                                    nano_block_manager_bytes(num_blocks, block_size));
+    }
+    m->bucket_mask = count - 1;
+    memset(m->buckets, 0xFF, count * sizeof *m->buckets);
+    for (int i = 0; i < num_blocks; i++) {
+        m->blocks[i].prev = i - 1;
+        m->blocks[i].next = i + 1 < num_blocks ? i + 1 : -1;
+    }
+    m->free_head = num_blocks > 0 ? 0 : -1;
+    m->free_tail = num_blocks - 1;
+    m->num_free = num_blocks;
+    return NANO_OK;
+}
+
+void nano_block_manager_deinit(struct nano_block_manager *m)
+{
+    nano_mem_free(m->blocks);
+    nano_mem_free(m->tokens);
+    nano_mem_free(m->buckets);
+    *m = (struct nano_block_manager){0};
+}
+
+uint64_t nano_block_hash(uint64_t parent_hash, const int32_t *tokens, int block_size)
+{
+    return XXH3_64bits_withSeed(tokens, (size_t)block_size * sizeof *tokens, parent_hash);
+}
+
+static int32_t *tokens_of(const struct nano_block_manager *m, int32_t block)
+{
+    return m->tokens + (size_t)block * (size_t)m->block_size;
+}
+
+static int32_t *bucket_of(const struct nano_block_manager *m, uint64_t hash)
+{
+    return &m->buckets[(uint32_t)hash & m->bucket_mask];
+}
+
+int32_t nano_block_find(const struct nano_block_manager *m, uint64_t hash, uint64_t parent_hash,
+                        const int32_t *tokens)
+{
+    for (int32_t id = *bucket_of(m, hash); id >= 0; id = m->blocks[id].bucket_next) {
+        const struct nano_block *block = &m->blocks[id];
+        if (block->hash == hash && block->parent_hash == parent_hash &&
+            memcmp(tokens_of(m, id), tokens, (size_t)m->block_size * sizeof *tokens) == 0)
+            return id;
+    }
+    return -1;
+}
+
+static void forget(struct nano_block_manager *m, int32_t id)
+{
+    struct nano_block *block = &m->blocks[id];
+    int32_t *link = bucket_of(m, block->hash);
+    while (*link != id)
+        link = &m->blocks[*link].bucket_next;
+    *link = block->bucket_next;
+    block->cached = false;
+    if (block->ref_count == 0)
+        m->num_free_cached--;
+}
+
+static void remove_free(struct nano_block_manager *m, int32_t id)
+{
+    struct nano_block *block = &m->blocks[id];
+    if (block->prev >= 0)
+        m->blocks[block->prev].next = block->next;
+    else
+        m->free_head = block->next;
+    if (block->next >= 0)
+        m->blocks[block->next].prev = block->prev;
+    else
+        m->free_tail = block->prev;
+    m->num_free--;
+    if (block->cached)
+        m->num_free_cached--;
+    int used = m->num_blocks - m->num_free;
+    if (used > m->max_used)
+        m->max_used = used;
+}
+
+/* Content that can be found again goes to the end of the list; what cannot is taken first. */
+static void insert_free(struct nano_block_manager *m, int32_t id)
+{
+    struct nano_block *block = &m->blocks[id];
+    if (block->cached) {
+        block->prev = m->free_tail;
+        block->next = -1;
+        if (m->free_tail >= 0)
+            m->blocks[m->free_tail].next = id;
+        else
+            m->free_head = id;
+        m->free_tail = id;
+        m->num_free_cached++;
+    } else {
+        block->prev = -1;
+        block->next = m->free_head;
+        if (m->free_head >= 0)
+            m->blocks[m->free_head].prev = id;
+        else
+            m->free_tail = id;
+        m->free_head = id;
+    }
+    m->num_free++;
+}
+
+int32_t nano_block_allocate(struct nano_block_manager *m)
+{
+    int32_t id = m->free_head;
+    if (id < 0)
+        return -1;
+    remove_free(m, id);
+    struct nano_block *block = &m->blocks[id];
+    block->ref_count = 1;
+    if (block->cached)
+        forget(m, id);
+    return id;
+}
+
+void nano_block_acquire(struct nano_block_manager *m, int32_t id)
+{
+    struct nano_block *block = &m->blocks[id];
+    if (block->ref_count == 0)
+        remove_free(m, id);
+    else if (block->ref_count == 1)
+        m->num_shared++;
+    block->ref_count++;
+}
+
+void nano_block_release(struct nano_block_manager *m, int32_t id)
+{
+    struct nano_block *block = &m->blocks[id];
+    assert(block->ref_count > 0);
+    block->ref_count--;
+    if (block->ref_count == 1)
+        m->num_shared--;
+    else if (block->ref_count == 0)
+        insert_free(m, id);
+}
+
+void nano_block_publish(struct nano_block_manager *m, int32_t id, uint64_t hash,
+                        uint64_t parent_hash, const int32_t *tokens)
+{
+    struct nano_block *block = &m->blocks[id];
+    assert(block->ref_count > 0 && !block->cached);
+    if (nano_block_find(m, hash, parent_hash, tokens) >= 0)
+        return;
+    block->hash = hash;
+    block->parent_hash = parent_hash;
+    block->cached = true;
+    memcpy(tokens_of(m, id), tokens, (size_t)m->block_size * sizeof *tokens);
+    int32_t *bucket = bucket_of(m, hash);
+    block->bucket_next = *bucket;
+    *bucket = id;
+}
+
+void nano_block_manager_forget(struct nano_block_manager *m)
+{
+    for (int32_t id = 0; id < m->num_blocks; id++)
+        if (m->blocks[id].cached)
+            forget(m, id);
+}
+
+bool nano_block_manager_check(const struct nano_block_manager *m)
+{
+    int num_free = 0, num_free_cached = 0, num_shared = 0, num_cached = 0;
+    int32_t previous = -1;
+    for (int32_t id = m->free_head; id >= 0; id = m->blocks[id].next) {
+        const struct nano_block *block = &m->blocks[id];
+        if (block->ref_count != 0 || block->prev != previous || ++num_free > m->num_blocks)
+            return false;
+        num_free_cached += block->cached;
+        previous = id;
+    }
+    if (previous != m->free_tail)
+        return false;
+    int num_unreferenced = 0;
+    for (int32_t id = 0; id < m->num_blocks; id++) {
+        const struct nano_block *block = &m->blocks[id];
+        num_unreferenced += block->ref_count == 0;
+        num_shared += block->ref_count > 1;
+        num_cached += block->cached;
+        if (block->ref_count < 0)
+            return false;
+        if (block->cached &&
+            nano_block_find(m, block->hash, block->parent_hash, tokens_of(m, id)) != id)
+            return false;
+        if (block->cached &&
+            nano_block_hash(block->parent_hash, tokens_of(m, id), m->block_size) != block->hash)
+            return false;
+    }
+    int num_in_table = 0;
+    for (uint32_t b = 0; b <= m->bucket_mask; b++)
+        for (int32_t id = m->buckets[b]; id >= 0; id = m->blocks[id].bucket_next)
+            if (++num_in_table > m->num_blocks)
+                return false;
+    return num_free == m->num_free && num_unreferenced == num_free &&
+           num_free_cached == m->num_free_cached && num_shared == m->num_shared &&
+           num_in_table == num_cached;
+}

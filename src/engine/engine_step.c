@@ -1,0 +1,387 @@
+/* The engine's step: schedule, run, sample, postprocess (append, finish, emit). Sampling happens
+ * inside run, on the runner's threads, row by row as logits are ready. */
+#include <assert.h>
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/os.h"
+#include "engine/engine_state.h"
+
+/* ---- Sampling -------------------------------------------------------------------------------- */
+
+static void on_logits(void *context, int output, float *logits)
+{
+    struct nano_engine *engine = context;
+    const struct nano_scheduled_output *target = &engine->scheduler.targets[output];
+    struct nano_sequence *seq = target->sequence;
+    const struct nano_request_state *request = seq->request;
+    if (target->prompt_position > 0) {
+        int position = target->prompt_position, num_top = request->params.prompt_logprobs;
+        nano_sampler_logprobs(&engine->sampler, logits, seq->tokens[position], num_top,
+                              &seq->prompt_logprobs[position],
+                              seq->prompt_top + (size_t)position * (size_t)num_top);
+        return;
+    }
+    bool too_short = seq->num_tokens - seq->num_prompt_tokens < request->params.min_tokens;
+    struct nano_sampler_input input = {
+        .params = &request->params,
+        .tokens = seq->tokens,
+        .num_prompt_tokens = seq->num_prompt_tokens,
+        .num_tokens = seq->num_tokens,
+        .completion = seq->index,
+        .banned = request->stop_tokens,
+        .num_banned = too_short ? request->num_stop_tokens : 0,
+    };
+    engine->scheduler.outputs[output].token =
+        nano_sampler_sample(&engine->sampler, &input, logits, &seq->logprobs, seq->top);
+}
+
+/* ---- Emitting -------------------------------------------------------------------------------- */
+
+struct ending {
+    enum nano_finish_reason reason;
+    const char *stop_string;
+    int32_t stop_token;
+    const struct nano_error *error;
+};
+
+static const struct ending not_ended = {.stop_token = -1};
+
+/* One token of a plain sequence in the middle of its output, which is what nearly all calls are. */
+static void emit_token(struct nano_engine *engine, const struct nano_sequence *seq)
+{
+    const struct nano_request_state *request = seq->request;
+    struct nano_output *output = &engine->token_output; /* the other fields stay as they are */
+    output->request_id = request->id;
+    output->index = seq->index;
+    output->token_ids = seq->tokens + seq->num_tokens - 1;
+    output->num_prompt_tokens = seq->num_prompt_tokens;
+    output->num_cached_tokens = seq->num_cached_tokens;
+    output->num_completion_tokens = seq->num_tokens - seq->num_prompt_tokens;
+    nano_mem_forbid_end(); /* the client's code may allocate */
+    request->on_output(output, request->user_data);
+    nano_mem_forbid_begin();
+}
+
+/* Sends the last num_new tokens and the text that is ready. */
+static void emit(struct nano_sequence *seq, int num_new, const struct ending *ending)
+{
+    const struct nano_request_state *request = seq->request;
+    int num_output = seq->num_tokens - seq->num_prompt_tokens;
+    struct nano_output output = {
+        .request_id = request->id,
+        .index = seq->index,
+        .token_ids = seq->tokens + seq->num_tokens - num_new,
+        .num_tokens = num_new,
+        .text = "",
+        .finish_reason = ending->reason,
+        .stop_reason = ending->stop_string,
+        .stop_token_id = ending->stop_token,
+        .error = ending->error,
+        .num_prompt_tokens = seq->num_prompt_tokens,
+        .num_cached_tokens = seq->num_cached_tokens,
+        .num_completion_tokens = num_output,
+    };
+    if (!seq->plain && num_new > 0 && request->params.logprobs >= 0)
+        output.logprobs = &seq->logprobs; /* num_new is 1: every token is sent in its own step */
+    if (seq->wants_prompt_logprobs && seq->num_computed_tokens >= seq->num_prompt_tokens) {
+        output.prompt_logprobs = seq->prompt_logprobs;
+        output.num_prompt_logprobs = seq->num_prompt_tokens;
+        seq->wants_prompt_logprobs = false;
+    }
+    if (ending->reason != NANO_FINISH_NONE) {
+        uint64_t now = nano_os_clock_ns();
+        uint64_t admitted = seq->admitted_ns ? seq->admitted_ns : now;
+        uint64_t first = seq->first_token_ns ? seq->first_token_ns : now;
+        output.queued_ns = admitted - request->submitted_ns;
+        output.prefill_ns = first - admitted;
+        output.decode_ns = now - first;
+    }
+    char after = '\0';
+    struct nano_text_output *text = !seq->plain && request->params.detokenize ? &seq->text : NULL;
+    if (text) {
+        output.text = text->held;
+        output.text_bytes = text->num_ready;
+        after = text->held[text->num_ready];
+        text->held[text->num_ready] = '\0';
+    }
+    nano_mem_forbid_end();
+    request->on_output(&output, request->user_data);
+    nano_mem_forbid_begin();
+    if (text) {
+        text->held[text->num_ready] = after;
+        nano_text_output_take(text);
+    }
+}
+
+/* Tells the client, takes the sequence out of the scheduler, and drops the request with its last.
+ */
+static void finish(struct nano_engine *engine, struct nano_sequence *seq, int num_new,
+                   const struct ending *ending)
+{
+    struct nano_request_state *request = seq->request;
+    emit(seq, num_new, ending);
+    nano_scheduler_finish(&engine->scheduler, seq);
+    if (--request->num_unfinished > 0)
+        return;
+    if (ending->reason == NANO_FINISH_CANCELLED)
+        engine->totals.num_requests_cancelled++;
+    engine->totals.num_requests_finished++;
+    nano_engine_forget_request(engine, request);
+    nano_request_destroy(request);
+}
+
+/* ---- Postprocessing -------------------------------------------------------------------------- */
+
+static bool is_stop_token(const struct nano_request_state *request, int32_t token)
+{
+    for (int i = 0; i < request->num_stop_tokens; i++)
+        if (request->stop_tokens[i] == token)
+            return true;
+    return false;
+}
+
+/* Finds out whether the newest token ends the sequence, and makes its text. */
+static struct ending check_end(struct nano_sequence *seq, int32_t token)
+{
+    const struct nano_request_state *request = seq->request;
+    struct ending ending = not_ended;
+    if (seq->plain) {
+        if (seq->num_tokens >= seq->max_length)
+            ending.reason = NANO_FINISH_LENGTH;
+        return ending;
+    }
+    bool may_stop = seq->num_tokens - seq->num_prompt_tokens > request->params.min_tokens;
+    if (may_stop && is_stop_token(request, token)) {
+        ending.reason = NANO_FINISH_STOP;
+        ending.stop_token = token;
+    } else {
+        if (request->params.detokenize)
+            ending.stop_string = nano_text_output_push(&seq->text, token, may_stop);
+        if (ending.stop_string)
+            ending.reason = NANO_FINISH_STOP;
+        else if (seq->num_tokens >= seq->max_length)
+            ending.reason = NANO_FINISH_LENGTH;
+    }
+    if (ending.reason != NANO_FINISH_NONE && !ending.stop_string && request->params.detokenize)
+        nano_text_output_flush(&seq->text);
+    return ending;
+}
+
+static void append(struct nano_engine *engine, struct nano_sequence *seq, int32_t token,
+                   uint64_t now_ns)
+{
+    seq->tokens[seq->num_tokens++] = token;
+    engine->totals.generation_tokens_total++;
+    if (seq->in_prefill) {
+        seq->in_prefill = false;
+        if (seq->first_token_ns == 0)
+            seq->first_token_ns = now_ns;
+    }
+    if (seq->plain && seq->num_tokens < seq->max_length) {
+        emit_token(engine, seq);
+        return;
+    }
+    struct ending ending = check_end(seq, token);
+    if (ending.reason == NANO_FINISH_NONE)
+        emit(seq, 1, &ending);
+    else
+        finish(engine, seq, 1, &ending);
+}
+
+static void postprocess(struct nano_engine *engine, uint64_t now_ns)
+{
+    struct nano_scheduler *s = &engine->scheduler;
+    const struct nano_scheduled_output *target = s->targets, *end = target + s->batch.num_outputs;
+    nano_scheduler_commit(s);
+    for (int i = 0; i < s->batch.num_seqs; i++) {
+        struct nano_sequence *seq = s->scheduled[i];
+        while (target < end && target->sequence == seq && target->prompt_position > 0)
+            target++;
+        if (target < end && target->sequence == seq) {
+            append(engine, seq, s->outputs[target - s->targets].token, now_ns);
+            target++;
+        } else if (seq->num_computed_tokens >= seq->max_length) { /* only the prompt was wanted */
+            struct ending ending = {.reason = NANO_FINISH_LENGTH, .stop_token = -1};
+            finish(engine, seq, 0, &ending);
+        }
+    }
+}
+
+/* The runner failed: whatever was in the batch cannot go on, and no content of the pool is sure. */
+static void fail_batch(struct nano_engine *engine, const struct nano_error *error)
+{
+    struct nano_scheduler *s = &engine->scheduler;
+    struct ending ending = {.reason = NANO_FINISH_ERROR, .stop_token = -1, .error = error};
+    nano_log(NANO_LOG_ERROR, "a step failed: %s", error->message);
+    for (int i = 0; i < s->batch.num_seqs; i++)
+        finish(engine, s->scheduled[i], 0, &ending);
+    nano_block_manager_forget(&s->blocks);
+}
+
+/* ---- The clients' side ----------------------------------------------------------------------- */
+
+static void finish_all_sequences(struct nano_engine *engine, struct nano_request_state *request,
+                                 const struct ending *ending)
+{
+    int n = request->params.n;
+    for (int i = 0, left = request->num_unfinished; i < n && left > 0; i++) {
+        if (request->sequences[i].state == NANO_SEQUENCE_FINISHED)
+            continue;
+        left--; /* the request is gone after its last one */
+        if (request->params.detokenize)
+            nano_text_output_flush(&request->sequences[i].text);
+        finish(engine, &request->sequences[i], 0, ending);
+    }
+}
+
+/* Queues what was submitted and ends what was cancelled since the last step. */
+static void take_inboxes(struct nano_engine *engine)
+{
+    pthread_mutex_lock(&engine->lock);
+    struct nano_request_state *added = engine->inbox, *cancelled = engine->cancelled;
+    engine->inbox = NULL;
+    engine->inbox_end = &engine->inbox;
+    engine->cancelled = NULL;
+    pthread_mutex_unlock(&engine->lock);
+    for (struct nano_request_state *request = added, *next; request; request = next) {
+        next = request->next;
+        nano_scheduler_add(&engine->scheduler, request);
+    }
+    const struct ending ending = {.reason = NANO_FINISH_CANCELLED, .stop_token = -1};
+    for (struct nano_request_state *request = cancelled, *next; request; request = next) {
+        next = request->next_cancelled;
+        finish_all_sequences(engine, request, &ending);
+    }
+}
+
+void nano_engine_cancel_all(struct nano_engine *engine)
+{
+    nano_mem_forbid_begin();
+    const struct ending ending = {.reason = NANO_FINISH_CANCELLED, .stop_token = -1};
+    take_inboxes(engine);
+    struct nano_scheduler *s = &engine->scheduler;
+    while (s->num_running > 0)
+        finish_all_sequences(engine, s->running[0]->request, &ending);
+    while (s->waiting.first)
+        finish_all_sequences(engine, s->waiting.first->request, &ending);
+    nano_mem_forbid_end();
+}
+
+static void count_admitted(struct nano_engine *engine)
+{
+    const struct nano_scheduler *s = &engine->scheduler;
+    size_t num_admitted = 0;
+    for (int i = 0; i < s->batch.num_seqs; i++) {
+        struct nano_request_state *request = s->scheduled[i]->request;
+        num_admitted += !request->admitted;
+        request->admitted = true;
+    }
+    if (num_admitted > 0) {
+        pthread_mutex_lock(&engine->lock);
+        engine->num_queued -= num_admitted;
+        pthread_mutex_unlock(&engine->lock);
+    }
+}
+
+static void publish_stats(struct nano_engine *engine)
+{
+    const struct nano_scheduler *s = &engine->scheduler;
+    struct nano_stats *t = &engine->totals;
+    t->num_requests_running = s->num_running;
+    t->num_requests_waiting = s->waiting.num_sequences;
+    t->prompt_tokens_total = s->prompt_tokens_total;
+    t->prefix_cache_queries_total = s->prefix_queries_total;
+    t->prefix_cache_hits_total = s->prefix_hits_total;
+    t->num_preemptions_total = s->num_preemptions_total;
+    t->num_blocks_used = s->blocks.num_blocks - s->blocks.num_free;
+    t->num_blocks_cached = s->blocks.num_free_cached;
+    t->num_blocks_shared = s->blocks.num_shared;
+    t->max_blocks_used = s->blocks.max_used;
+    pthread_mutex_lock(&engine->lock);
+    engine->snapshot = *t;
+    engine->snapshot.num_requests_submitted = engine->last_id;
+    if (engine->num_live == 0) /* only now, so that who waited sees the last step's numbers */
+        pthread_cond_broadcast(&engine->idle);
+    pthread_mutex_unlock(&engine->lock);
+}
+
+/* on_step sees the batch as it was scheduled, before finished sequences disappear. */
+static int fill_step_entries(struct nano_engine *engine)
+{
+    const struct nano_scheduler *s = &engine->scheduler;
+    if (!engine->params.on_step)
+        return 0;
+    for (int i = 0; i < s->batch.num_seqs; i++) {
+        const struct nano_sequence *seq = s->scheduled[i];
+        engine->step_entries[i] = (struct nano_step_entry){
+            .request_id = seq->request->id,
+            .index = seq->index,
+            .num_computed_tokens = seq->num_computed_tokens,
+            .num_scheduled_tokens = s->seqs[i].num_tokens,
+            .is_prefill = seq->in_prefill,
+        };
+    }
+    return s->batch.num_seqs;
+}
+
+static void call_on_step(struct nano_engine *engine, struct nano_step *step)
+{
+    nano_mem_forbid_end();
+    engine->params.on_step(step, engine->params.on_step_user_data);
+    nano_mem_forbid_begin();
+}
+
+bool nano_engine_run_step(struct nano_engine *engine, struct nano_error *err)
+{
+    struct nano_scheduler *s = &engine->scheduler;
+    uint64_t start = nano_os_clock_ns();
+    nano_mem_forbid_begin();
+    take_inboxes(engine);
+    if (!nano_scheduler_schedule(s, start)) {
+        assert(s->num_running == 0 && !s->waiting.first);
+        publish_stats(engine);
+        nano_mem_forbid_end();
+        return false;
+    }
+    count_admitted(engine);
+    struct nano_step step = {
+        .step = engine->totals.num_steps_total,
+        .num_prefill_tokens = s->num_prefill_tokens,
+        .num_decode_tokens = s->num_decode_tokens,
+        .num_running = s->num_running,
+        .num_waiting = s->waiting.num_sequences,
+        .num_preempted = s->num_preempted,
+        .num_blocks_used = s->blocks.num_blocks - s->blocks.num_free,
+        .num_blocks_shared = s->blocks.num_shared,
+        .num_blocks = s->blocks.num_blocks,
+        .entries = engine->step_entries,
+        .num_entries = fill_step_entries(engine),
+    };
+    engine->totals.computed_tokens_total += (uint64_t)s->batch.num_tokens;
+    engine->totals.num_steps_total++;
+    s->batch.on_logits = on_logits;
+    s->batch.context = engine;
+    uint64_t scheduled = nano_os_clock_ns();
+    struct nano_error run_error = {0};
+    enum nano_status status =
+        engine->setup.runner->run(engine->runner_state, &s->batch, &run_error);
+    uint64_t ran = nano_os_clock_ns();
+    if (status == NANO_OK)
+        postprocess(engine, ran);
+    else
+        fail_batch(engine, &run_error);
+    step.schedule_ns = scheduled - start;
+    step.run_ns = ran - scheduled;
+    step.postprocess_ns = nano_os_clock_ns() - ran;
+    engine->totals.schedule_ns_total += step.schedule_ns;
+    engine->totals.run_ns_total += step.run_ns;
+    engine->totals.postprocess_ns_total += step.postprocess_ns;
+    publish_stats(engine);
+    if (engine->params.on_step)
+        call_on_step(engine, &step);
+    nano_mem_forbid_end();
+    if (status != NANO_OK && err)
+        *err = run_error;
+    return true;
+}

@@ -1,0 +1,29 @@
+/* Memory plan: from parameters and a program to fixed sizes, before anything is allocated.
+ *
+ *   budget = weights + mapped file + activations + engine (queues, tables, sampler, tokenizer,
+ *            the process itself) + KV blocks, which take what is left
+ */
+#ifndef NANO_ENGINE_MEMORY_PLAN_H
+#define NANO_ENGINE_MEMORY_PLAN_H
+
+#include "engine/model.h"
+#include "engine/scheduler.h"
+#include "runner/runner.h"
+
+/* The parameters with every default decided. */
+struct nano_engine_setup {
+    const struct nano_runner *runner;
+    struct nano_runner_config runner_config;
+    struct nano_scheduler_config scheduler_config;
+    struct nano_memory_plan plan;
+    uint64_t request_bytes; /* part of the plan's engine_bytes: what queued requests may hold */
+};
+
+/* Fills *out. `program` and `model` are NULL with the mock runner. When it does not fit the budget
+ * the plan is filled all the same. */
+enum nano_status nano_engine_setup_make(struct nano_engine_setup *out, const nano_model *model,
+                                        const struct nano_program *program,
+                                        const struct nano_engine_params *params,
+                                        struct nano_error *err);
+
+#endif

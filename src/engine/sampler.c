@@ -1,0 +1,295 @@
+/* Sampler. */
+#include "engine/sampler.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+
+struct candidate {
+    float logit;
+    int32_t token;
+};
+
+struct nano_sampler_scratch {
+    atomic_flag taken;
+    struct candidate *candidates; /* [vocab_size] */
+    float *raw;                   /* [vocab_size]: logits before they are changed */
+    int32_t *counts;              /* [vocab_size]: all zero between calls */
+    float *weights;               /* [vocab_size] */
+};
+
+size_t nano_sampler_bytes(int64_t vocab_size, int num_threads)
+{
+    size_t per_token = sizeof(struct candidate) + 2 * sizeof(float) + sizeof(int32_t);
+    return (size_t)num_threads *
+           ((size_t)vocab_size * per_token + sizeof(struct nano_sampler_scratch));
+}
+
+enum nano_status nano_sampler_init(struct nano_sampler *sampler, const struct nano_kernels *kernels,
+                                   int64_t vocab_size, int num_threads, struct nano_error *err)
+{
+    *sampler = (struct nano_sampler){.kernels = kernels, .vocab_size = vocab_size};
+    sampler->scratch = nano_mem_calloc((size_t)num_threads, sizeof *sampler->scratch);
+    if (!sampler->scratch)
+        goto fail;
+    sampler->num_scratch = num_threads;
+    for (int i = 0; i < num_threads; i++) {
+        struct nano_sampler_scratch *s = &sampler->scratch[i];
+        atomic_flag_clear(&s->taken);
+        s->candidates = nano_mem_alloc((size_t)vocab_size, sizeof *s->candidates);
+        s->raw = nano_mem_alloc((size_t)vocab_size, sizeof *s->raw);
+        s->counts = nano_mem_calloc((size_t)vocab_size, sizeof *s->counts);
+        s->weights = nano_mem_alloc((size_t)vocab_size, sizeof *s->weights);
+        if (!s->candidates || !s->raw || !s->counts || !s->weights)
+            goto fail;
+    }
+    return NANO_OK;
+fail:
+    nano_sampler_deinit(sampler);
+    return nano_error_no_memory(err, "the sampler", nano_sampler_bytes(vocab_size, num_threads));
+}
+
+void nano_sampler_deinit(struct nano_sampler *sampler)
+{
+    for (int i = 0; i < sampler->num_scratch; i++) {
+        nano_mem_free(sampler->scratch[i].candidates);
+        nano_mem_free(sampler->scratch[i].raw);
+        nano_mem_free(sampler->scratch[i].counts);
+        nano_mem_free(sampler->scratch[i].weights);
+    }
+    nano_mem_free(sampler->scratch);
+    *sampler = (struct nano_sampler){0};
+}
+
+/* There are as many areas as threads that can ask at once, so one is free after at most a round. */
+static struct nano_sampler_scratch *take_scratch(struct nano_sampler *sampler)
+{
+    for (int i = 0;; i = i + 1 < sampler->num_scratch ? i + 1 : 0)
+        if (!atomic_flag_test_and_set_explicit(&sampler->scratch[i].taken, memory_order_acquire))
+            return &sampler->scratch[i];
+}
+
+static void give_scratch(struct nano_sampler_scratch *scratch)
+{
+    atomic_flag_clear_explicit(&scratch->taken, memory_order_release);
+}
+
+void nano_philox(uint64_t key, uint64_t stream, uint64_t counter, uint64_t out[2])
+{
+    uint32_t c[4] = {(uint32_t)counter, (uint32_t)(counter >> 32), (uint32_t)stream,
+                     (uint32_t)(stream >> 32)};
+    uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
+    for (int round = 0; round < 10; round++) {
+        uint64_t p0 = (uint64_t)0xD2511F53u * c[0];
+        uint64_t p1 = (uint64_t)0xCD9E8D57u * c[2];
+        uint32_t next[4] = {(uint32_t)(p1 >> 32) ^ c[1] ^ k0, (uint32_t)p1,
+                            (uint32_t)(p0 >> 32) ^ c[3] ^ k1, (uint32_t)p0};
+        memcpy(c, next, sizeof c);
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
+    }
+    out[0] = (uint64_t)c[1] << 32 | c[0];
+    out[1] = (uint64_t)c[3] << 32 | c[2];
+}
+
+static bool has_penalties(const struct nano_sampling_params *p)
+{
+    return p->repetition_penalty != 1.0f || p->presence_penalty != 0.0f ||
+           p->frequency_penalty != 0.0f;
+}
+
+bool nano_sampling_is_greedy(const struct nano_sampling_params *p)
+{
+    return p->temperature == 0.0f && !has_penalties(p) && p->num_logit_bias == 0 &&
+           p->min_tokens == 0 && p->logprobs < 0;
+}
+
+/* The order of candidates: most likely first, the smaller id first among equals. */
+static bool before(struct candidate a, struct candidate b)
+{
+    return a.logit > b.logit || (a.logit == b.logit && a.token < b.token);
+}
+
+static int compare_candidates(const void *a, const void *b)
+{
+    struct candidate x = *(const struct candidate *)a, y = *(const struct candidate *)b;
+    return before(x, y) ? -1 : before(y, x) ? 1 : 0;
+}
+
+/* Heap whose root comes first (`last_on_top` false) or last in the candidates' order. */
+static void sift_down(struct candidate *heap, size_t count, size_t i, bool last_on_top)
+{
+    struct candidate moving = heap[i];
+    for (;;) {
+        size_t child = 2 * i + 1;
+        if (child >= count)
+            break;
+        if (child + 1 < count && before(heap[child + 1], heap[child]) != last_on_top)
+            child++;
+        if (before(heap[child], moving) == last_on_top)
+            break;
+        heap[i] = heap[child];
+        i = child;
+    }
+    heap[i] = moving;
+}
+
+static void heapify(struct candidate *heap, size_t count, bool last_on_top)
+{
+    for (size_t i = count / 2; i-- > 0;)
+        sift_down(heap, count, i, last_on_top);
+}
+
+/* Collects the candidates with logit >= floor, at most the k first ones in their order (k 0: all).
+ * NaN and minus infinity never qualify. */
+static size_t collect(const float *logits, int64_t vocab_size, float floor, size_t k,
+                      struct candidate *out)
+{
+    size_t count = 0;
+    for (int64_t i = 0; i < vocab_size; i++) {
+        if (!(logits[i] >= floor) || logits[i] == -INFINITY)
+            continue;
+        struct candidate c = {logits[i], (int32_t)i};
+        if (k == 0 || count < k) {
+            out[count++] = c;
+            if (count == k)
+                heapify(out, count, true);
+        } else if (before(c, out[0])) {
+            out[0] = c;
+            sift_down(out, count, 0, true);
+        }
+    }
+    return count;
+}
+
+void nano_sampler_logprobs(struct nano_sampler *sampler, const float *logits, int32_t token,
+                           int num_top, struct nano_token_logprobs *out,
+                           struct nano_top_logprob *top)
+{
+    double log_sum = sampler->kernels->log_sum_exp(logits, sampler->vocab_size);
+    *out = (struct nano_token_logprobs){.token_id = token,
+                                        .logprob = (float)(logits[token] - log_sum)};
+    if (num_top <= 0)
+        return;
+    struct nano_sampler_scratch *s = take_scratch(sampler);
+    size_t k = (size_t)num_top < (size_t)sampler->vocab_size ? (size_t)num_top
+                                                             : (size_t)sampler->vocab_size;
+    size_t count = collect(logits, sampler->vocab_size, -INFINITY, k, s->candidates);
+    qsort(s->candidates, count, sizeof *s->candidates, compare_candidates);
+    for (size_t i = 0; i < count; i++)
+        top[i] = (struct nano_top_logprob){s->candidates[i].token,
+                                           (float)(s->candidates[i].logit - log_sum)};
+    give_scratch(s);
+    out->top = top;
+    out->num_top = (int)count;
+}
+
+static void apply_penalties(const struct nano_sampler_input *in, float *logits, int32_t *counts)
+{
+    const struct nano_sampling_params *p = in->params;
+    for (int i = in->num_prompt_tokens; i < in->num_tokens; i++)
+        counts[in->tokens[i]]++;
+    for (int i = 0; i < in->num_tokens; i++) {
+        int32_t token = in->tokens[i];
+        if (counts[token] < 0)
+            continue; /* this token has been treated */
+        float *logit = &logits[token];
+        *logit = *logit > 0.0f ? *logit / p->repetition_penalty : *logit * p->repetition_penalty;
+        if (counts[token] > 0)
+            *logit -= p->presence_penalty + p->frequency_penalty * (float)counts[token];
+        counts[token] = -1;
+    }
+    for (int i = 0; i < in->num_tokens; i++)
+        counts[in->tokens[i]] = 0;
+}
+
+static void modify(const struct nano_sampler_input *in, float *logits, int32_t *counts)
+{
+    const struct nano_sampling_params *p = in->params;
+    for (int i = 0; i < p->num_logit_bias; i++)
+        logits[p->logit_bias[i].token_id] += p->logit_bias[i].bias;
+    if (has_penalties(p))
+        apply_penalties(in, logits, counts);
+    for (int i = 0; i < in->num_banned; i++)
+        logits[in->banned[i]] = -INFINITY;
+}
+
+/* Keeps the shortest beginning of the candidates' order whose weight is at least top_p of the
+ * total; afterwards they stand in reverse order at the end of the array, the rest is dropped. */
+static struct candidate *keep_top_p(struct candidate *c, size_t *count, float top_p, float max,
+                                    float inv_t)
+{
+    double total = 0.0, sum = 0.0;
+    for (size_t i = 0; i < *count; i++)
+        total += (double)expf((c[i].logit - max) * inv_t);
+    heapify(c, *count, false);
+    size_t end = *count;
+    while (end > 0) {
+        struct candidate best = c[0];
+        end--;
+        c[0] = c[end];
+        sift_down(c, end, 0, false);
+        c[end] = best;
+        sum += (double)expf((best.logit - max) * inv_t);
+        if (sum >= (double)top_p * total)
+            break;
+    }
+    *count -= end;
+    return c + end;
+}
+
+static int32_t draw(struct nano_sampler *sampler, const struct nano_sampler_input *in,
+                    const float *logits, struct nano_sampler_scratch *s)
+{
+    const struct nano_sampling_params *p = in->params;
+    int64_t best = sampler->kernels->argmax(logits, sampler->vocab_size);
+    float max = logits[best];
+    if (p->temperature == 0.0f || !isfinite(max))
+        return (int32_t)best;
+    float inv_t = 1.0f / p->temperature;
+    float floor = p->min_p > 0.0f ? max + logf(p->min_p) * p->temperature : -INFINITY;
+    size_t k = p->top_k > 0 && p->top_k < sampler->vocab_size ? (size_t)p->top_k : 0;
+    struct candidate *c = s->candidates;
+    size_t count = collect(logits, sampler->vocab_size, floor, k, c);
+    if (p->top_p < 1.0f)
+        c = keep_top_p(c, &count, p->top_p, max, inv_t);
+    double total = 0.0;
+    for (size_t i = 0; i < count; i++) {
+        s->weights[i] = expf((c[i].logit - max) * inv_t);
+        total += (double)s->weights[i];
+    }
+    uint64_t random[2];
+    nano_philox(p->seed, (uint64_t)in->completion,
+                (uint64_t)(in->num_tokens - in->num_prompt_tokens), random);
+    double rest = (double)(random[0] >> 11) * 0x1p-53 * total;
+    for (size_t i = 0; i < count; i++) {
+        rest -= (double)s->weights[i];
+        if (rest < 0.0)
+            return c[i].token;
+    }
+    return (int32_t)best; /* rounding left a sliver of the total, or nothing qualified */
+}
+
+int32_t nano_sampler_sample(struct nano_sampler *sampler, const struct nano_sampler_input *in,
+                            float *logits, struct nano_token_logprobs *logprobs,
+                            struct nano_top_logprob *top)
+{
+    struct nano_sampler_scratch *s = take_scratch(sampler);
+    bool wants_logprobs = in->params->logprobs >= 0;
+    if (wants_logprobs)
+        memcpy(s->raw, logits, (size_t)sampler->vocab_size * sizeof *logits);
+    modify(in, logits, s->counts);
+    int32_t token = draw(sampler, in, logits, s);
+    if (wants_logprobs) {
+        memcpy(logits, s->raw, (size_t)sampler->vocab_size * sizeof *logits);
+        give_scratch(s);
+        nano_sampler_logprobs(sampler, logits, token, in->params->logprobs, logprobs, top);
+        return token;
+    }
+    give_scratch(s);
+    return token;
+}

@@ -1,0 +1,317 @@
+/* Scheduler. */
+#include "engine/scheduler.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "base/memory.h"
+
+size_t nano_scheduler_bytes(const struct nano_scheduler_config *c)
+{
+    size_t per_seq = 2 * sizeof(struct nano_sequence *) + sizeof(struct nano_batch_seq);
+    size_t per_token =
+        sizeof(int32_t) + sizeof(struct nano_batch_output) + sizeof(struct nano_scheduled_output);
+    return (size_t)c->max_num_seqs * per_seq + (size_t)c->max_num_batched_tokens * per_token +
+           nano_block_manager_bytes(c->num_blocks, c->block_size);
+}
+
+enum nano_status nano_scheduler_init(struct nano_scheduler *s,
+                                     const struct nano_scheduler_config *config,
+                                     struct nano_error *err)
+{
+    *s = (struct nano_scheduler){.config = *config};
+    size_t num_seqs = (size_t)config->max_num_seqs,
+           num_tokens = (size_t)config->max_num_batched_tokens;
+    enum nano_status status =
+        nano_block_manager_init(&s->blocks, config->num_blocks, config->block_size, err);
+    if (status != NANO_OK)
+        return status;
+    s->running = nano_mem_calloc(num_seqs, sizeof *s->running);
+    s->scheduled = nano_mem_calloc(num_seqs, sizeof *s->scheduled);
+    s->seqs = nano_mem_calloc(num_seqs, sizeof *s->seqs);
+    s->tokens = nano_mem_calloc(num_tokens, sizeof *s->tokens);
+    s->outputs = nano_mem_calloc(num_tokens, sizeof *s->outputs);
+    s->targets = nano_mem_calloc(num_tokens, sizeof *s->targets);
+    if (!s->running || !s->scheduled || !s->seqs || !s->tokens || !s->outputs || !s->targets) {
+        nano_scheduler_deinit(s);
+        return nano_error_no_memory(err, "the scheduler", nano_scheduler_bytes(config));
+    }
+    s->batch = (struct nano_batch){.tokens = s->tokens, .seqs = s->seqs, .outputs = s->outputs};
+    return NANO_OK;
+}
+
+void nano_scheduler_deinit(struct nano_scheduler *s)
+{
+    nano_block_manager_deinit(&s->blocks);
+    nano_mem_free(s->running);
+    nano_mem_free(s->scheduled);
+    nano_mem_free(s->seqs);
+    nano_mem_free(s->tokens);
+    nano_mem_free(s->outputs);
+    nano_mem_free(s->targets);
+    *s = (struct nano_scheduler){0};
+}
+
+/* How many sequences ahead the loop below asks for tokens that are not in the cache. */
+#define PREFETCH_DISTANCE 4
+
+static int blocks_for(const struct nano_scheduler *s, int num_tokens)
+{
+    return (num_tokens + s->config.block_size - 1) / s->config.block_size;
+}
+
+/* Takes all blocks away; the next prefill begins at token 0. */
+static void release_blocks(struct nano_scheduler *s, struct nano_sequence *seq)
+{
+    for (int i = seq->num_blocks - 1; i >= 0;
+         i--) /* the end of a prefix is forgotten before its beginning */
+        nano_block_release(&s->blocks, seq->block_table[i]);
+    seq->num_blocks = seq->num_published = 0;
+    seq->num_computed_tokens = 0;
+    seq->block_hash = seq->request->salt;
+    seq->in_prefill = true;
+}
+
+void nano_scheduler_add(struct nano_scheduler *s, struct nano_request_state *request)
+{
+    for (int i = 0; i < request->params.n; i++) {
+        struct nano_sequence *seq = &request->sequences[i];
+        seq->state = NANO_SEQUENCE_WAITING;
+        seq->block_hash = request->salt;
+        nano_waiting_queue_push(&s->waiting, seq);
+    }
+}
+
+static void preempt_last(struct nano_scheduler *s)
+{
+    struct nano_sequence *seq = s->running[--s->num_running];
+    release_blocks(s, seq);
+    seq->state = NANO_SEQUENCE_PREEMPTED;
+    nano_waiting_queue_push(&s->waiting, seq);
+    s->num_preempted++;
+    s->num_preemptions_total++;
+}
+
+/* Makes the blocks findable that are full once num_tokens tokens are computed. */
+static void publish_blocks(struct nano_scheduler *s, struct nano_sequence *seq, int num_tokens)
+{
+    int block_size = s->config.block_size;
+    while ((seq->num_published + 1) * block_size <= num_tokens) {
+        const int32_t *tokens = seq->tokens + (size_t)seq->num_published * (size_t)block_size;
+        uint64_t hash = nano_block_hash(seq->block_hash, tokens, block_size);
+        nano_block_publish(&s->blocks, seq->block_table[seq->num_published], hash, seq->block_hash,
+                           tokens);
+        seq->block_hash = hash;
+        seq->num_published++;
+    }
+}
+
+static void add_output(struct nano_scheduler *s, struct nano_sequence *seq, int row,
+                       int prompt_position)
+{
+    int i = s->batch.num_outputs++;
+    s->outputs[i].row = row;
+    s->outputs[i].greedy = prompt_position == 0 && seq->greedy;
+    s->targets[i] = (struct nano_scheduled_output){seq, prompt_position};
+}
+
+/* A sequence's next num_tokens tokens become the last rows of the batch. */
+static void add_rows(struct nano_scheduler *s, struct nano_sequence *seq, int num_tokens)
+{
+    struct nano_batch *batch = &s->batch;
+    int first = seq->num_computed_tokens, i = batch->num_seqs++;
+    int first_row = batch->num_tokens;
+    batch->num_tokens += num_tokens;
+    s->seqs[i] = (struct nano_batch_seq){first_row, num_tokens, first, seq->block_table};
+    s->scheduled[i] = seq;
+    if (seq->shares_blocks)
+        publish_blocks(s, seq, first + num_tokens);
+}
+
+static void add_decode(struct nano_scheduler *s, struct nano_sequence *seq)
+{
+    int row = s->batch.num_tokens;
+    s->tokens[row] = seq->tokens[seq->num_computed_tokens];
+    s->num_decode_tokens++;
+    add_rows(s, seq, 1);
+    add_output(s, seq, row, 0);
+}
+
+static void add_prefill(struct nano_scheduler *s, struct nano_sequence *seq, int num_tokens)
+{
+    int first_row = s->batch.num_tokens;
+    int first = seq->num_computed_tokens, end = first + num_tokens;
+    memcpy(s->tokens + first_row, seq->tokens + first, (size_t)num_tokens * sizeof *s->tokens);
+    s->num_prefill_tokens += num_tokens;
+    add_rows(s, seq, num_tokens);
+    if (seq->wants_prompt_logprobs)
+        for (int p = first; p < end && p + 1 < seq->num_prompt_tokens; p++)
+            add_output(s, seq, first_row + p - first, p + 1);
+    if (end == seq->num_tokens && end < seq->max_length)
+        add_output(s, seq, first_row + num_tokens - 1, 0);
+}
+
+/* Gives the sequence the blocks for num_tokens tokens, preempting from the end of the running list.
+ * False when it was preempted itself. */
+static bool grow(struct nano_scheduler *s, struct nano_sequence *seq, int num_tokens)
+{
+    int needed = blocks_for(s, num_tokens);
+    while (seq->num_blocks < needed) {
+        int32_t block = nano_block_allocate(&s->blocks);
+        if (block >= 0) {
+            seq->block_table[seq->num_blocks++] = block;
+            continue;
+        }
+        const struct nano_sequence *victim = s->running[s->num_running - 1];
+        preempt_last(s);
+        if (victim == seq)
+            return false;
+    }
+    return true;
+}
+
+static void schedule_running(struct nano_scheduler *s, int *budget)
+{
+    for (int i = 0; i < s->num_running; i++) {
+        struct nano_sequence *seq = s->running[i];
+        if (i + PREFETCH_DISTANCE < s->num_running) {
+            const struct nano_sequence *later = s->running[i + PREFETCH_DISTANCE];
+            __builtin_prefetch(&later->tokens[later->num_computed_tokens]);
+        }
+        int needed = seq->num_tokens - seq->num_computed_tokens;
+        int room = *budget - (s->num_running - 1 - i); /* the others' one token each is theirs */
+        int chunk = needed < room ? needed : room;
+        int end = seq->num_computed_tokens + chunk;
+        if (end > seq->num_blocks * s->config.block_size && !grow(s, seq, end))
+            return;
+        if (seq->in_prefill)
+            add_prefill(s, seq, chunk);
+        else
+            add_decode(s, seq);
+        *budget -= chunk;
+    }
+}
+
+/* Leading blocks with known content, at the front of the block table; references are not taken.
+ * The last token is always computed: its logits are needed. */
+static int match_prefix(struct nano_scheduler *s, struct nano_sequence *seq, uint64_t *last_hash)
+{
+    int block_size = s->config.block_size, count = 0;
+    *last_hash = seq->request->salt;
+    if (!seq->shares_blocks || seq->wants_prompt_logprobs)
+        return 0;
+    for (int limit = (seq->num_tokens - 1) / block_size; count < limit; count++) {
+        const int32_t *tokens = seq->tokens + (size_t)count * (size_t)block_size;
+        uint64_t hash = nano_block_hash(*last_hash, tokens, block_size);
+        int32_t block = nano_block_find(&s->blocks, hash, *last_hash, tokens);
+        if (block < 0)
+            break;
+        seq->block_table[count] = block;
+        *last_hash = hash;
+    }
+    return count;
+}
+
+static void insert_running(struct nano_scheduler *s, struct nano_sequence *seq)
+{
+    int i = s->num_running++;
+    for (; i > 0 && nano_sequence_before(seq, s->running[i - 1]); i--)
+        s->running[i] = s->running[i - 1];
+    s->running[i] = seq;
+}
+
+/* Takes the first waiting sequence in if its blocks are there, and one more for each that runs, so
+ * that it is not preempted at once. */
+static bool admit(struct nano_scheduler *s, int *budget, uint64_t now_ns)
+{
+    struct nano_sequence *seq = s->waiting.first;
+    uint64_t hash;
+    int num_hits = match_prefix(s, seq, &hash);
+    int num_free = s->blocks.num_free;
+    for (int i = 0; i < num_hits; i++)
+        num_free -= s->blocks.blocks[seq->block_table[i]].ref_count == 0;
+    int needed = blocks_for(s, seq->num_tokens);
+    if (needed - num_hits + s->num_running > num_free)
+        return false;
+    nano_waiting_queue_remove(&s->waiting, seq);
+    for (int i = 0; i < num_hits; i++)
+        nano_block_acquire(&s->blocks, seq->block_table[i]);
+    for (int i = num_hits; i < needed; i++)
+        seq->block_table[i] = nano_block_allocate(&s->blocks);
+    seq->num_blocks = needed;
+    seq->num_published = num_hits;
+    seq->block_hash = hash;
+    seq->num_computed_tokens = num_hits * s->config.block_size;
+    s->prefix_queries_total += (uint64_t)seq->num_tokens;
+    s->prefix_hits_total += (uint64_t)seq->num_computed_tokens;
+    if (seq->admitted_ns == 0) {
+        seq->admitted_ns = now_ns;
+        seq->num_cached_tokens = seq->num_computed_tokens;
+        s->prompt_tokens_total += (uint64_t)seq->num_prompt_tokens;
+    }
+    seq->state = NANO_SEQUENCE_RUNNING;
+    insert_running(s, seq);
+    int rest = seq->num_tokens - seq->num_computed_tokens;
+    int chunk = rest < *budget ? rest : *budget;
+    add_prefill(s, seq, chunk);
+    *budget -= chunk;
+    return true;
+}
+
+bool nano_scheduler_schedule(struct nano_scheduler *s, uint64_t now_ns)
+{
+    s->batch.num_tokens = s->batch.num_seqs = s->batch.num_outputs = 0;
+    s->num_prefill_tokens = s->num_decode_tokens = s->num_preempted = 0;
+    int budget = s->config.max_num_batched_tokens;
+    schedule_running(s, &budget);
+    /* Whoever was preempted in this step would only be preempted again. */
+    while (budget > 0 && s->num_preempted == 0 && s->waiting.first &&
+           s->num_running < s->config.max_num_seqs)
+        if (!admit(s, &budget, now_ns))
+            break;
+    return s->batch.num_tokens > 0;
+}
+
+void nano_scheduler_commit(struct nano_scheduler *s)
+{
+    for (int i = 0; i < s->batch.num_seqs; i++)
+        s->scheduled[i]->num_computed_tokens += s->seqs[i].num_tokens;
+}
+
+void nano_scheduler_finish(struct nano_scheduler *s, struct nano_sequence *seq)
+{
+    assert(seq->state != NANO_SEQUENCE_FINISHED);
+    if (seq->state == NANO_SEQUENCE_RUNNING) {
+        int i = 0;
+        while (s->running[i] != seq)
+            i++;
+        s->num_running--;
+        memmove(&s->running[i], &s->running[i + 1],
+                (size_t)(s->num_running - i) * sizeof *s->running);
+        release_blocks(s, seq);
+    } else {
+        nano_waiting_queue_remove(&s->waiting, seq);
+    }
+    seq->state = NANO_SEQUENCE_FINISHED;
+}
+
+bool nano_scheduler_check(const struct nano_scheduler *s)
+{
+    int num_references = 0, num_held = 0;
+    for (int i = 0; i < s->num_running; i++) {
+        const struct nano_sequence *seq = s->running[i];
+        if (seq->state != NANO_SEQUENCE_RUNNING || seq->num_computed_tokens > seq->num_tokens ||
+            seq->num_computed_tokens > seq->num_blocks * s->config.block_size ||
+            seq->num_published * s->config.block_size > seq->num_computed_tokens)
+            return false;
+        if (i > 0 && !nano_sequence_before(s->running[i - 1], seq))
+            return false;
+        for (int b = 0; b < seq->num_blocks; b++)
+            if (s->blocks.blocks[seq->block_table[b]].ref_count < 1)
+                return false;
+        num_held += seq->num_blocks;
+    }
+    for (int i = 0; i < s->config.num_blocks; i++)
+        num_references += s->blocks.blocks[i].ref_count;
+    return num_references == num_held && nano_block_manager_check(&s->blocks);
+}

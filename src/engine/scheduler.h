@@ -1,0 +1,78 @@
+/* Scheduler: decides what one step computes.
+ *
+ *   waiting ──admit──▶ running ──▶ batch: tokens, block tables, rows to sample
+ *      ▲                  │
+ *      └────preempt───────┘  when the pool has no free block, the last one in order loses its own
+ *
+ * One order, (priority, arrival), decides everything: who is admitted first, who computes first,
+ * who is preempted last. A step has a budget of max_num_batched_tokens. Running sequences come
+ * first; each has one token of the budget for sure, which is all that decoding needs; prefills take
+ * the rest in chunks, and what is left then admits waiting ones. So a long prompt never stops the
+ * others.
+ *
+ * Admission takes the blocks of the whole prompt at once: leading blocks whose content is in the
+ * pool already are shared, and only the rest is computed. A block is published when the step that
+ * completes it is scheduled, not when it has run: a runner stores K and V of the whole batch before
+ * any of its attention reads them, so even sequences of the same step share it.
+ *
+ * Progress: the pool holds at least one sequence of max_model_len, so the first one in order can
+ * always run. It belongs to the engine's thread; a step allocates nothing. */
+#ifndef NANO_ENGINE_SCHEDULER_H
+#define NANO_ENGINE_SCHEDULER_H
+
+#include "engine/block_manager.h"
+#include "engine/waiting_queue.h"
+#include "runner/runner.h"
+
+struct nano_scheduler_config {
+    int max_num_seqs, max_num_batched_tokens;
+    int num_blocks, block_size;
+};
+
+/* What an output row of the batch is for. */
+struct nano_scheduled_output {
+    struct nano_sequence *sequence;
+    int prompt_position; /* its logits predict this prompt token; 0: they are sampled */
+};
+
+struct nano_scheduler {
+    struct nano_scheduler_config config;
+    struct nano_block_manager blocks;
+    struct nano_waiting_queue waiting;
+    struct nano_sequence **running; /* [max_num_seqs], in order */
+    int num_running;
+
+    /* The step: batch points into the arrays below. */
+    struct nano_batch batch;
+    struct nano_sequence **scheduled;      /* [max_num_seqs], as batch.seqs */
+    int32_t *tokens;                       /* [max_num_batched_tokens] */
+    struct nano_batch_seq *seqs;           /* [max_num_seqs] */
+    struct nano_batch_output *outputs;     /* [max_num_batched_tokens] */
+    struct nano_scheduled_output *targets; /* [max_num_batched_tokens], as outputs */
+    int num_prefill_tokens, num_decode_tokens, num_preempted;
+
+    uint64_t num_preemptions_total, prefix_queries_total, prefix_hits_total, prompt_tokens_total;
+};
+
+size_t nano_scheduler_bytes(const struct nano_scheduler_config *config);
+enum nano_status nano_scheduler_init(struct nano_scheduler *scheduler,
+                                     const struct nano_scheduler_config *config,
+                                     struct nano_error *err);
+void nano_scheduler_deinit(struct nano_scheduler *scheduler);
+
+/* Queues all sequences of a request. */
+void nano_scheduler_add(struct nano_scheduler *scheduler, struct nano_request_state *request);
+
+/* Fills scheduler->batch. False when there is nothing to compute. */
+bool nano_scheduler_schedule(struct nano_scheduler *scheduler, uint64_t now_ns);
+
+/* After the batch has run: its tokens are computed. */
+void nano_scheduler_commit(struct nano_scheduler *scheduler);
+
+/* Takes a waiting or running sequence out and releases its blocks; its state becomes finished. */
+void nano_scheduler_finish(struct nano_scheduler *scheduler, struct nano_sequence *sequence);
+
+/* True if the invariants of running list and blocks hold between two steps (tests). */
+bool nano_scheduler_check(const struct nano_scheduler *scheduler);
+
+#endif

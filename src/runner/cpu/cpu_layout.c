@@ -1,0 +1,274 @@
+/* Layout: the one block of memory of a CPU runner.
+ *
+ * The same code runs twice: without memory, to learn how much it takes (plan), and with it. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "runner/cpu/cpu_state.h"
+
+struct carver {
+    unsigned char *base; /* NULL: only count */
+    size_t used;
+    bool overflow;
+};
+
+static size_t round_up(size_t bytes)
+{
+    return (bytes + NANO_CACHE_LINE - 1) / NANO_CACHE_LINE * NANO_CACHE_LINE;
+}
+
+static void *carve(struct carver *c, size_t count, size_t size)
+{
+    size_t bytes, end;
+    if (c->overflow || !nano_mem_size(count, size, NANO_CACHE_LINE, &bytes) ||
+        !nano_mem_size(round_up(bytes - NANO_CACHE_LINE), 1, c->used, &end)) {
+        c->overflow = true;
+        return NULL;
+    }
+    void *piece = c->base ? c->base + c->used : NULL;
+    c->used = end;
+    return piece;
+}
+
+struct nano_kv_layout nano_cpu_kv_layout(const struct nano_cpu_runner *r, int kv_layer)
+{
+    const struct nano_kv_layer *layer = &r->program->kv_layers[kv_layer];
+    return (struct nano_kv_layout){.format = r->config.kv_format,
+                                   .num_kv_heads = layer->num_kv_heads,
+                                   .head_dim = layer->head_dim,
+                                   .block_size = r->config.block_size};
+}
+
+size_t nano_cpu_kv_block_bytes(const struct nano_cpu_runner *r, int kv_layer)
+{
+    const struct nano_kv_layout kv = nano_cpu_kv_layout(r, kv_layer);
+    return (size_t)kv.num_kv_heads * r->kernels.kv[kv.format].page_bytes(&kv);
+}
+
+static int64_t max_rows_of(const struct nano_cpu_runner *r, int op)
+{
+    return op < r->program->gather_op ? r->config.max_num_batched_tokens : r->max_outputs;
+}
+
+/* How a row of the linear's quantised input is laid out: one part per activation format in use. */
+static size_t lay_out_input(const struct nano_cpu_runner *r, const struct nano_op *op,
+                            size_t x_offset[NANO_NUM_ACTIVATIONS])
+{
+    size_t row_bytes = 0;
+    for (int a = 0; a < NANO_NUM_ACTIVATIONS; a++)
+        x_offset[a] = NANO_CPU_UNUSED;
+    for (int i = 0; i < op->num_out; i++) {
+        const enum nano_activation a = nano_format_traits(op->weight[i]->format)->activation;
+        if (a == NANO_ACTIVATION_F32 || x_offset[a] != NANO_CPU_UNUSED)
+            continue;
+        x_offset[a] = row_bytes;
+        row_bytes += round_up(r->kernels.activation[a].row_bytes(op->in[0].width));
+    }
+    return row_bytes;
+}
+
+static void carve_scratch(struct nano_cpu_runner *r, struct carver *c)
+{
+    size_t x_bytes = 0, x_row_bytes = 0, attention_floats = 0;
+    for (int i = 0; i < r->program->num_ops; i++) {
+        const struct nano_op *op = &r->program->ops[i];
+        if (op->kind == NANO_OP_LINEAR) {
+            size_t x_offset[NANO_NUM_ACTIVATIONS], bytes;
+            const size_t row_bytes = lay_out_input(r, op, x_offset);
+            if (!nano_mem_size(row_bytes, (size_t)max_rows_of(r, i), 0, &bytes))
+                c->overflow = true;
+            else if (bytes > x_bytes)
+                x_bytes = bytes;
+            x_row_bytes = row_bytes > x_row_bytes ? row_bytes : x_row_bytes;
+        }
+        if (op->kind == NANO_OP_ATTENTION) {
+            const size_t floats = r->kernels.kv[r->config.kv_format].attention_scratch_floats(
+                op->head_dim, op->num_heads / op->num_kv_heads);
+            attention_floats = floats > attention_floats ? floats : attention_floats;
+        }
+    }
+    r->x = carve(c, x_bytes, 1);
+    r->threads = carve(c, (size_t)r->config.num_threads, sizeof *r->threads);
+    for (int i = 0; i < r->config.num_threads && !c->overflow; i++) {
+        struct nano_cpu_thread thread = {.x = carve(c, x_row_bytes, 1),
+                                         .tile = carve(c, NANO_CPU_TILE_FLOATS, sizeof(float)),
+                                         .attention = carve(c, attention_floats, sizeof(float))};
+        if (r->threads)
+            r->threads[i] = thread;
+    }
+}
+
+static size_t profile_name_bytes(const struct nano_program *p)
+{
+    size_t bytes = 0;
+    for (int i = 0; i < p->num_ops; i++)
+        bytes += strlen(nano_op_kind_name(p->ops[i].kind)) + 1 + strlen(p->ops[i].label) + 1;
+    return bytes;
+}
+
+static void carve_all(struct nano_cpu_runner *r, struct carver *c, size_t activation_bytes)
+{
+    const struct nano_program *p = r->program;
+    const size_t tokens = (size_t)r->config.max_num_batched_tokens;
+    r->ops = carve(c, (size_t)p->num_ops, sizeof *r->ops);
+    r->buffers = carve(c, (size_t)p->num_buffers, sizeof *r->buffers);
+    r->offsets = carve(c, (size_t)p->num_buffers, sizeof *r->offsets);
+    r->k_pools = carve(c, (size_t)p->num_kv_layers, sizeof *r->k_pools);
+    r->v_pools = carve(c, (size_t)p->num_kv_layers, sizeof *r->v_pools);
+    r->profile = carve(c, (size_t)p->num_ops, sizeof *r->profile);
+    r->profile_names = carve(c, profile_name_bytes(p), 1);
+    r->positions = carve(c, tokens, sizeof *r->positions);
+    r->slots = carve(c, tokens, sizeof *r->slots);
+    r->first_chunk = carve(c, (size_t)r->config.max_num_seqs + 1, sizeof *r->first_chunk);
+    r->cos_sin = carve(c, (size_t)p->num_ropes, sizeof *r->cos_sin);
+    for (int i = 0; i < p->num_ropes; i++) {
+        float *table = carve(c, tokens, 2 * (size_t)p->ropes[i].num_pairs * sizeof(float));
+        if (r->cos_sin)
+            r->cos_sin[i] = table;
+    }
+    carve_scratch(r, c);
+    r->activations = carve(c, activation_bytes, 1);
+}
+
+/* ---- where barriers are needed ---- */
+
+struct range {
+    size_t begin, end; /* bytes of the activations */
+    int64_t first_column, end_column;
+    int buffer;
+};
+
+static struct range range_of(const struct nano_cpu_runner *r, struct nano_view view)
+{
+    const struct nano_buffer *buffer = &r->program->buffers[view.buffer];
+    const int64_t rows =
+        buffer->domain == NANO_ROWS_TOKENS ? r->config.max_num_batched_tokens : r->max_outputs;
+    const size_t begin = r->offsets[view.buffer];
+    return (struct range){begin,
+                          begin + (size_t)(nano_buffer_stride(buffer) * rows) * sizeof(float),
+                          view.offset, view.offset + view.width, view.buffer};
+}
+
+static bool ranges_meet(struct range a, struct range b)
+{
+    if (a.buffer == b.buffer)
+        return a.first_column < b.end_column && b.first_column < a.end_column;
+    return a.begin < b.end && b.begin < a.end;
+}
+
+/* True if the ops may not run at the same time. */
+static bool conflict(const struct nano_cpu_runner *r, const struct nano_op *a,
+                     const struct nano_op *b)
+{
+    const bool a_shares = a->kind == NANO_OP_LINEAR || a->kind == NANO_OP_ATTENTION;
+    const bool b_shares = b->kind == NANO_OP_LINEAR || b->kind == NANO_OP_ATTENTION;
+    if (a_shares && b_shares) /* the quantised input, the shared loop */
+        return true;
+    if ((a->kind == NANO_OP_KV_STORE && b->kind == NANO_OP_ATTENTION) ||
+        (a->kind == NANO_OP_ATTENTION && b->kind == NANO_OP_KV_STORE))
+        return a->kv_layer == b->kv_layer;
+    for (int i = 0; i < a->num_out; i++) {
+        const struct range written = range_of(r, a->out[i]);
+        for (int k = 0; k < b->num_in; k++)
+            if (ranges_meet(written, range_of(r, b->in[k])))
+                return true;
+        for (int k = 0; k < b->num_out; k++)
+            if (ranges_meet(written, range_of(r, b->out[k])))
+                return true;
+    }
+    for (int i = 0; i < a->num_in; i++)
+        for (int k = 0; k < b->num_out; k++)
+            if (ranges_meet(range_of(r, a->in[i]), range_of(r, b->out[k])))
+                return true;
+    return false;
+}
+
+static void find_barriers(struct nano_cpu_runner *r)
+{
+    const struct nano_program *p = r->program;
+    int first = 0; /* since the last barrier */
+    for (int i = 0; i < p->num_ops; i++) {
+        bool barrier = i == 0; /* tables are made before op 0 */
+        for (int k = first; k < i && !barrier; k++)
+            barrier = conflict(r, &p->ops[k], &p->ops[i]);
+        r->ops[i].barrier_before = barrier;
+        if (barrier)
+            first = i;
+    }
+}
+
+/* ---- ops ---- */
+
+static void bind_weights(struct nano_cpu_runner *r, const struct nano_op *op,
+                         struct nano_cpu_op *out)
+{
+    for (int k = 0; k < op->num_out; k++) {
+        const struct nano_tensor *tensor = op->weight[k];
+        if (!tensor)
+            continue;
+        const struct nano_cpu_weight *weight = nano_cpu_weights_find(&r->weights, tensor);
+        const struct nano_kernels *kernels =
+            weight->packed || !r->kernels.linear[tensor->format].pack ? &r->kernels
+                                                                      : &r->file_kernels;
+        out->weight[k] = weight->packed ? weight->packed : tensor->data;
+        out->linear[k] = &kernels->linear[tensor->format];
+        if (op->kind != NANO_OP_EMBED) /* which reads one row per token */
+            out->weight_bytes += tensor->num_bytes;
+        if (op->kind == NANO_OP_LINEAR)
+            out->macs_per_row += (uint64_t)tensor->dims[0] * (uint64_t)tensor->dims[1];
+    }
+}
+
+static int profile_entry(struct nano_cpu_runner *r, const struct nano_op *op, char **next_name)
+{
+    const char *kind = nano_op_kind_name(op->kind);
+    const size_t bytes = strlen(kind) + 1 + strlen(op->label) + 1;
+    snprintf(*next_name, bytes, "%s %s", kind, op->label);
+    for (int i = 0; i < r->num_profile; i++)
+        if (strcmp(r->profile[i].name, *next_name) == 0)
+            return i;
+    r->profile[r->num_profile].name = *next_name;
+    *next_name += bytes;
+    return r->num_profile++;
+}
+
+enum nano_status nano_cpu_lay_out(struct nano_cpu_runner *r, bool memory, struct nano_error *err)
+{
+    const struct nano_program *p = r->program;
+    const struct nano_runner_config *config = &r->config;
+    size_t activation_bytes;
+    enum nano_status status;
+    NANO_TRY(nano_program_plan(p, config->max_num_batched_tokens, r->max_outputs, NULL,
+                               &activation_bytes, err));
+    struct carver counter = {0};
+    carve_all(r, &counter, activation_bytes);
+    if (counter.overflow)
+        return nano_error_set(err, NANO_ERR_NO_MEMORY, "buffers for %d tokens do not fit in memory",
+                              config->max_num_batched_tokens);
+    r->block_bytes = counter.used;
+    if (!memory)
+        return NANO_OK;
+
+    r->block = nano_mem_alloc_aligned(r->block_bytes);
+    if (!r->block)
+        return nano_error_no_memory(err, "activations", r->block_bytes);
+    struct carver carver = {.base = r->block};
+    carve_all(r, &carver, activation_bytes);
+    NANO_TRY(nano_program_plan(p, config->max_num_batched_tokens, r->max_outputs, r->offsets,
+                               &activation_bytes, err));
+    for (int i = 0; i < p->num_buffers; i++)
+        r->buffers[i] = (float *)(void *)(r->activations + r->offsets[i]);
+
+    char *next_name = r->profile_names;
+    for (int i = 0; i < p->num_ops; i++) {
+        bind_weights(r, &p->ops[i], &r->ops[i]);
+        if (p->ops[i].kind == NANO_OP_LINEAR)
+            r->ops[i].x_row_bytes = lay_out_input(r, &p->ops[i], r->ops[i].x_offset);
+        r->ops[i].profile = profile_entry(r, &p->ops[i], &next_name);
+    }
+    find_barriers(r);
+    return NANO_OK;
+fail:
+    return status;
+}

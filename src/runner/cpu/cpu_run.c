@@ -1,0 +1,262 @@
+/* A step: one parallel region in which all threads walk the list of ops together.
+ *
+ * The ops after the gather run in passes of at most max_outputs output rows, each followed by the
+ * choice or delivery of its logits. */
+#include <assert.h>
+#include <omp.h>
+
+#include "base/memory.h"
+#include "base/os.h"
+#include "runner/cpu/cpu_state.h"
+#include "simd/fp_mode.h"
+
+void nano_cpu_sync(struct nano_cpu_worker *w)
+{
+    nano_cpu_barrier_wait(&w->runner->barrier, (uint32_t)w->num_threads);
+}
+
+void nano_cpu_share(const struct nano_cpu_worker *w, int64_t count, int64_t *begin, int64_t *end)
+{
+    *begin = count * w->index / w->num_threads;
+    *end = count * (w->index + 1) / w->num_threads;
+}
+
+/* Two counters take turns: while one is in use, its successor, which nobody has looked at since the
+ * last barrier but one, is reset. */
+_Atomic int64_t *nano_cpu_shared_loop_begin(struct nano_cpu_worker *w)
+{
+    _Atomic int64_t *counters = w->runner->next_item;
+    const unsigned turn = w->num_shared_loops++;
+    if (w->index == 0)
+        atomic_store_explicit(&counters[(turn + 1) % 2], 0, memory_order_relaxed);
+    return &counters[turn % 2];
+}
+
+bool nano_cpu_shared_loop_next(_Atomic int64_t *next, int64_t count, int64_t step, int64_t *begin,
+                               int64_t *end)
+{
+    *begin = atomic_fetch_add_explicit(next, step, memory_order_relaxed);
+    *end = *begin + step < count ? *begin + step : count;
+    return *begin < count;
+}
+
+float *nano_cpu_row(const struct nano_cpu_runner *r, struct nano_view view, int64_t row)
+{
+    return r->buffers[view.buffer] + row * nano_cpu_stride(r, view) + view.offset;
+}
+
+int64_t nano_cpu_stride(const struct nano_cpu_runner *r, struct nano_view view)
+{
+    return nano_buffer_stride(&r->program->buffers[view.buffer]);
+}
+
+/* ---- what a step begins with ---- */
+
+static enum nano_status check_seq(const struct nano_cpu_runner *r, const struct nano_batch *batch,
+                                  int index, int next_token, struct nano_error *err)
+{
+    const struct nano_batch_seq *seq = &batch->seqs[index];
+    const int64_t end_position = (int64_t)seq->first_position + seq->num_tokens;
+    if (seq->first_token != next_token || seq->num_tokens < 1 ||
+        seq->num_tokens > batch->num_tokens - next_token)
+        return nano_error_set(
+            err, NANO_ERR_INVALID_ARGUMENT,
+            "batch: sequence %d has tokens %d … %d, expected to begin at %d and end by %d", index,
+            seq->first_token, seq->first_token + seq->num_tokens, next_token, batch->num_tokens);
+    if (seq->first_position < 0 || end_position > r->config.max_model_len)
+        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
+                              "batch: sequence %d ends at position %lld, expected at most %d",
+                              index, (long long)end_position, r->config.max_model_len);
+    for (int64_t b = 0; b * r->config.block_size < end_position; b++)
+        if (seq->block_table[b] < 0 || seq->block_table[b] >= r->num_blocks)
+            return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
+                                  "batch: sequence %d has block %d, expected 0 … %d", index,
+                                  (int)seq->block_table[b], r->num_blocks - 1);
+    return NANO_OK;
+}
+
+static enum nano_status check_batch(const struct nano_cpu_runner *r, const struct nano_batch *batch,
+                                    struct nano_error *err)
+{
+    const struct nano_runner_config *c = &r->config;
+    if (batch->num_tokens < 0 || batch->num_tokens > c->max_num_batched_tokens ||
+        batch->num_seqs < 0 || batch->num_seqs > c->max_num_seqs || batch->num_outputs < 0 ||
+        batch->num_outputs > batch->num_tokens)
+        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
+                              "batch of %d tokens, %d sequences, %d outputs, expected at most %d "
+                              "tokens, %d sequences",
+                              batch->num_tokens, batch->num_seqs, batch->num_outputs,
+                              c->max_num_batched_tokens, c->max_num_seqs);
+    for (int t = 0; t < batch->num_tokens; t++)
+        if (batch->tokens[t] < 0 || batch->tokens[t] >= r->program->config.vocab_size)
+            return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
+                                  "batch: token %d, expected 0 … %lld", (int)batch->tokens[t],
+                                  (long long)r->program->config.vocab_size - 1);
+    enum nano_status status = NANO_OK;
+    int next_token = 0;
+    for (int s = 0; s < batch->num_seqs && status == NANO_OK; s++) {
+        status = check_seq(r, batch, s, next_token, err);
+        next_token += batch->seqs[s].num_tokens;
+    }
+    if (status == NANO_OK && next_token != batch->num_tokens)
+        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
+                              "batch: sequences have %d tokens, expected %d", next_token,
+                              batch->num_tokens);
+    for (int i = 0; i < batch->num_outputs && status == NANO_OK; i++) {
+        const struct nano_batch_output *out = &batch->outputs[i];
+        if (out->row < (i ? batch->outputs[i - 1].row + 1 : 0) || out->row >= batch->num_tokens)
+            return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
+                                  "batch: output %d is row %d, expected ascending rows below %d", i,
+                                  (int)out->row, batch->num_tokens);
+        if (!out->greedy && !batch->on_logits)
+            return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
+                                  "batch: output %d has no receiver", i);
+    }
+    return status;
+}
+
+/* Positions, slots and attention chunks; returns how many (query, position) pairs there are. */
+static uint64_t prepare(struct nano_cpu_runner *r, const struct nano_batch *batch)
+{
+    const int block_size = r->config.block_size;
+    uint64_t num_pairs = 0;
+    r->first_chunk[0] = 0;
+    for (int s = 0; s < batch->num_seqs; s++) {
+        const struct nano_batch_seq *seq = &batch->seqs[s];
+        for (int i = 0; i < seq->num_tokens; i++) {
+            const int position = seq->first_position + i;
+            r->positions[seq->first_token + i] = position;
+            r->slots[seq->first_token + i] =
+                seq->block_table[position / block_size] * block_size + position % block_size;
+            num_pairs += (uint64_t)position + 1;
+        }
+        r->first_chunk[s + 1] =
+            r->first_chunk[s] + (seq->num_tokens + NANO_CPU_QUERIES - 1) / NANO_CPU_QUERIES;
+    }
+    atomic_store_explicit(&r->next_item[0], 0, memory_order_relaxed);
+    atomic_store_explicit(&r->next_item[1], 0, memory_order_relaxed);
+    return num_pairs;
+}
+
+/* ---- the walk ---- */
+
+static void run_op(struct nano_cpu_worker *w, int index, int64_t rows)
+{
+    switch (w->runner->program->ops[index].kind) {
+    case NANO_OP_EMBED:
+        nano_cpu_embed(w, index, rows);
+        break;
+    case NANO_OP_RMS_NORM:
+        nano_cpu_rms_norm(w, index, rows);
+        break;
+    case NANO_OP_LINEAR:
+        nano_cpu_linear(w, index, rows);
+        break;
+    case NANO_OP_ROPE:
+        nano_cpu_rope(w, index, rows);
+        break;
+    case NANO_OP_KV_STORE:
+        nano_cpu_kv_store(w, index, rows);
+        break;
+    case NANO_OP_ATTENTION:
+        nano_cpu_attention(w, index);
+        break;
+    case NANO_OP_SILU_MUL:
+        nano_cpu_silu_mul(w, index, rows);
+        break;
+    case NANO_OP_ADD:
+        nano_cpu_add(w, index, rows);
+        break;
+    case NANO_OP_GATHER:
+        nano_cpu_gather(w, index, rows);
+        break;
+    case NANO_NUM_OP_KINDS:
+        break;
+    }
+}
+
+static void account(struct nano_cpu_runner *r, int index, uint64_t ns, int64_t rows,
+                    uint64_t num_pairs)
+{
+    const struct nano_op *op = &r->program->ops[index];
+    struct nano_op_profile *profile = &r->profile[r->ops[index].profile];
+    profile->count++;
+    profile->total_ns += ns;
+    profile->weight_bytes += r->ops[index].weight_bytes;
+    profile->num_macs += r->ops[index].macs_per_row * (uint64_t)rows;
+    if (op->kind == NANO_OP_ATTENTION)
+        profile->num_macs += 2 * num_pairs * (uint64_t)op->num_heads * (uint64_t)op->head_dim;
+}
+
+/* Ops [begin, end), and a barrier. Thread 0 charges an op with its own time and, where a barrier
+ * follows, that of waiting for the others. */
+static void run_ops(struct nano_cpu_worker *w, int begin, int end, int64_t rows, uint64_t num_pairs)
+{
+    uint64_t last_ns = w->index == 0 ? nano_os_clock_ns() : 0;
+    for (int i = begin; i < end; i++) {
+        run_op(w, i, rows);
+        if (i + 1 == end || w->runner->ops[i + 1].barrier_before)
+            nano_cpu_sync(w);
+        if (w->index == 0) {
+            const uint64_t now_ns = nano_os_clock_ns();
+            account(w->runner, i, now_ns - last_ns, rows, num_pairs);
+            last_ns = now_ns;
+        }
+    }
+}
+
+static void deliver_logits(struct nano_cpu_worker *w)
+{
+    const struct nano_program *p = w->runner->program;
+    const int64_t stride = nano_buffer_stride(&p->buffers[p->logits_buffer]);
+    _Atomic int64_t *next = nano_cpu_shared_loop_begin(w);
+    int64_t begin, end;
+    while (nano_cpu_shared_loop_next(next, w->num_outputs, 1, &begin, &end)) {
+        const int index = w->first_output + (int)begin;
+        float *logits = w->runner->buffers[p->logits_buffer] + begin * stride;
+        if (w->batch->outputs[index].greedy)
+            w->batch->outputs[index].token =
+                (int32_t)w->runner->kernels.argmax(logits, p->config.vocab_size);
+        else
+            w->batch->on_logits(w->batch->context, index, logits);
+    }
+    nano_cpu_sync(w);
+}
+
+static void work(struct nano_cpu_worker *w, uint64_t num_pairs)
+{
+    const struct nano_program *p = w->runner->program;
+    nano_cpu_rope_tables(w);
+    nano_cpu_sync(w);
+    run_ops(w, 0, p->gather_op, w->batch->num_tokens, num_pairs);
+    for (int first = 0; first < w->batch->num_outputs; first += w->runner->max_outputs) {
+        const int left = w->batch->num_outputs - first;
+        w->first_output = first;
+        w->num_outputs = left < w->runner->max_outputs ? left : w->runner->max_outputs;
+        run_ops(w, p->gather_op, p->num_ops, w->num_outputs, num_pairs);
+        deliver_logits(w);
+    }
+}
+
+enum nano_status nano_cpu_run(void *state, struct nano_batch *batch, struct nano_error *err)
+{
+    struct nano_cpu_runner *r = state;
+    enum nano_status status = check_batch(r, batch, err);
+    if (status != NANO_OK || batch->num_tokens == 0)
+        return status;
+    const uint64_t num_pairs = prepare(r, batch);
+#pragma omp parallel num_threads(r->config.num_threads)
+    {
+        const uint64_t fp_mode = nano_fp_mode_flush_denormals();
+        nano_mem_forbid_begin();
+        struct nano_cpu_worker worker = {.runner = r,
+                                         .batch = batch,
+                                         .scratch = &r->threads[omp_get_thread_num()],
+                                         .index = omp_get_thread_num(),
+                                         .num_threads = omp_get_num_threads()};
+        work(&worker, num_pairs);
+        nano_mem_forbid_end();
+        nano_fp_mode_restore(fp_mode);
+    }
+    return NANO_OK;
+}

@@ -1,0 +1,171 @@
+/* CPU runner: what stands behind the vtable, but for the step itself. */
+#include "runner/cpu/cpu_runner.h"
+
+#include <limits.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/os.h"
+#include "runner/cpu/cpu_state.h"
+
+#define MAX_THREADS 1024
+
+static void cpu_close(void *state)
+{
+    struct nano_cpu_runner *r = state;
+    if (!r)
+        return;
+    for (int i = 0; r->block && i < r->program->num_kv_layers; i++) {
+        const size_t bytes = nano_cpu_kv_block_bytes(r, i) * (size_t)r->num_blocks;
+        nano_mem_free_aligned(r->k_pools[i], bytes);
+        nano_mem_free_aligned(r->v_pools[i], bytes);
+    }
+    nano_mem_free_aligned(r->block, r->block_bytes);
+    nano_cpu_weights_deinit(&r->weights);
+    nano_mem_free_aligned(r, sizeof *r);
+}
+
+static enum nano_status check_config(const struct nano_runner_config *c, struct nano_error *err)
+{
+    if (!c->program)
+        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "the cpu runner needs a model");
+    if (c->num_threads < 1 || c->num_threads > MAX_THREADS)
+        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "%d threads, expected 1 … %d",
+                              c->num_threads, MAX_THREADS);
+    if (c->max_num_batched_tokens < 1 || c->max_num_seqs < 1 || c->max_model_len < 1 ||
+        c->block_size < 1 || c->kv_format < 0 || c->kv_format >= NANO_NUM_KV_FORMATS)
+        return nano_error_set(
+            err, NANO_ERR_INVALID_ARGUMENT,
+            "max_num_batched_tokens %d, max_num_seqs %d, max_model_len %d, block_size %d: expected "
+            "at least 1 each",
+            c->max_num_batched_tokens, c->max_num_seqs, c->max_model_len, c->block_size);
+    return NANO_OK;
+}
+
+/* Everything but the KV pool; without memory only the table of weights and the sizes. */
+static enum nano_status make(struct nano_cpu_runner **out, const struct nano_runner_config *config,
+                             bool memory, struct nano_error *err)
+{
+    *out = NULL;
+    enum nano_status status = check_config(config, err);
+    if (status != NANO_OK)
+        return status;
+    struct nano_cpu_runner *r = nano_mem_alloc_aligned(sizeof *r);
+    if (!r)
+        return nano_error_no_memory(err, "the cpu runner", sizeof *r);
+    r->config = *config;
+    r->program = config->program;
+    r->max_outputs = config->max_num_batched_tokens < NANO_CPU_OUTPUT_ROWS
+                         ? config->max_num_batched_tokens
+                         : NANO_CPU_OUTPUT_ROWS;
+    nano_cpu_barrier_init(&r->barrier, config->num_threads <= nano_os_num_cpus());
+    nano_kernels_init(&r->kernels, nano_cpu_detect());
+    nano_kernels_init_ref(&r->file_kernels);
+    NANO_TRY(nano_cpu_weights_collect(&r->weights, r->program, &r->kernels, err));
+    if (memory)
+        NANO_TRY(nano_cpu_weights_pack(&r->weights, &r->kernels, config->num_threads, err));
+    NANO_TRY(nano_cpu_lay_out(r, memory, err));
+    *out = r;
+    return NANO_OK;
+fail:
+    cpu_close(r);
+    return status;
+}
+
+static uint64_t activation_bytes(const struct nano_cpu_runner *r)
+{
+    return sizeof *r + (uint64_t)r->weights.capacity * sizeof *r->weights.items + r->block_bytes;
+}
+
+static enum nano_status cpu_plan(const struct nano_runner_config *config,
+                                 struct nano_runner_memory *out, struct nano_error *err)
+{
+    *out = (struct nano_runner_memory){0};
+    struct nano_cpu_runner *r;
+    enum nano_status status = make(&r, config, false, err);
+    if (status != NANO_OK)
+        return status;
+    out->weight_bytes = r->weights.packed_bytes;
+    out->mapped_bytes = r->weights.mapped_bytes;
+    out->activation_bytes = activation_bytes(r);
+    for (int i = 0; i < r->program->num_kv_layers; i++)
+        out->kv_block_bytes += 2 * (uint64_t)nano_cpu_kv_block_bytes(r, i);
+    cpu_close(r);
+    return NANO_OK;
+}
+
+static enum nano_status cpu_open(void **state, const struct nano_runner_config *config,
+                                 struct nano_error *err)
+{
+    struct nano_cpu_runner *r;
+    enum nano_status status = make(&r, config, true, err);
+    *state = r;
+    return status;
+}
+
+static void cpu_caps(const void *state, struct nano_runner_caps *out)
+{
+    const struct nano_cpu_runner *r = state;
+    *out = (struct nano_runner_caps){
+        .paged = true, .vocab_size = r->program->config.vocab_size, .isa = r->kernels.name};
+}
+
+static enum nano_status cpu_kv_alloc(void *state, int num_blocks, struct nano_error *err)
+{
+    struct nano_cpu_runner *r = state;
+    if (r->num_blocks || num_blocks < 1 || num_blocks > INT_MAX / r->config.block_size)
+        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
+                              "%d blocks of %d tokens, expected 1 … %d once", num_blocks,
+                              r->config.block_size, INT_MAX / r->config.block_size);
+    r->num_blocks = num_blocks;
+    for (int i = 0; i < r->program->num_kv_layers; i++) {
+        size_t bytes;
+        if (!nano_mem_size(nano_cpu_kv_block_bytes(r, i), (size_t)num_blocks, 0, &bytes))
+            return nano_error_set(err, NANO_ERR_NO_MEMORY, "%d blocks do not fit in memory",
+                                  num_blocks);
+        r->k_pools[i] = nano_mem_alloc_aligned(bytes);
+        r->v_pools[i] = nano_mem_alloc_aligned(bytes);
+        if (!r->k_pools[i] || !r->v_pools[i])
+            return nano_error_no_memory(err, "the KV pool", bytes);
+        r->kv_bytes += 2 * (uint64_t)bytes;
+    }
+    return NANO_OK;
+}
+
+static void cpu_kv_copy(void *state, int32_t src_block, int32_t dst_block)
+{
+    struct nano_cpu_runner *r = state;
+    for (int i = 0; i < r->program->num_kv_layers; i++) {
+        const size_t bytes = nano_cpu_kv_block_bytes(r, i);
+        unsigned char *k = r->k_pools[i], *v = r->v_pools[i];
+        memcpy(k + bytes * (size_t)dst_block, k + bytes * (size_t)src_block, bytes);
+        memcpy(v + bytes * (size_t)dst_block, v + bytes * (size_t)src_block, bytes);
+    }
+}
+
+static uint64_t cpu_memory_used(const void *state)
+{
+    const struct nano_cpu_runner *r = state;
+    return activation_bytes(r) + r->weights.packed_bytes + r->kv_bytes;
+}
+
+static size_t cpu_profile(const void *state, struct nano_op_profile *out, size_t capacity)
+{
+    const struct nano_cpu_runner *r = state;
+    for (size_t i = 0; i < capacity && i < (size_t)r->num_profile; i++)
+        out[i] = r->profile[i];
+    return (size_t)r->num_profile;
+}
+
+const struct nano_runner nano_runner_cpu = {
+    .name = "cpu",
+    .plan = cpu_plan,
+    .open = cpu_open,
+    .close = cpu_close,
+    .caps = cpu_caps,
+    .kv_alloc = cpu_kv_alloc,
+    .kv_copy = cpu_kv_copy,
+    .run = nano_cpu_run,
+    .memory_used = cpu_memory_used,
+    .profile = cpu_profile,
+};

@@ -1,0 +1,55 @@
+/* Encoder: the state of one encode call.
+ *
+ * Holds the ids written so far, the working memory of merging, and a cache from short words to
+ * their ids, which saves most of the merging: texts repeat their words. The cache is direct-mapped,
+ * an entry holds all it needs, and it lives as long as the call. */
+#ifndef NANO_TOKENIZER_ENCODER_H
+#define NANO_TOKENIZER_ENCODER_H
+
+#include "base/error.h"
+#include "tokenizer/merge.h"
+
+#define NANO_MAX_CACHED_BYTES 16
+#define NANO_MAX_CACHED_IDS 3
+
+struct nano_cached_word {
+    uint64_t low, high; /* the word's bytes: its first and its last ones, which may overlap */
+    int32_t ids[NANO_MAX_CACHED_IDS];
+    uint8_t num_ids;
+    uint8_t word_bytes; /* the length of the word that the slot is meant for */
+    uint8_t num_bytes;  /* the same once its ids are in it, 0 before */
+};
+
+struct nano_encoder {
+    const nano_tokenizer *tokenizer;
+    int32_t *ids;
+    size_t num_ids, ids_capacity;
+    struct nano_merge_scratch scratch;
+    char *bytes; /* working memory for a rewritten word */
+    size_t bytes_capacity;
+    struct nano_cached_word *cache;
+    size_t cache_capacity; /* a power of two, or 0 */
+};
+
+/* Makes room for `count` more ids. */
+enum nano_status nano_encoder_reserve(struct nano_encoder *encoder, size_t count,
+                                      struct nano_error *err);
+
+/* Makes encoder->bytes at least this long; its content is lost. */
+enum nano_status nano_encoder_reserve_bytes(struct nano_encoder *encoder, size_t num_bytes,
+                                            struct nano_error *err);
+
+enum nano_status nano_encoder_push(struct nano_encoder *encoder, int32_t id,
+                                   struct nano_error *err);
+
+/* Looks the word up in the cache; when it is there, appends its ids and returns true with *status
+ * set. Otherwise *slot is where it belongs, with the word but not its ids (NULL: not cacheable). */
+bool nano_encoder_recall(struct nano_encoder *encoder, const char *word, size_t num_bytes,
+                         struct nano_cached_word **slot, enum nano_status *status,
+                         struct nano_error *err);
+
+/* Remembers that encoder->ids[ids_begin …) are the ids of the word that recall did not find. */
+void nano_encoder_remember(struct nano_encoder *encoder, size_t ids_begin,
+                           struct nano_cached_word *slot);
+
+#endif

@@ -1,0 +1,207 @@
+/* Same tokens whatever the batch: random schedules against every request run alone.
+ *
+ * A schedule is a choice of engine parameters (threads, chunk size, block size, pool size, cache)
+ * and of requests, submitted and cancelled in the middle of each other. Token ids, texts and the
+ * bits of all logprobs must be those of the request alone in an engine of its own. */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/engine_state.h"
+#include "engine_harness.h"
+
+enum { NUM_CLIENTS = 20 };
+
+struct workload {
+    nano_model *model; /* NULL: the mock runner with a pool that remembers */
+    struct client clients[NUM_CLIENTS];
+    struct nano_engine_params params;
+};
+
+static void workload_init(struct workload *w, nano_model *model, int longest_prompt,
+                          int longest_output)
+{
+    static const char *const stops[] = {" the", "."};
+    uint64_t random = 11;
+    *w = (struct workload){.model = model, .params = nano_engine_params_default()};
+    w->params.runner = model ? "cpu" : "mock-kv";
+    w->params.kv_cache_dtype = NANO_KV_F16;
+    w->params.max_model_len = longest_prompt + longest_output;
+    int32_t vocab_size = model ? (int32_t)nano_model_get_info(model)->vocab_size : 1000;
+    for (int i = 0; i < NUM_CLIENTS; i++) {
+        struct client *c = &w->clients[i];
+        int num_tokens = 1 + (int)harness_random(&random, (uint32_t)longest_prompt);
+        client_init(c, num_tokens, vocab_size, harness_random(&random, 3), (uint64_t)i + 100);
+        struct nano_sampling_params *p = &c->request.sampling;
+        p->max_tokens = (int)harness_random(&random, (uint32_t)longest_output + 1);
+        p->temperature = i % 3 == 0 ? 0.0f : 0.9f;
+        p->top_p = i % 4 == 1 ? 0.9f : 1.0f;
+        p->top_k = i % 5 == 2 ? 20 : 0;
+        p->logprobs = i % 2 ? MAX_TOP : -1;
+        p->prompt_logprobs = i % 6 == 1 ? 2 : -1;
+        p->n = i % 7 == 3 ? 3 : 1;
+        p->repetition_penalty = i % 8 == 5 ? 1.2f : 1.0f;
+        p->min_tokens = i % 9 == 4 ? p->max_tokens / 2 : 0;
+        p->detokenize = model != NULL;
+        if (model && i % 4 == 2) {
+            p->stop = stops;
+            p->num_stop = 2;
+        }
+        p->ignore_eos = i % 10 != 7;
+        c->request.priority = (int)harness_random(&random, 3) - 1;
+    }
+}
+
+static void run_alone(struct workload *w)
+{
+    struct nano_engine_params params = w->params;
+    params.num_threads = 1;
+    params.manual_step = true;
+    params.enable_prefix_caching = false;
+    for (int i = 0; i < NUM_CLIENTS; i++) {
+        nano_engine *engine;
+        struct nano_error err = {0};
+        cr_assert_eq(nano_engine_create(&engine, w->model, &params, &err), NANO_OK, "%s",
+                     err.message);
+        cr_assert_eq(client_submit(&w->clients[i], engine, &err), NANO_OK, "%s", err.message);
+        nano_engine_wait_idle(engine);
+        nano_engine_destroy(engine);
+    }
+}
+
+static struct client *find(struct client *clients, int count, uint64_t id)
+{
+    for (int i = 0; i < count; i++)
+        if (clients[i].id == id)
+            return &clients[i];
+    return NULL;
+}
+
+/* One random schedule; returns how many preemptions it had. */
+static uint64_t run_schedule(struct workload *w, uint64_t seed, uint64_t *num_hits)
+{
+    static const int block_sizes[] = {1, 3, 4, 8, 16, 32, 64};
+    static const int chunk_sizes[] = {1, 2, 7, 16, 50, 512};
+    uint64_t random = seed;
+    struct nano_engine_params params = w->params;
+    params.block_size = block_sizes[harness_random(&random, 7)];
+    params.max_num_batched_tokens = chunk_sizes[harness_random(&random, 6)];
+    params.max_num_seqs = 1 + (int)harness_random(&random, 12);
+    params.num_threads = 1 + (int)harness_random(&random, 4);
+    params.enable_prefix_caching = harness_random(&random, 3) > 0;
+    params.manual_step = harness_random(&random, 4) > 0;
+    int one_sequence = (params.max_model_len + params.block_size - 1) / params.block_size;
+    params.num_blocks = one_sequence + (int)harness_random(&random, (uint32_t)one_sequence * 3);
+
+    nano_engine *engine;
+    struct nano_error err = {0};
+    struct client running[NUM_CLIENTS] = {0};
+    bool may_be_cut[NUM_CLIENTS] = {false};
+    int expected[NUM_CLIENTS], count = 0;
+    cr_assert_eq(nano_engine_create(&engine, w->model, &params, &err), NANO_OK, "%s", err.message);
+    for (int i = 0; i < NUM_CLIENTS; i++) {
+        if (harness_random(&random, 2))
+            continue;
+        struct client *c = &running[count];
+        c->request = w->clients[i].request;
+        expected[count] = i;
+        if (harness_random(&random, 8) == 0) {
+            c->cancel_after = 1 + (int)harness_random(&random, 5);
+            may_be_cut[count] = true;
+        }
+        count++;
+        if (params.manual_step) {
+            cr_assert_eq(client_submit(c, engine, &err), NANO_OK, "%s", err.message);
+            bool has_work = true;
+            for (uint32_t steps = harness_random(&random, 6); steps > 0 && has_work; steps--) {
+                cr_assert_eq(nano_engine_step(engine, &has_work, &err), NANO_OK, "%s", err.message);
+                cr_assert(nano_scheduler_check(&engine->scheduler));
+            }
+            if (harness_random(&random, 10) == 0) {
+                struct client *victim =
+                    find(running, count, 1 + harness_random(&random, (uint32_t)count));
+                nano_engine_cancel(engine, victim->id);
+                may_be_cut[victim - running] = true;
+            }
+        }
+    }
+    if (!params
+             .manual_step) { /* ids are known before the first callback only if nothing runs yet */
+        for (int i = 0; i < count; i++)
+            running[i].id = (uint64_t)i + 1;
+        for (int i = 0; i < count; i++)
+            cr_assert_eq(client_submit(&running[i], engine, &err), NANO_OK, "%s", err.message);
+    }
+    nano_engine_wait_idle(engine);
+    struct nano_stats stats;
+    nano_engine_get_stats(engine, &stats);
+    cr_assert(nano_scheduler_check(&engine->scheduler));
+    cr_assert_eq(engine->scheduler.blocks.num_free, params.num_blocks, "blocks were lost");
+    nano_engine_destroy(engine);
+    for (int i = 0; i < count; i++) {
+        client_compare(&running[i], &w->clients[expected[i]], may_be_cut[i]);
+        client_reset(&running[i]);
+    }
+    *num_hits += stats.prefix_cache_hits_total;
+    return stats.num_preemptions_total;
+}
+
+static void run_workload(nano_model *model, int longest_prompt, int longest_output,
+                         int num_schedules)
+{
+    struct workload *w = calloc(1, sizeof *w);
+    uint64_t num_preemptions = 0, num_hits = 0;
+    workload_init(w, model, longest_prompt, longest_output);
+    run_alone(w);
+    const char *only = getenv("NANOVLLM_TEST_SEED"); /* replays one schedule */
+    for (int i = 0; i < num_schedules; i++) {
+        if (only && i != atoi(only))
+            continue;
+        cr_log_info("schedule %d", i);
+        num_preemptions += run_schedule(w, (uint64_t)i, &num_hits);
+    }
+    if (!only) {
+        cr_assert_gt(num_preemptions, 0, "the pools were never small enough");
+        cr_assert_gt(num_hits, 0, "no prefix was ever shared");
+    }
+    for (int i = 0; i < NUM_CLIENTS; i++)
+        client_deinit(&w->clients[i]);
+    free(w);
+}
+
+Test(random_schedules, mock)
+{
+    run_workload(NULL, 90, 60, 400);
+}
+
+Test(random_schedules, built_in_model)
+{
+    nano_model *model;
+    struct nano_error err = {0};
+    cr_assert_eq(nano_model_open(&model, NULL, &err), NANO_OK, "%s", err.message);
+    run_workload(model, 60, 24, 120);
+    nano_model_close(model);
+}
+
+static void run_zoo_model(const char *name, int num_schedules)
+{
+    nano_model *model;
+    struct nano_error err = {0};
+    const char *path = test_data_path(name);
+    if (!path)
+        cr_skip_test("NANOVLLM_TEST_DATA is not set");
+    cr_assert_eq(nano_model_open(&model, path, &err), NANO_OK, "%s", err.message);
+    run_workload(model, 60, 24, num_schedules);
+    nano_model_close(model);
+}
+
+Test(random_schedules, zoo_q4_k_m)
+{
+    run_zoo_model("zoo/gguf/llama-k256-Q4_K_M.gguf", 120);
+}
+
+Test(random_schedules, stories_q4_0)
+{
+    run_zoo_model("zoo/stories260K-Q4_0.gguf", 60);
+}
