@@ -72,8 +72,7 @@ struct nano_kv_layout {
 struct nano_attention_args {
     struct nano_kv_layout kv;
     const void *k_pool, *v_pool; /* of this layer */
-    const int32_t
-        *block_table; /* of this sequence: position p is in block block_table[p / block_size] */
+    const int32_t *block_table;  /* position p is in block block_table[p / block_size] */
     int kv_head;
     int num_q_heads; /* sharing this KV head: consecutive in q and out */
     int num_queries, first_position;
@@ -115,8 +114,8 @@ struct nano_kernels {
     /* y[i] += x[i] */
     void (*add)(float *y, const float *x, int64_t n);
 
-    /* Index of the largest value; the first of equal ones; NaN never wins; 0 if all are NaN. n
-     * >= 1. */
+    /* Index of the largest value, n >= 1: the first of equal ones; NaN never wins; 0 if all are
+     * NaN. */
     int64_t (*argmax)(const float *x, int64_t n);
 
     /* log(sum of exp(x[i])), computed around the maximum. n >= 1. */
