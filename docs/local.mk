@@ -1,0 +1,2 @@
+dist_man_MANS += docs/nanovllm.1
+dist_doc_DATA = docs/example.c docs/example_cpp.cpp

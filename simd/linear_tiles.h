@@ -47,6 +47,16 @@ NANO_INLINE const void *nano_token_row(const struct nano_linear_args *args, int6
     return args->x + (size_t)token * args->x_stride;
 }
 
+/* Asks for what the tile below reads at the same place. One token is a matter of memory bandwidth,
+ * and rows that are read side by side confuse the processor's own prefetching (measured: 7 to 15
+ * GB/s). */
+NANO_INLINE void nano_prefetch(const struct nano_linear_args *args, const uint8_t *at, int num_rows,
+                               int num_tokens)
+{
+    if (num_tokens == 1)
+        __builtin_prefetch(at + (size_t)num_rows * args->row_bytes);
+}
+
 /* Tiles [row, row + num_rows) x [begin, end) tokens. */
 NANO_INLINE void nano_tile_rows(const struct nano_linear_args *args, nano_tile_fn *tile,
                                 int64_t row, int num_rows, int64_t begin, int64_t end)

@@ -372,6 +372,20 @@ Test(gguf, absurd_counts_are_refused_before_they_are_believed)
         nano_le_store(builder.metadata.data + builder.metadata.size - 8, absurd[i], 8);
         refused(&builder, NANO_ERR_FORMAT, "string of key 'test.string'");
     }
+    /* Counts that the bytes left could hold only if entries were smaller than they are. */
+    start(&builder);
+    gguf_put(&builder.tensors, NULL, 1000);
+    builder.num_tensors = 31;
+    refused(&builder, NANO_ERR_FORMAT, "announces 31 tensors, but only 1000 bytes are left");
+    start(&builder);
+    gguf_put(&builder.metadata, NULL, 1000);
+    builder.num_metadata = 75;
+    refused(&builder, NANO_ERR_FORMAT, "announces 75 keys, but only");
+    start(&builder);
+    gguf_builder_array(&builder, "test.array", NANO_META_U64, NULL, 0);
+    nano_le_store(builder.metadata.data + builder.metadata.size - 8, 9, 8);
+    gguf_put(&builder.metadata, NULL, 71);
+    refused(&builder, NANO_ERR_FORMAT, "'test.array' is an array of 9 elements, but only 71 bytes");
     start(&builder);
     gguf_put_number(&builder.metadata, UINT64_C(1) << 63, 8);
     builder.num_metadata++;

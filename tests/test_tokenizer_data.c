@@ -6,8 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
 #include "base/os.h"
 #include "format/gguf.h"
+#include "tokenizer/byte_char.h"
 #include "tokenizer/tokenizer.h"
 #include "tokenizer/vocab.h"
 #include "tokenizer_fixture.h"
@@ -209,4 +211,231 @@ Test(tokenizer_data, zoo_goldens)
             num_models += check_golden(getenv("NANOVLLM_TEST_DATA"), entry->d_name);
     closedir(directory);
     cr_expect_geq(num_models, 35);
+}
+
+/* ---- vocabularies in their original form */
+
+/* A growing list of strings whose bytes live in the list's own memory. */
+struct string_list {
+    struct nano_string *strings;
+    size_t count, capacity;
+};
+
+static void list_add(struct string_list *list, const char *bytes, size_t num_bytes)
+{
+    cr_assert(nano_mem_grow((void **)&list->strings, &list->capacity, list->count + 1,
+                            sizeof *list->strings));
+    char *copy = nano_mem_strdup(bytes, num_bytes);
+    cr_assert_not_null(copy);
+    list->strings[list->count++] = (struct nano_string){copy, num_bytes};
+}
+
+static void list_free(struct string_list *list)
+{
+    for (size_t i = 0; i < list->count; i++)
+        nano_mem_free((char *)(uintptr_t)list->strings[i].bytes);
+    nano_mem_free(list->strings);
+}
+
+static void add_lists(struct nano_weights *weights, const char *pre, struct string_list *tokens,
+                      struct string_list *merges)
+{
+    fixture_add_string(weights, "tokenizer.ggml.model", "gpt2");
+    fixture_add_string(weights, "tokenizer.ggml.pre", pre);
+    fixture_add_strings(weights, "tokenizer.ggml.tokens", tokens->count, tokens->strings);
+    fixture_add_strings(weights, "tokenizer.ggml.merges", merges->count, merges->strings);
+    list_free(tokens);
+    list_free(merges);
+}
+
+/* vocab.json and merges.txt as transformers write them. */
+static void load_hf(struct nano_weights *weights, const char *pre, const char *folder)
+{
+    char path[512], name[256];
+    struct string_list tokens = {0}, merges = {0};
+    snprintf(name, sizeof name, "%s/vocab.json", folder);
+    json_t *vocab = json_load_file(data_path(path, sizeof path, name), 0, NULL), *id;
+    cr_assert_not_null(vocab);
+    for (size_t i = 0; i < json_object_size(vocab); i++)
+        list_add(&tokens, "", 0);
+    const char *text;
+    json_object_foreach(vocab, text, id)
+    {
+        struct nano_string *token = &tokens.strings[json_integer_value(id)];
+        nano_mem_free((char *)(uintptr_t)token->bytes);
+        *token = (struct nano_string){nano_mem_strdup(text, strlen(text)), strlen(text)};
+    }
+    json_decref(vocab);
+    snprintf(name, sizeof name, "%s/merges.txt", folder);
+    struct nano_os_file file = open_file(name);
+    const char *line = file.data, *end = line + file.num_bytes;
+    while (line < end) {
+        const char *line_end = memchr(line, '\n', (size_t)(end - line));
+        if (!line_end)
+            line_end = end;
+        if (line_end > line && memcmp(line, "#version", 8) != 0)
+            list_add(&merges, line, (size_t)(line_end - line));
+        line = line_end + 1;
+    }
+    nano_os_file_close(&file);
+    add_lists(weights, pre, &tokens, &merges);
+}
+
+static int base64_digit(char c)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const char *at = c ? strchr(digits, c) : NULL;
+    return at ? (int)(at - digits) : -1;
+}
+
+/* Lines of "BASE64 RANK", as tiktoken has them, in order of rank. */
+static void read_tiktoken(struct string_list *tokens, const char *name)
+{
+    struct nano_os_file file = open_file(name);
+    const char *line = file.data, *end = line + file.num_bytes;
+    while (line < end) {
+        char bytes[256], text[512];
+        size_t num_bytes = 0;
+        uint32_t bits = 0;
+        int num_bits = 0;
+        for (; line < end && base64_digit(*line) >= 0; line++) {
+            bits = bits << 6 | (uint32_t)base64_digit(*line);
+            num_bits += 6;
+            if (num_bits >= 8) {
+                num_bits -= 8;
+                bytes[num_bytes++] = (char)(bits >> num_bits);
+                cr_assert_lt(num_bytes, sizeof bytes);
+            }
+        }
+        if (num_bytes)
+            list_add(tokens, text, nano_byte_chars_encode(bytes, num_bytes, text));
+        while (line < end && *line++ != '\n')
+            ;
+    }
+    nano_os_file_close(&file);
+}
+
+/* tiktoken merges any two neighbours that together are a token, lowest rank first: as merges, every
+ * way to cut a token in two others. */
+static void load_tiktoken(struct nano_weights *weights, const char *pre, const char *name)
+{
+    struct string_list tokens = {0}, merges = {0};
+    struct nano_weights only_tokens = {0};
+    struct nano_vocab vocab;
+    struct nano_error err;
+    read_tiktoken(&tokens, name);
+    fixture_add_strings(&only_tokens, "tokenizer.ggml.tokens", tokens.count, tokens.strings);
+    cr_assert_eq(nano_vocab_init(&vocab, NANO_TOKENIZER_BPE, false, &only_tokens, &err), NANO_OK);
+    for (size_t i = 0; i < tokens.count; i++)
+        for (size_t cut = 1; cut < tokens.strings[i].num_bytes; cut++) {
+            const struct nano_string *text = &tokens.strings[i];
+            char merge[600];
+            if (nano_vocab_find(&vocab, text->bytes, cut) < 0 ||
+                nano_vocab_find(&vocab, text->bytes + cut, text->num_bytes - cut) < 0)
+                continue;
+            int length = snprintf(merge, sizeof merge, "%.*s %.*s", (int)cut, text->bytes,
+                                  (int)(text->num_bytes - cut), text->bytes + cut);
+            list_add(&merges, merge, (size_t)length);
+        }
+    nano_vocab_deinit(&vocab);
+    nano_weights_close(&only_tokens);
+    add_lists(weights, pre, &tokens, &merges);
+}
+
+static nano_tokenizer *create(const struct nano_weights *weights)
+{
+    struct nano_error err;
+    nano_tokenizer *tokenizer;
+    cr_assert_eq(nano_tokenizer_create(&tokenizer, weights, &err), NANO_OK, "%s", err.message);
+    return tokenizer;
+}
+
+Test(tokenizer_data, original_qwen2)
+{
+    struct nano_weights weights = {0};
+    load_hf(&weights, "qwen2", "tok/qwen2");
+    nano_tokenizer *tokenizer = create(&weights);
+    check_vocab("tok/ggml-vocab-qwen2.gguf", tokenizer);
+    nano_tokenizer_destroy(tokenizer);
+    nano_weights_close(&weights);
+}
+
+Test(tokenizer_data, original_gpt2)
+{
+    struct nano_weights weights = {0};
+    load_hf(&weights, "gpt-2", "tok/gpt2");
+    nano_tokenizer *tokenizer = create(&weights);
+    check_vocab("vocab/ggml-vocab-gpt-2.gguf", tokenizer);
+    nano_tokenizer_destroy(tokenizer);
+    nano_weights_close(&weights);
+}
+
+Test(tokenizer_data, original_llama3)
+{
+    struct nano_weights weights = {0};
+    load_tiktoken(&weights, "llama-bpe", "tok/llama3/tokenizer.model");
+    nano_tokenizer *tokenizer = create(&weights);
+    check_vocab("tok/ggml-vocab-llama-bpe.gguf", tokenizer);
+    nano_tokenizer_destroy(tokenizer);
+    nano_weights_close(&weights);
+}
+
+/* ---- whole texts */
+
+/* `lost` are bytes that the vocabulary has no token for (Falcon's lacks some control characters):
+ * they come back as nothing. */
+static void check_text_file(const char *name, const nano_tokenizer *tokenizer,
+                            const char *text_name, const char *lost)
+{
+    struct nano_os_file file = open_file(text_name);
+    char *expected = nano_mem_alloc(file.num_bytes, 1), *back;
+    const char *text = file.data;
+    size_t num_expected = 0, num_ids, num_bytes;
+    for (size_t i = 0; i < file.num_bytes; i++)
+        if (text[i] == '\0' || !strchr(lost, text[i]))
+            expected[num_expected++] = text[i];
+    int32_t *ids;
+    struct nano_error err;
+    cr_assert_eq(nano_tokenizer_encode(tokenizer, text, file.num_bytes, 0, &ids, &num_ids, &err),
+                 NANO_OK);
+    cr_assert_eq(nano_tokenizer_decode(tokenizer, ids, num_ids, false, &back, &num_bytes, &err),
+                 NANO_OK);
+    cr_expect(num_bytes == num_expected && memcmp(back, expected, num_bytes) == 0, "%s: %s", name,
+              text_name);
+    struct nano_token_stream stream;
+    char *streamed = nano_mem_alloc(num_bytes + nano_token_stream_max_bytes(tokenizer), 1);
+    size_t written = 0;
+    nano_token_stream_init(&stream, tokenizer, false);
+    for (size_t i = 0; i < num_ids; i++)
+        written += nano_token_stream_push(&stream, ids[i], streamed + written);
+    written += nano_token_stream_flush(&stream, streamed + written);
+    cr_expect(written == num_bytes && memcmp(streamed, back, written) == 0, "%s: %s streamed", name,
+              text_name);
+    nano_mem_free(streamed);
+    nano_mem_free(expected);
+    nano_free(ids);
+    nano_free(back);
+    nano_os_file_close(&file);
+}
+
+Test(tokenizer_data, texts_round_trip)
+{
+    static const char *const vocabs[] = {"gpt-2", "llama-spm", "falcon",
+                                         "phi-3", "gpt-neox",  "deepseek-llm"};
+    static const char *const texts[] = {
+        "text/tinyshakespeare/input.txt", "text/war-and-peace/war-and-peace.txt",
+        "text/promessi-sposi/promessi_sposi.txt", "text/blns/blns.txt", "text/blns/blns.json"};
+    for (size_t v = 0; v < sizeof vocabs / sizeof *vocabs; v++) {
+        char file[256];
+        struct nano_weights weights;
+        snprintf(file, sizeof file, "vocab/ggml-vocab-%s.gguf", vocabs[v]);
+        nano_tokenizer *tokenizer = open_gguf(&weights, file);
+        for (size_t t = 0; t < sizeof texts / sizeof *texts; t++)
+            check_text_file(vocabs[v], tokenizer, texts[t],
+                            strcmp(vocabs[v], "falcon") == 0
+                                ? "\x03\x04\x05\x0B\x11\x13\x14\x15\x16\x17\x19\x1C\x1D\x1E"
+                                : "");
+        nano_tokenizer_destroy(tokenizer);
+        nano_weights_close(&weights);
+    }
 }

@@ -154,6 +154,7 @@ NANO_INLINE void step(enum nano_format format, const struct nano_linear_args *ar
         sums[t] = _mm256_setzero_si256();
     NANO_UNROLL
     for (int c = 0; c < 8; c++) {
+        nano_prefetch(args, b + c * 32, TILE_ROWS, num_tokens);
         __m256i levels = load_levels(format, b, c), scales = chunk_scales(info.scales, c);
         NANO_UNROLL
         for (int t = 0; t < num_tokens; t++) {

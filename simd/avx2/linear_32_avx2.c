@@ -83,6 +83,7 @@ NANO_INLINE void step(enum nano_format format, const struct nano_linear_args *ar
     NANO_UNROLL
     for (int r = 0; r < num_rows; r++) {
         const uint8_t *b = nano_weight_row(args, row + r) + block * at.bytes;
+        nano_prefetch(args, b, num_rows, num_tokens);
         levels[r] = load_levels(format, b);
         d[r] = load_f16(b);
         m[r] = at.mins ? load_f16(b + at.mins) : 0;

@@ -166,6 +166,7 @@ NANO_INLINE void chunk(enum nano_format format, const struct nano_linear_args *a
     __m512i levels[TILE_ROWS], scales[TILE_ROWS];
     NANO_UNROLL
     for (int r = 0; r < num_rows; r++) {
+        nano_prefetch(args, blocks[r] + c * 64, num_rows, num_tokens);
         levels[r] = load_levels(format, blocks[r], c);
         scales[r] = chunk_scales(info[r].scales, c);
     }

@@ -137,6 +137,7 @@ NANO_INLINE void step(enum nano_format format, const struct nano_linear_args *ar
     for (int r = 0; r < num_rows; r++) {
         const uint8_t *first = nano_weight_row(args, row + r) + block * at.bytes;
         const uint8_t *second = single ? first : first + at.bytes;
+        nano_prefetch(args, first, num_rows, num_tokens);
         levels[r] = load_levels(format, first, second);
         d[r] = spread(load_f16_pair(first, second));
         m[r] = at.mins ? spread(load_f16_pair(first + at.mins, second + at.mins)) : d[r];

@@ -22,8 +22,12 @@ NANO_INLINE void float_step(enum nano_format format, const struct nano_linear_ar
 {
     vec w[VEC_TILE_ROWS];
     NANO_UNROLL
-    for (int r = 0; r < num_rows; r++)
-        w[r] = load_weights(format, nano_weight_row(args, row + r), k, n);
+    for (int r = 0; r < num_rows; r++) {
+        const uint8_t *weights = nano_weight_row(args, row + r);
+        nano_prefetch(args, weights + k * (format == NANO_FORMAT_F32 ? 4 : 2), num_rows,
+                      num_tokens);
+        w[r] = load_weights(format, weights, k, n);
+    }
     NANO_UNROLL
     for (int t = 0; t < num_tokens; t++) {
         const float *x = nano_token_row(args, token + t);

@@ -19,7 +19,8 @@
 #include <sys/syscall.h>
 #endif
 
-enum nano_status nano_os_file_open(struct nano_os_file *out, const char *path, struct nano_error *err)
+enum nano_status nano_os_file_open(struct nano_os_file *out, const char *path,
+                                   struct nano_error *err)
 {
     *out = (struct nano_os_file){0};
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -65,7 +66,8 @@ bool nano_os_file_exists(const char *path)
 
 void *nano_os_map_anonymous(size_t num_bytes)
 {
-    void *memory = mmap(NULL, num_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *memory =
+        mmap(NULL, num_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
         return NULL;
 #ifdef MADV_HUGEPAGE
@@ -93,7 +95,8 @@ uint64_t nano_os_random_seed(void)
     clock_gettime(CLOCK_REALTIME, &ts);
     uint64_t x = (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
     x ^= (uint64_t)getpid() << 40;
-    x += 0x9E3779B97F4A7C15u * ++counter; /* the splitmix64 step and finaliser (Steele et al., 2014) */
+    x += 0x9E3779B97F4A7C15u *
+         ++counter; /* the splitmix64 step and finaliser (Steele et al., 2014) */
     x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
     x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
     return x ^ (x >> 31);

@@ -14,7 +14,8 @@ struct nano_os_file {
 };
 
 /* Maps a file read-only. Errors name the path: missing, unreadable, a directory. */
-enum nano_status nano_os_file_open(struct nano_os_file *out, const char *path, struct nano_error *err);
+enum nano_status nano_os_file_open(struct nano_os_file *out, const char *path,
+                                   struct nano_error *err);
 void nano_os_file_close(struct nano_os_file *file);
 
 bool nano_os_file_exists(const char *path);
@@ -36,7 +37,8 @@ int nano_os_num_cpus(void);
 uint64_t nano_os_peak_rss_bytes(void);
 uint64_t nano_os_physical_bytes(void);
 
-/* For threads that wait for each other: a hint to the processor inside a loop that watches memory. */
+/* For threads that wait for each other: a hint to the processor inside a loop that watches memory.
+ */
 void nano_os_spin_pause(void);
 
 /* Sleeps while *word is `value`, until another thread calls wake_all on it; may return early. Where

@@ -58,8 +58,8 @@ void nano_bench_destroy(struct nano_bench *bench)
     bench->engine = NULL;
 }
 
-enum nano_status nano_bench_submit(struct nano_bench *bench, uint64_t *rng, int64_t vocab_size, int num_prompt,
-                                   int max_tokens, struct nano_error *err)
+enum nano_status nano_bench_submit(struct nano_bench *bench, uint64_t *rng, int64_t vocab_size,
+                                   int num_prompt, int max_tokens, struct nano_error *err)
 {
     int32_t *ids = nano_mem_alloc((size_t)num_prompt, sizeof *ids);
     if (!ids)
@@ -80,8 +80,8 @@ enum nano_status nano_bench_submit(struct nano_bench *bench, uint64_t *rng, int6
     return status;
 }
 
-enum nano_status nano_bench_run(struct nano_bench *bench, uint64_t num_expected, struct nano_bench_times *out,
-                                struct nano_error *err)
+enum nano_status nano_bench_run(struct nano_bench *bench, uint64_t num_expected,
+                                struct nano_bench_times *out, struct nano_error *err)
 {
     bool has_work = true;
     bench->num_generated = 0;
@@ -106,6 +106,7 @@ enum nano_status nano_bench_run(struct nano_bench *bench, uint64_t num_expected,
         return nano_error_set(err, bench->error.status, "%s", bench->error.message);
     if (bench->num_generated != num_expected)
         return nano_error_set(err, NANO_ERR_INTERNAL, "bench: %llu tokens generated, expected %llu",
-                              (unsigned long long)bench->num_generated, (unsigned long long)num_expected);
+                              (unsigned long long)bench->num_generated,
+                              (unsigned long long)num_expected);
     return NANO_OK;
 }

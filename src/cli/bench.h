@@ -32,13 +32,14 @@ enum nano_status nano_bench_create(struct nano_bench *bench, nano_model *model,
                                    struct nano_engine_params *params, struct nano_error *err);
 void nano_bench_destroy(struct nano_bench *bench);
 
-/* Submits a request of random tokens below `vocab_size`; max_tokens are generated, whatever comes. */
-enum nano_status nano_bench_submit(struct nano_bench *bench, uint64_t *rng, int64_t vocab_size, int num_prompt,
-                                   int max_tokens, struct nano_error *err);
+/* Submits a request of random tokens below `vocab_size`; max_tokens are generated, whatever comes.
+ */
+enum nano_status nano_bench_submit(struct nano_bench *bench, uint64_t *rng, int64_t vocab_size,
+                                   int num_prompt, int max_tokens, struct nano_error *err);
 
 /* Steps until idle and adds up; fails when the callbacks did not bring `num_expected` tokens. */
-enum nano_status nano_bench_run(struct nano_bench *bench, uint64_t num_expected, struct nano_bench_times *out,
-                                struct nano_error *err);
+enum nano_status nano_bench_run(struct nano_bench *bench, uint64_t num_expected,
+                                struct nano_bench_times *out, struct nano_error *err);
 
 /* splitmix64: the next number of the sequence that *state began. */
 uint64_t nano_bench_random(uint64_t *state);

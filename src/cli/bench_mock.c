@@ -34,7 +34,8 @@ static int random_length(uint64_t *rng)
 }
 
 /* One repetition on an engine of its own, so that no prefix of an earlier one is found again. */
-static enum nano_status run_once(struct nano_engine_params *params, struct mock_result *out, struct nano_error *err)
+static enum nano_status run_once(struct nano_engine_params *params, struct mock_result *out,
+                                 struct nano_error *err)
 {
     enum nano_status status;
     struct nano_bench bench;
@@ -75,9 +76,11 @@ static void print_json(const struct mock_result *median)
 
 static void print_text(const struct mock_result *median, int num_repeats)
 {
-    printf("scheduler alone (mock runner), %d requests of %d-%d tokens in and out, median of %d\n\n", NUM_REQUESTS,
-           MIN_LENGTH, MAX_LENGTH, num_repeats);
-    printf("  prefill      %8.1f M tokens/s  (steps that contain prefill)\n", median->prefill_rate / 1e6);
+    printf(
+        "scheduler alone (mock runner), %d requests of %d-%d tokens in and out, median of %d\n\n",
+        NUM_REQUESTS, MIN_LENGTH, MAX_LENGTH, num_repeats);
+    printf("  prefill      %8.1f M tokens/s  (steps that contain prefill)\n",
+           median->prefill_rate / 1e6);
     printf("  decode       %8.1f M tokens/s  (steps of decode only)\n", median->decode_rate / 1e6);
     printf("  steps        %8llu\n", (unsigned long long)median->num_steps);
     printf("  preemptions  %8llu\n", (unsigned long long)median->num_preemptions);

@@ -1,5 +1,5 @@
-/* Bench of a model: prefill of p tokens, decode of n tokens at each batch size, and beside them what
- * the machine can do. */
+/* Bench of a model: prefill of p tokens, decode of n tokens at each batch size, and beside them
+ * what the machine can do. */
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -64,8 +64,9 @@ static enum nano_status measure(struct nano_bench *bench, const struct nano_benc
     return NANO_OK;
 }
 
-static enum nano_status measure_all(struct nano_bench *bench, const struct nano_bench_options *options,
-                                    struct report *report, struct nano_error *err)
+static enum nano_status measure_all(struct nano_bench *bench,
+                                    const struct nano_bench_options *options, struct report *report,
+                                    struct nano_error *err)
 {
     enum nano_status status;
     int64_t vocab_size = nano_model_get_info(report->model)->vocab_size;
@@ -73,7 +74,8 @@ static enum nano_status measure_all(struct nano_bench *bench, const struct nano_
     double *values = nano_mem_calloc((size_t)options->num_repeats, sizeof *values);
     if (!values)
         return nano_error_no_memory(err, "the results", 0);
-    NANO_TRY(measure(bench, options, vocab_size, 1, 2, 1, values, &warm_up, err)); /* touches every weight */
+    NANO_TRY(measure(bench, options, vocab_size, 1, 2, 1, values, &warm_up,
+                     err)); /* touches every weight */
     for (size_t i = 0; i < options->prefill.num; i++) {
         struct result *out = &report->prefill[report->num_prefill];
         out->size = min_int(options->prefill.items[i], report->plan.max_model_len);
@@ -85,8 +87,8 @@ static enum nano_status measure_all(struct nano_bench *bench, const struct nano_
     for (size_t i = 0; i < options->batches.num && options->num_decode > 0; i++) {
         struct result *out = &report->decode[report->num_decode++];
         out->size = options->batches.items[i];
-        NANO_TRY(measure(bench, options, vocab_size, out->size, report->context, options->num_decode, values, out,
-                         err));
+        NANO_TRY(measure(bench, options, vocab_size, out->size, report->context,
+                         options->num_decode, values, out, err));
     }
 fail:
     nano_mem_free(values);
@@ -103,7 +105,8 @@ static void print_profile(const struct report *report)
         const struct nano_op_profile *op = &report->ops[i];
         double ns = op->total_ns ? (double)op->total_ns : 1;
         printf("  %-32s %10" PRIu64 " %10.1f %6.1f %8.2f %8.2f\n", op->name, op->count, ns / 1e6,
-               100 * ns / (double)(total ? total : 1), (double)op->weight_bytes / ns, (double)op->num_macs / ns);
+               100 * ns / (double)(total ? total : 1), (double)op->weight_bytes / ns,
+               (double)op->num_macs / ns);
     }
 }
 
@@ -120,9 +123,10 @@ static void print_text(const struct report *report, const struct nano_bench_opti
     const struct nano_model_info *info = nano_model_get_info(report->model);
     char what[64];
     printf("%s: %s, %s parameters in %s, %s\n", report->name, info->architecture,
-           nano_cli_count(info->num_params).text, info->quantization, nano_cli_bytes(info->weight_bytes).text);
-    printf("%s, %d threads, loaded in %.2f s, peak memory %s", report->isa, report->plan.num_threads, report->load_s,
-           nano_cli_bytes(report->peak_rss_bytes).text);
+           nano_cli_count(info->num_params).text, info->quantization,
+           nano_cli_bytes(info->weight_bytes).text);
+    printf("%s, %d threads, loaded in %.2f s, peak memory %s", report->isa,
+           report->plan.num_threads, report->load_s, nano_cli_bytes(report->peak_rss_bytes).text);
     if (report->read_gbps > 0)
         printf(", machine reads %.1f GB/s", report->read_gbps);
     printf("\n\n");
@@ -131,7 +135,8 @@ static void print_text(const struct report *report, const struct nano_bench_opti
         print_row(what, &report->prefill[i], options->num_repeats);
     }
     for (size_t i = 0; i < report->num_decode; i++) {
-        snprintf(what, sizeof what, "decode %d x %d tokens", report->decode[i].size, options->num_decode);
+        snprintf(what, sizeof what, "decode %d x %d tokens", report->decode[i].size,
+                 options->num_decode);
         print_row(what, &report->decode[i], options->num_repeats);
     }
     if (options->profile)
@@ -205,8 +210,9 @@ static void fit_engine(const struct nano_bench_options *options, const struct na
     report->context = min_int(options->context, params->max_model_len - options->num_decode - 1);
 }
 
-static enum nano_status bench_engine(struct nano_bench_options *options, nano_model *model, uint64_t start_ns,
-                                     struct report *report, struct nano_error *err)
+static enum nano_status bench_engine(struct nano_bench_options *options, nano_model *model,
+                                     uint64_t start_ns, struct report *report,
+                                     struct nano_error *err)
 {
     enum nano_status status;
     struct nano_bench bench = {0};
@@ -214,8 +220,8 @@ static enum nano_status bench_engine(struct nano_bench_options *options, nano_mo
     fit_engine(options, nano_model_get_info(model), report, &params);
     if (report->context < 1)
         return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
-                              "-n: %d tokens to decode do not fit the context of %d", options->num_decode,
-                              params.max_model_len);
+                              "-n: %d tokens to decode do not fit the context of %d",
+                              options->num_decode, params.max_model_len);
     NANO_TRY(nano_bench_create(&bench, model, &params, err));
     report->load_s = (double)(nano_os_clock_ns() - start_ns) / 1e9;
     report->isa = nano_engine_get_isa(bench.engine);

@@ -17,8 +17,8 @@ static enum nano_status parse_kv_dtype(const struct nano_cli_option *option, con
     static const struct {
         const char *name;
         enum nano_kv_dtype dtype;
-    } names[] = {{"auto", NANO_KV_F16},      {"f16", NANO_KV_F16},   {"fp16", NANO_KV_F16},
-                 {"bf16", NANO_KV_BF16},     {"f32", NANO_KV_F32},   {"fp32", NANO_KV_F32},
+    } names[] = {{"auto", NANO_KV_F16},      {"f16", NANO_KV_F16},     {"fp16", NANO_KV_F16},
+                 {"bf16", NANO_KV_BF16},     {"f32", NANO_KV_F32},     {"fp32", NANO_KV_F32},
                  {"bfloat16", NANO_KV_BF16}, {"float16", NANO_KV_F16}, {"float32", NANO_KV_F32}};
     (void)option;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -27,13 +27,14 @@ static enum nano_status parse_kv_dtype(const struct nano_cli_option *option, con
             return NANO_OK;
         }
     }
-    return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "'%s' is none of auto, f16, bf16, f32", value);
+    return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "'%s' is none of auto, f16, bf16, f32",
+                          value);
 }
 
 /* The target is the whole struct nano_sampling_params: a seed is a number and the fact that it was
  * given. -1 asks for a new one, as in llama.cpp. */
-static enum nano_status parse_seed(const struct nano_cli_option *option, const char *value, void *target,
-                                   struct nano_error *err)
+static enum nano_status parse_seed(const struct nano_cli_option *option, const char *value,
+                                   void *target, struct nano_error *err)
 {
     struct nano_sampling_params *params = target;
     if (strcmp(value, "-1") == 0) {
@@ -55,54 +56,64 @@ static enum nano_status parse_logit_bias(const struct nano_cli_option *option, c
     const char *number = *end == '=' ? end + 1 : end;
     double bias = strtod(number, &last);
     (void)option;
-    if (!has_id || number == last || *last || isnan(bias) || (number == end && *end != '+' && *end != '-'))
+    if (!has_id || number == last || *last || isnan(bias) ||
+        (number == end && *end != '+' && *end != '-'))
         return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "'%s' is not like 15043=-1.5", value);
     if (options->num_logit_bias == NANO_CLI_MAX_LOGIT_BIAS)
-        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "more than %d of them", NANO_CLI_MAX_LOGIT_BIAS);
-    options->logit_bias[options->num_logit_bias++] = (struct nano_logit_bias){(int32_t)token_id, (float)bias};
+        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "more than %d of them",
+                              NANO_CLI_MAX_LOGIT_BIAS);
+    options->logit_bias[options->num_logit_bias++] =
+        (struct nano_logit_bias){(int32_t)token_id, (float)bias};
     return NANO_OK;
 }
 
 const struct nano_cli_option nano_cli_model_table[] = {
     {"-m --model", "FILE", nano_cli_parse_string, ENGINE(model), 0, 0,
      "GGUF file; without it the built-in model"},
-    {"-v --verbose", NULL, nano_cli_parse_true, ENGINE(verbose), 0, 0, "show the library's messages"},
+    {"-v --verbose", NULL, nano_cli_parse_true, ENGINE(verbose), 0, 0,
+     "show the library's messages"},
 };
-const size_t nano_cli_num_model_options = sizeof nano_cli_model_table / sizeof *nano_cli_model_table;
+const size_t nano_cli_num_model_options =
+    sizeof nano_cli_model_table / sizeof *nano_cli_model_table;
 
 const struct nano_cli_option nano_cli_engine_table[] = {
     {"-t --threads", "N", nano_cli_parse_int, ENGINE(params.num_threads), 0, 4096,
      "threads that compute (default: all CPUs this process may use)"},
-    {"-c --max-model-len --ctx-size", "N", nano_cli_parse_int, ENGINE(params.max_model_len), 0, NANO_CLI_NO_MAX,
-     "tokens of prompt and output of one sequence; 0: the model's"},
-    {"--max-num-seqs --parallel", "N", nano_cli_parse_int, ENGINE(params.max_num_seqs), 1, NANO_CLI_NO_MAX,
-     "sequences that run at once (default {})"},
-    {"-b --max-num-batched-tokens --batch-size", "N", nano_cli_parse_int, ENGINE(params.max_num_batched_tokens),
-     1, NANO_CLI_NO_MAX, "tokens computed in one step; longer prompts go in pieces (default {})"},
+    {"-c --max-model-len --ctx-size", "N", nano_cli_parse_int, ENGINE(params.max_model_len), 0,
+     NANO_CLI_NO_MAX, "tokens of prompt and output of one sequence; 0: the model's"},
+    {"--max-num-seqs --parallel", "N", nano_cli_parse_int, ENGINE(params.max_num_seqs), 1,
+     NANO_CLI_NO_MAX, "sequences that run at once (default {})"},
+    {"-b --max-num-batched-tokens --batch-size", "N", nano_cli_parse_int,
+     ENGINE(params.max_num_batched_tokens), 1, NANO_CLI_NO_MAX,
+     "tokens computed in one step; longer prompts go in pieces (default {})"},
     {"--block-size", "N", nano_cli_parse_int, ENGINE(params.block_size), 1, NANO_CLI_NO_MAX,
      "tokens in a block of the KV cache (default {})"},
     {"--num-blocks", "N", nano_cli_parse_int, ENGINE(params.num_blocks), 0, NANO_CLI_NO_MAX,
      "blocks of the KV cache; 0: as many as the limits need or the budget allows"},
     {"--mem-budget", "SIZE", nano_cli_parse_size, ENGINE(params.mem_budget_bytes), 0, 0,
-     "most memory to take for weights, KV cache and activations, e.g. 300M or 2G; what does not fit is "
+     "most memory to take for weights, KV cache and activations, e.g. 300M or 2G; what does not "
+     "fit is "
      "refused"},
     {"--kv-cache-dtype", "TYPE", parse_kv_dtype, ENGINE(params.kv_cache_dtype), 0, 0,
      "f16, bf16, f32 or auto (default auto: f16)"},
-    {"--no-enable-prefix-caching", NULL, nano_cli_parse_false, ENGINE(params.enable_prefix_caching), 0, 0,
-     "do not share the KV cache of equal prefixes"},
-    {"--enable-prefix-caching", NULL, nano_cli_parse_true, ENGINE(params.enable_prefix_caching), 0, 0,
-     "share it (default)"},
+    {"--no-enable-prefix-caching", NULL, nano_cli_parse_false, ENGINE(params.enable_prefix_caching),
+     0, 0, "do not share the KV cache of equal prefixes"},
+    {"--enable-prefix-caching", NULL, nano_cli_parse_true, ENGINE(params.enable_prefix_caching), 0,
+     0, "share it (default)"},
     {"--runner", "NAME", nano_cli_parse_string, ENGINE(params.runner), 0, 0,
      "what computes: cpu, or mock, which only pretends to (default {})"},
 };
-const size_t nano_cli_num_engine_options = sizeof nano_cli_engine_table / sizeof *nano_cli_engine_table;
+const size_t nano_cli_num_engine_options =
+    sizeof nano_cli_engine_table / sizeof *nano_cli_engine_table;
 
 const struct nano_cli_option nano_cli_sampling_table[] = {
-    {"-n --max-tokens --predict --n-predict", "N", nano_cli_parse_int, SAMPLING(params.max_tokens), -1,
-     NANO_CLI_NO_MAX,
-     "tokens to generate; -1: until the model ends the text or the context is full; 0: only compute the "
+    {"-n --max-tokens --predict --n-predict", "N", nano_cli_parse_int, SAMPLING(params.max_tokens),
+     -1, NANO_CLI_NO_MAX,
+     "tokens to generate; -1: until the model ends the text or the context is full; 0: only "
+     "compute the "
      "prompt (default {})"},
-    {"-N --n", "N", nano_cli_parse_int, SAMPLING(params.n), 1, 64, "completions of each prompt (default {})"},
+    {"-N --n", "N", nano_cli_parse_int, SAMPLING(params.n), 1, 64,
+     "completions of each prompt (default {})"},
     {"-s --seed", "N", parse_seed, SAMPLING(params), 0, 0,
      "seed of the random choices: the same one gives the same text (default: a new one each time)"},
     {"--temp --temperature", "X", nano_cli_parse_float, SAMPLING(params.temperature), 0, 100,
@@ -113,13 +124,15 @@ const struct nano_cli_option nano_cli_sampling_table[] = {
      "choose among the most likely tokens that have probability X together; 1: all (default {})"},
     {"--min-p", "X", nano_cli_parse_float, SAMPLING(params.min_p), 0, 1,
      "choose among tokens at least X times as likely as the most likely one; 0: all (default {})"},
-    {"--repeat-penalty --repetition-penalty", "X", nano_cli_parse_float, SAMPLING(params.repetition_penalty),
-     0.01, 100, "above 1: makes tokens that occurred less likely (default {})"},
+    {"--repeat-penalty --repetition-penalty", "X", nano_cli_parse_float,
+     SAMPLING(params.repetition_penalty), 0.01, 100,
+     "above 1: makes tokens that occurred less likely (default {})"},
     {"--presence-penalty", "X", nano_cli_parse_float, SAMPLING(params.presence_penalty), -100, 100,
      "subtracted from the logits of tokens that were generated (default {})"},
-    {"--frequency-penalty", "X", nano_cli_parse_float, SAMPLING(params.frequency_penalty), -100, 100,
-     "the same, once for each time (default {})"},
-    {"--logit-bias", "ID=X", parse_logit_bias, 0, 0, 0, "adds X to the logit of a token; repeatable"},
+    {"--frequency-penalty", "X", nano_cli_parse_float, SAMPLING(params.frequency_penalty), -100,
+     100, "the same, once for each time (default {})"},
+    {"--logit-bias", "ID=X", parse_logit_bias, 0, 0, 0,
+     "adds X to the logit of a token; repeatable"},
     {"--stop --reverse-prompt -r", "TEXT", nano_cli_parse_strings, SAMPLING(stop), 0, 0,
      "ends the output, and is no part of it; repeatable"},
     {"--stop-token-ids", "IDS", nano_cli_parse_ints, SAMPLING(stop_token_ids), 0, NANO_CLI_NO_MAX,
@@ -129,7 +142,8 @@ const struct nano_cli_option nano_cli_sampling_table[] = {
     {"--min-tokens", "N", nano_cli_parse_int, SAMPLING(params.min_tokens), 0, NANO_CLI_NO_MAX,
      "do not end before N tokens (default {})"},
 };
-const size_t nano_cli_num_sampling_options = sizeof nano_cli_sampling_table / sizeof *nano_cli_sampling_table;
+const size_t nano_cli_num_sampling_options =
+    sizeof nano_cli_sampling_table / sizeof *nano_cli_sampling_table;
 
 void nano_cli_engine_options_init(struct nano_cli_engine_options *options)
 {
@@ -166,8 +180,8 @@ const struct nano_sampling_params *nano_cli_sampling(struct nano_cli_sampling_op
     return params;
 }
 
-enum nano_status nano_cli_drive(nano_engine *engine, const uint64_t *request_ids, size_t num_requests,
-                                struct nano_error *err)
+enum nano_status nano_cli_drive(nano_engine *engine, const uint64_t *request_ids,
+                                size_t num_requests, struct nano_error *err)
 {
     bool cancelled = false, has_work = true;
     while (has_work) {

@@ -38,7 +38,7 @@ const struct nano_sampling_params *nano_cli_sampling(struct nano_cli_sampling_op
 
 /* Steps an engine made with manual_step until it has no work. After Ctrl-C the requests are
  * cancelled, so that their last outputs still arrive. */
-enum nano_status nano_cli_drive(nano_engine *engine, const uint64_t *request_ids, size_t num_requests,
-                                struct nano_error *err);
+enum nano_status nano_cli_drive(nano_engine *engine, const uint64_t *request_ids,
+                                size_t num_requests, struct nano_error *err);
 
 #endif

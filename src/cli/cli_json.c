@@ -63,7 +63,8 @@ void nano_cli_json_close(struct nano_cli_json *json, char bracket)
         putc('\n', json->file);
 }
 
-void nano_cli_json_string(struct nano_cli_json *json, const char *key, const char *text, size_t num_bytes)
+void nano_cli_json_string(struct nano_cli_json *json, const char *key, const char *text,
+                          size_t num_bytes)
 {
     begin_value(json, key);
     write_quoted(json->file, text, num_bytes);
@@ -105,13 +106,15 @@ void nano_cli_json_float(struct nano_cli_json *json, const char *key, double val
     fprintf(json->file, "%.9g", value);
 }
 
-void nano_cli_json_raw(struct nano_cli_json *json, const char *key, const char *text, size_t num_bytes)
+void nano_cli_json_raw(struct nano_cli_json *json, const char *key, const char *text,
+                       size_t num_bytes)
 {
     begin_value(json, key);
     fwrite(text, 1, num_bytes, json->file);
 }
 
-void nano_cli_json_ints(struct nano_cli_json *json, const char *key, const int32_t *values, size_t num)
+void nano_cli_json_ints(struct nano_cli_json *json, const char *key, const int32_t *values,
+                        size_t num)
 {
     nano_cli_json_open(json, key, '[');
     for (size_t i = 0; i < num; i++)

@@ -22,8 +22,10 @@ void nano_cli_json_open(struct nano_cli_json *json, const char *key, char bracke
 void nano_cli_json_close(struct nano_cli_json *json, char bracket);                 /* '}' or ']' */
 
 /* Bytes that are not UTF-8 become U+FFFD. */
-void nano_cli_json_string(struct nano_cli_json *json, const char *key, const char *text, size_t num_bytes);
-void nano_cli_json_cstring(struct nano_cli_json *json, const char *key, const char *text); /* NULL: null */
+void nano_cli_json_string(struct nano_cli_json *json, const char *key, const char *text,
+                          size_t num_bytes);
+void nano_cli_json_cstring(struct nano_cli_json *json, const char *key,
+                           const char *text); /* NULL: null */
 void nano_cli_json_int(struct nano_cli_json *json, const char *key, int64_t value);
 void nano_cli_json_bool(struct nano_cli_json *json, const char *key, bool value);
 void nano_cli_json_null(struct nano_cli_json *json, const char *key);
@@ -32,8 +34,10 @@ void nano_cli_json_null(struct nano_cli_json *json, const char *key);
 void nano_cli_json_float(struct nano_cli_json *json, const char *key, double value);
 
 /* A value that is JSON already. */
-void nano_cli_json_raw(struct nano_cli_json *json, const char *key, const char *text, size_t num_bytes);
+void nano_cli_json_raw(struct nano_cli_json *json, const char *key, const char *text,
+                       size_t num_bytes);
 
-void nano_cli_json_ints(struct nano_cli_json *json, const char *key, const int32_t *values, size_t num);
+void nano_cli_json_ints(struct nano_cli_json *json, const char *key, const int32_t *values,
+                        size_t num);
 
 #endif

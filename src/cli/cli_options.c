@@ -23,34 +23,37 @@ int nano_cli_usage_error(const struct nano_cli_command *command, const char *fmt
     for (char *c = message; *c; c++)
         if ((unsigned char)*c < 32 || *c == 127)
             *c = '?';
-    fprintf(stderr, "nanovllm: %s (see nanovllm %s%s--help)\n", message, command ? command->name : "",
-            command ? " " : "");
+    fprintf(stderr, "nanovllm: %s (see nanovllm %s%s--help)\n", message,
+            command ? command->name : "", command ? " " : "");
     return 2;
 }
 
-/* Edit distance with early return for words that are too long to matter. */
+/* Insertions, deletions, replacements and swaps of neighbours that lead from one word to the other.
+ */
 static int edit_distance(const char *a, const char *b)
 {
+    unsigned char cost[MAX_WORD_BYTES + 1][MAX_WORD_BYTES + 1];
     size_t la = strlen(a), lb = strlen(b);
-    int row[MAX_WORD_BYTES + 1];
     if (la > MAX_WORD_BYTES || lb > MAX_WORD_BYTES)
         return MAX_WORD_BYTES;
-    for (size_t j = 0; j <= lb; j++)
-        row[j] = (int)j;
-    for (size_t i = 1; i <= la; i++) {
-        int diagonal = row[0];
-        row[0] = (int)i;
-        for (size_t j = 1; j <= lb; j++) {
-            int best = diagonal + (a[i - 1] != b[j - 1]);
-            if (row[j] + 1 < best)
-                best = row[j] + 1;
-            if (row[j - 1] + 1 < best)
-                best = row[j - 1] + 1;
-            diagonal = row[j];
-            row[j] = best;
+    for (size_t i = 0; i <= la; i++) {
+        for (size_t j = 0; j <= lb; j++) {
+            if (i == 0 || j == 0) {
+                cost[i][j] = (unsigned char)(i + j);
+                continue;
+            }
+            int best = cost[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
+            if (cost[i - 1][j] + 1 < best)
+                best = cost[i - 1][j] + 1;
+            if (cost[i][j - 1] + 1 < best)
+                best = cost[i][j - 1] + 1;
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
+                cost[i - 2][j - 2] + 1 < best)
+                best = cost[i - 2][j - 2] + 1;
+            cost[i][j] = (unsigned char)best;
         }
     }
-    return row[lb];
+    return cost[la][lb];
 }
 
 const char *nano_cli_nearest(const char *word, const char *const *candidates, size_t num_candidates)
@@ -92,8 +95,9 @@ static bool has_name(const struct nano_cli_option *option, const char *name, siz
     return false;
 }
 
-static const struct nano_cli_option *find_option(const struct nano_cli_group *groups, size_t num_groups,
-                                                 const char *name, size_t num_bytes, void **base)
+static const struct nano_cli_option *find_option(const struct nano_cli_group *groups,
+                                                 size_t num_groups, const char *name,
+                                                 size_t num_bytes, void **base)
 {
     for (size_t g = 0; g < num_groups; g++) {
         for (size_t i = 0; i < groups[g].num_options; i++) {
@@ -106,8 +110,8 @@ static const struct nano_cli_option *find_option(const struct nano_cli_group *gr
     return NULL;
 }
 
-static int unknown_option(const struct nano_cli_command *command, const struct nano_cli_group *groups,
-                          size_t num_groups, const char *name)
+static int unknown_option(const struct nano_cli_command *command,
+                          const struct nano_cli_group *groups, size_t num_groups, const char *name)
 {
     static char words[MAX_CANDIDATES][MAX_WORD_BYTES + 1];
     const char *candidates[MAX_CANDIDATES];
@@ -121,7 +125,8 @@ static int unknown_option(const struct nano_cli_command *command, const struct n
             }
         }
     }
-    const char *nearest = strncmp(name, "--", 2) == 0 ? nano_cli_nearest(name, candidates, num) : NULL;
+    const char *nearest =
+        strncmp(name, "--", 2) == 0 ? nano_cli_nearest(name, candidates, num) : NULL;
     if (nearest)
         return nano_cli_usage_error(command, "%s: unknown option, did you mean %s?", name, nearest);
     return nano_cli_usage_error(command, "%s: unknown option", name);
@@ -147,7 +152,8 @@ static size_t print_names(const struct nano_cli_option *option, const struct nan
     return column;
 }
 
-/* Prints text wrapped at HELP_WIDTH; the cursor stands in `column`, further lines begin at `indent`. */
+/* Prints text wrapped at HELP_WIDTH; the cursor stands in `column`, further lines begin at
+ * `indent`. */
 static void print_wrapped(const char *text, size_t column, size_t indent)
 {
     while (*text) {
@@ -171,7 +177,8 @@ static void print_wrapped(const char *text, size_t column, size_t indent)
     putchar('\n');
 }
 
-/* Copies the explanation with "{}" replaced by the value that the option has without being given. */
+/* Copies the explanation with "{}" replaced by the value that the option has without being given.
+ */
 static void expand_default(const struct nano_cli_option *option, const void *base, char *out,
                            size_t out_bytes)
 {
@@ -185,7 +192,8 @@ static void expand_default(const struct nano_cli_option *option, const void *bas
     else if (option->parse == nano_cli_parse_string)
         snprintf(value, sizeof value, "%s", *(const char *const *)target);
     if (mark)
-        snprintf(out, out_bytes, "%.*s%s%s", (int)(mark - option->help), option->help, value, mark + 2);
+        snprintf(out, out_bytes, "%.*s%s%s", (int)(mark - option->help), option->help, value,
+                 mark + 2);
     else
         snprintf(out, out_bytes, "%s", option->help);
 }

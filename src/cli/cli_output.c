@@ -46,10 +46,13 @@ void nano_cli_style_init(struct nano_cli_style *style, FILE *file)
 {
     static const struct nano_cli_style plain = {"", "", "", {"", "", "", "", "", ""}};
     static const struct nano_cli_style colored = {
-        "\x1b[1m", "\x1b[2m", "\x1b[0m",
+        "\x1b[1m",
+        "\x1b[2m",
+        "\x1b[0m",
         {"\x1b[36m", "\x1b[33m", "\x1b[35m", "\x1b[32m", "\x1b[34m", "\x1b[31m"}};
     const char *term = getenv("TERM"), *no_color = getenv("NO_COLOR");
-    bool colors = isatty(fileno(file)) && term && strcmp(term, "dumb") != 0 && !(no_color && *no_color);
+    bool colors =
+        isatty(fileno(file)) && term && strcmp(term, "dumb") != 0 && !(no_color && *no_color);
     *style = colors ? colored : plain;
 }
 
@@ -61,7 +64,8 @@ struct nano_cli_text nano_cli_bytes(uint64_t num_bytes)
     int unit = 0;
     for (; value >= 1024 && unit < 4; unit++)
         value /= 1024;
-    snprintf(out.text, sizeof out.text, "%.*f %s", unit == 0 || value >= 100 ? 0 : 1, value, units[unit]);
+    snprintf(out.text, sizeof out.text, "%.*f %s", unit == 0 || value >= 100 ? 0 : 1, value,
+             units[unit]);
     return out;
 }
 
@@ -73,8 +77,11 @@ struct nano_cli_text nano_cli_count(uint64_t count)
     int unit = 0;
     for (; value >= 1000 && unit < 4; unit++)
         value /= 1000;
-    snprintf(out.text, sizeof out.text, "%.*f%s", unit == 0 || value >= 100 ? 0 : value >= 10 ? 1 : 2, value,
-             units[unit]);
+    snprintf(out.text, sizeof out.text, "%.*f%s",
+             unit == 0 || value >= 100 ? 0
+             : value >= 10             ? 1
+                                       : 2,
+             value, units[unit]);
     return out;
 }
 
@@ -101,7 +108,8 @@ bool nano_cli_interrupted(void)
     return interrupted != 0;
 }
 
-enum nano_status nano_cli_read(const char *path, char **text, size_t *num_bytes, struct nano_error *err)
+enum nano_status nano_cli_read(const char *path, char **text, size_t *num_bytes,
+                               struct nano_error *err)
 {
     enum nano_status status = NANO_OK;
     bool is_stdin = !path || strcmp(path, "-") == 0;

@@ -38,7 +38,8 @@ void nano_cli_catch_interrupt(void);
 bool nano_cli_interrupted(void);
 
 /* Reads a file, "-" or NULL for stdin, to its end; zero-terminated, released with nano_mem_free. */
-enum nano_status nano_cli_read(const char *path, char **text, size_t *num_bytes, struct nano_error *err);
+enum nano_status nano_cli_read(const char *path, char **text, size_t *num_bytes,
+                               struct nano_error *err);
 
 /* Sends the library's log to stderr: everything with `verbose`, else warnings. */
 void nano_cli_log_to_stderr(bool verbose);

@@ -19,8 +19,8 @@ static enum nano_status append(struct nano_cli_prompts *prompts, struct nano_cli
     return NANO_OK;
 }
 
-static enum nano_status parse_text(const struct nano_cli_option *option, const char *value, void *target,
-                                   struct nano_error *err)
+static enum nano_status parse_text(const struct nano_cli_option *option, const char *value,
+                                   void *target, struct nano_error *err)
 {
     struct nano_cli_prompt *prompt = NULL;
     enum nano_status status = append(target, &prompt, err);
@@ -33,8 +33,8 @@ static enum nano_status parse_text(const struct nano_cli_option *option, const c
 }
 
 /* Only notes the name: a missing file is no usage error. */
-static enum nano_status parse_file(const struct nano_cli_option *option, const char *value, void *target,
-                                   struct nano_error *err)
+static enum nano_status parse_file(const struct nano_cli_option *option, const char *value,
+                                   void *target, struct nano_error *err)
 {
     struct nano_cli_prompt *prompt = NULL;
     (void)option;
@@ -65,7 +65,8 @@ static enum nano_status parse_token_ids(const struct nano_cli_option *option, co
 #define PROMPTS(field) offsetof(struct nano_cli_prompts, field)
 const struct nano_cli_option nano_cli_prompt_table[] = {
     {"-p --prompt", "TEXT", parse_text, 0, 0, 0, "a prompt; several are run as one batch"},
-    {"-f --file", "FILE", parse_file, 0, 0, 0, "a file that holds a prompt; \"-\" is standard input"},
+    {"-f --file", "FILE", parse_file, 0, 0, 0,
+     "a file that holds a prompt; \"-\" is standard input"},
     {"--token-ids", "IDS", parse_token_ids, 0, 0, NANO_CLI_NO_MAX,
      "a prompt as token ids, e.g. 1,403,261, taken as they are"},
     {"--no-add-special", NULL, nano_cli_parse_false, PROMPTS(add_special), 0, 0,
@@ -73,7 +74,8 @@ const struct nano_cli_option nano_cli_prompt_table[] = {
     {"--no-parse-special", NULL, nano_cli_parse_false, PROMPTS(parse_special), 0, 0,
      "take the names of control tokens in the text as plain text"},
 };
-const size_t nano_cli_num_prompt_options = sizeof nano_cli_prompt_table / sizeof *nano_cli_prompt_table;
+const size_t nano_cli_num_prompt_options =
+    sizeof nano_cli_prompt_table / sizeof *nano_cli_prompt_table;
 
 void nano_cli_prompts_init(struct nano_cli_prompts *prompts)
 {
@@ -102,7 +104,8 @@ enum nano_status nano_cli_prompts_read(struct nano_cli_prompts *prompts, struct 
         struct nano_cli_prompt *prompt = &prompts->items[i];
         if (!prompt->path)
             continue;
-        enum nano_status status = nano_cli_read(prompt->path, &prompt->text, &prompt->text_bytes, err);
+        enum nano_status status =
+            nano_cli_read(prompt->path, &prompt->text, &prompt->text_bytes, err);
         if (status != NANO_OK)
             return status;
         if (prompt->text_bytes && prompt->text[prompt->text_bytes - 1] == '\n')
@@ -111,8 +114,10 @@ enum nano_status nano_cli_prompts_read(struct nano_cli_prompts *prompts, struct 
     return NANO_OK;
 }
 
-enum nano_status nano_cli_prompts_encode(struct nano_cli_prompts *prompts, const nano_tokenizer *tokenizer,
-                                         const struct nano_error *tokenizer_error, struct nano_error *err)
+enum nano_status nano_cli_prompts_encode(struct nano_cli_prompts *prompts,
+                                         const nano_tokenizer *tokenizer,
+                                         const struct nano_error *tokenizer_error,
+                                         struct nano_error *err)
 {
     unsigned flags = (prompts->add_special ? (unsigned)NANO_ENCODE_ADD_SPECIAL : 0) |
                      (prompts->parse_special ? (unsigned)NANO_ENCODE_PARSE_SPECIAL : 0);

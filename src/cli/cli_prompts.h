@@ -34,7 +34,9 @@ enum nano_status nano_cli_prompts_read(struct nano_cli_prompts *prompts, struct 
 
 /* Gives each prompt the half it lacks: token ids of texts, the text of token ids. The tokenizer may
  * be NULL if there are token ids only; else tokenizer_error is the reason to fail with. */
-enum nano_status nano_cli_prompts_encode(struct nano_cli_prompts *prompts, const nano_tokenizer *tokenizer,
-                                         const struct nano_error *tokenizer_error, struct nano_error *err);
+enum nano_status nano_cli_prompts_encode(struct nano_cli_prompts *prompts,
+                                         const nano_tokenizer *tokenizer,
+                                         const struct nano_error *tokenizer_error,
+                                         struct nano_error *err);
 
 #endif

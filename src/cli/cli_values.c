@@ -22,24 +22,24 @@ void nano_cli_ints_free(struct nano_cli_ints *ints)
     *ints = (struct nano_cli_ints){0};
 }
 
-enum nano_status nano_cli_parse_true(const struct nano_cli_option *option, const char *value, void *target,
-                                     struct nano_error *err)
+enum nano_status nano_cli_parse_true(const struct nano_cli_option *option, const char *value,
+                                     void *target, struct nano_error *err)
 {
     (void)option, (void)value, (void)err;
     *(bool *)target = true;
     return NANO_OK;
 }
 
-enum nano_status nano_cli_parse_false(const struct nano_cli_option *option, const char *value, void *target,
-                                      struct nano_error *err)
+enum nano_status nano_cli_parse_false(const struct nano_cli_option *option, const char *value,
+                                      void *target, struct nano_error *err)
 {
     (void)option, (void)value, (void)err;
     *(bool *)target = false;
     return NANO_OK;
 }
 
-enum nano_status nano_cli_parse_string(const struct nano_cli_option *option, const char *value, void *target,
-                                       struct nano_error *err)
+enum nano_status nano_cli_parse_string(const struct nano_cli_option *option, const char *value,
+                                       void *target, struct nano_error *err)
 {
     (void)option, (void)err;
     *(const char **)target = value;
@@ -69,14 +69,15 @@ static enum nano_status range_error(const struct nano_cli_option *option, double
                                     struct nano_error *err)
 {
     if (option->max >= NANO_CLI_NO_MAX)
-        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "%g is less than %g", number, option->min);
-    return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "%g is not from %g to %g", number, option->min,
-                          option->max);
+        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "%g is less than %g", number,
+                              option->min);
+    return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "%g is not from %g to %g", number,
+                          option->min, option->max);
 }
 
 /* A whole number in the option's range at the beginning of `text`; *end is what follows it. */
-static enum nano_status read_int(const struct nano_cli_option *option, const char *text, const char **end,
-                                 int *out, struct nano_error *err)
+static enum nano_status read_int(const struct nano_cli_option *option, const char *text,
+                                 const char **end, int *out, struct nano_error *err)
 {
     char *rest;
     errno = 0;
@@ -87,14 +88,15 @@ static enum nano_status read_int(const struct nano_cli_option *option, const cha
     if (!in_range(option, (double)number))
         return range_error(option, (double)number, err);
     if (!in_int)
-        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "%.*s is too large", (int)(rest - text), text);
+        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "%.*s is too large",
+                              (int)(rest - text), text);
     *end = rest;
     *out = (int)number;
     return NANO_OK;
 }
 
-enum nano_status nano_cli_parse_int(const struct nano_cli_option *option, const char *value, void *target,
-                                    struct nano_error *err)
+enum nano_status nano_cli_parse_int(const struct nano_cli_option *option, const char *value,
+                                    void *target, struct nano_error *err)
 {
     const char *end;
     int number;
@@ -107,8 +109,8 @@ enum nano_status nano_cli_parse_int(const struct nano_cli_option *option, const 
     return NANO_OK;
 }
 
-enum nano_status nano_cli_parse_ints(const struct nano_cli_option *option, const char *value, void *target,
-                                     struct nano_error *err)
+enum nano_status nano_cli_parse_ints(const struct nano_cli_option *option, const char *value,
+                                     void *target, struct nano_error *err)
 {
     struct nano_cli_ints *list = target;
     const char *rest = value;
@@ -118,7 +120,8 @@ enum nano_status nano_cli_parse_ints(const struct nano_cli_option *option, const
         if (status != NANO_OK)
             return status;
         if (*rest && (*rest != ',' || !rest[1]))
-            return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "'%s' is not a list like 1,2,3", value);
+            return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "'%s' is not a list like 1,2,3",
+                                  value);
         rest += *rest == ',';
         void *items = list->items;
         if (!nano_mem_grow(&items, &list->capacity, list->num + 1, sizeof *list->items))
@@ -129,21 +132,22 @@ enum nano_status nano_cli_parse_ints(const struct nano_cli_option *option, const
     return NANO_OK;
 }
 
-enum nano_status nano_cli_parse_u64(const struct nano_cli_option *option, const char *value, void *target,
-                                    struct nano_error *err)
+enum nano_status nano_cli_parse_u64(const struct nano_cli_option *option, const char *value,
+                                    void *target, struct nano_error *err)
 {
     (void)option;
     char *end;
     errno = 0;
     unsigned long long number = strtoull(value, &end, 10);
     if (end == value || *end || errno || !isdigit((unsigned char)*value))
-        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "'%s' is not a whole number of at least 0", value);
+        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
+                              "'%s' is not a whole number of at least 0", value);
     *(uint64_t *)target = number;
     return NANO_OK;
 }
 
-enum nano_status nano_cli_parse_float(const struct nano_cli_option *option, const char *value, void *target,
-                                      struct nano_error *err)
+enum nano_status nano_cli_parse_float(const struct nano_cli_option *option, const char *value,
+                                      void *target, struct nano_error *err)
 {
     char *end;
     double number = strtod(value, &end);
@@ -155,8 +159,8 @@ enum nano_status nano_cli_parse_float(const struct nano_cli_option *option, cons
     return NANO_OK;
 }
 
-enum nano_status nano_cli_parse_size(const struct nano_cli_option *option, const char *value, void *target,
-                                     struct nano_error *err)
+enum nano_status nano_cli_parse_size(const struct nano_cli_option *option, const char *value,
+                                     void *target, struct nano_error *err)
 {
     (void)option;
     static const char units[] = "KMGT";
@@ -173,7 +177,8 @@ enum nano_status nano_cli_parse_size(const struct nano_cli_option *option, const
             end += strlen(end);
     }
     if (!valid || *end || number * scale > 9e18)
-        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "'%s' is not a size like 300M, 2G or 1.5GiB", value);
+        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
+                              "'%s' is not a size like 300M, 2G or 1.5GiB", value);
     *(uint64_t *)target = (uint64_t)(number * scale);
     return NANO_OK;
 }

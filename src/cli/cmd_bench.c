@@ -8,7 +8,8 @@
 #define BENCH(field) offsetof(struct nano_bench_options, field)
 static const struct nano_cli_option bench_table[] = {
     {"--synthetic", "SHAPE:FORMAT", nano_cli_parse_string, BENCH(synthetic), 0, 0,
-     "instead of -m: random weights of a named shape, e.g. qwen2-0.5b:q4_0; shapes: qwen2-0.5b qwen3-0.6b "
+     "instead of -m: random weights of a named shape, e.g. qwen2-0.5b:q4_0; shapes: qwen2-0.5b "
+     "qwen3-0.6b "
      "llama-1b qwen3-4b llama-8b"},
     {"-p --n-prompt", "N,...", nano_cli_parse_ints, BENCH(prefill), 0, NANO_CLI_NO_MAX,
      "tokens of the prompts to measure; 0: none (default 512)"},
@@ -22,7 +23,8 @@ static const struct nano_cli_option bench_table[] = {
      "measure each N times and print the median (default {})"},
     {"--save", "FILE", nano_cli_parse_string, BENCH(save), 0, 0,
      "write the model as a GGUF file first; with -p 0 -n 0 nothing else is done"},
-    {"--profile", NULL, nano_cli_parse_true, BENCH(profile), 0, 0, "print the time of each kind of op"},
+    {"--profile", NULL, nano_cli_parse_true, BENCH(profile), 0, 0,
+     "print the time of each kind of op"},
     {"--mock", NULL, nano_cli_parse_true, BENCH(mock), 0, 0,
      "measure the scheduler alone: no model, 256 requests of 100 to 1024 tokens in and out"},
     {"--json", NULL, nano_cli_parse_true, BENCH(json), 0, 0, "print one JSON object"},

@@ -25,21 +25,25 @@ struct demo_options {
 
 #define DEMO(field) offsetof(struct demo_options, field)
 static const struct nano_cli_option demo_table[] = {
-    {"-s --seed", "N", nano_cli_parse_int, DEMO(seed), 0, NANO_CLI_NO_MAX, "seed of the texts (default {})"},
+    {"-s --seed", "N", nano_cli_parse_int, DEMO(seed), 0, NANO_CLI_NO_MAX,
+     "seed of the texts (default {})"},
     {"-n --max-tokens", "N", nano_cli_parse_int, DEMO(sampling.max_tokens), 1, 96,
-     "tokens to generate for each (default {})"},
+     "tokens to generate for A and C; three quarters of that for B (default {})"},
     {"-t --threads", "N", nano_cli_parse_int, DEMO(engine.params.num_threads), 0, 4096,
      "threads that compute (default: all)"},
 };
 
-#define BEGINNING \
-    "Once upon a time, there was a young girl named Emma who lived in a town by the river. She loved to " \
+#define BEGINNING                                                                                \
+    "Once upon a time, there was a young girl named Emma who lived in a town by the river. She " \
+    "loved to "                                                                                  \
     "count the stars.\n\nOne day, Emma"
 
 static const char *const prompts[NANO_DEMO_SEQS] = {
     BEGINNING " found a tiny seed",
     BEGINNING " went to the market",
-    "Tom had a red boat.",
+    "The rain fell all day, and the wind blew around the little house by the forest. A mouse named "
+    "Poppy "
+    "sat at the window. \"When will the sun come back?\" she asked.",
 };
 
 static void on_output(const struct nano_output *output, void *user_data)
@@ -61,20 +65,24 @@ static void on_output(const struct nano_output *output, void *user_data)
         seq->error = *output->error;
 }
 
-static enum nano_status submit(nano_engine *engine, const nano_tokenizer *tokenizer, struct nano_demo_seq *seq,
-                               const struct demo_options *options, struct nano_error *err)
+static enum nano_status submit(nano_engine *engine, const nano_tokenizer *tokenizer,
+                               struct nano_demo_seq *seq, const struct demo_options *options,
+                               struct nano_error *err)
 {
     struct nano_request request = nano_request_default();
     int32_t *ids = NULL;
     size_t num_tokens = 0;
-    enum nano_status status = nano_tokenizer_encode(tokenizer, seq->prompt, strlen(seq->prompt),
-                                                    NANO_ENCODE_ADD_SPECIAL, &ids, &num_tokens, err);
+    enum nano_status status =
+        nano_tokenizer_encode(tokenizer, seq->prompt, strlen(seq->prompt), NANO_ENCODE_ADD_SPECIAL,
+                              &ids, &num_tokens, err);
     if (status != NANO_OK)
         return status;
     request.prompt_token_ids = ids;
     request.num_prompt_token_ids = num_tokens;
     request.sampling = options->sampling;
     request.sampling.seed = (uint64_t)options->seed;
+    if (seq->letter == 'B') /* so that not all end together */
+        request.sampling.max_tokens = (request.sampling.max_tokens * 3 + 3) / 4;
     request.on_output = on_output;
     request.user_data = seq;
     seq->num_prompt_tokens = seq->num_tokens = (int)num_tokens;
@@ -88,15 +96,16 @@ static enum nano_status submit(nano_engine *engine, const nano_tokenizer *tokeni
 static void print_introduction(const struct nano_demo *demo)
 {
     printf("Three requests, one engine: a pool of %d blocks for %d tokens each, and at most\n"
-           "%d tokens computed in a step. A and B begin with the same %s; C comes later.\n"
-           "P20: 20 tokens of prefill, d: one token of decode; in the pool: letters own a\n"
-           "block, # is shared by A and B, . is free.\n\n",
-           demo->num_blocks, demo->block_size, MAX_BATCHED_TOKENS, "sentences");
+           "%d tokens computed in a step. A and B begin alike, C comes later.\n\n"
+           "  P20   20 tokens of prefill          #  block shared by A and B\n"
+           "  d     one token of decode           .  free block\n\n",
+           demo->num_blocks, demo->block_size, MAX_BATCHED_TOKENS);
 }
 
 /* Runs all three; C is submitted in the middle. */
-static enum nano_status run_requests(nano_engine *engine, const nano_tokenizer *tokenizer, struct nano_demo *demo,
-                                     const struct demo_options *options, struct nano_error *err)
+static enum nano_status run_requests(nano_engine *engine, const nano_tokenizer *tokenizer,
+                                     struct nano_demo *demo, const struct demo_options *options,
+                                     struct nano_error *err)
 {
     enum nano_status status = NANO_OK;
     bool has_work = true, cancelled = false;
@@ -115,15 +124,17 @@ static enum nano_status run_requests(nano_engine *engine, const nano_tokenizer *
     return status;
 }
 
-/* Prints a paragraph that continues at *column, wrapped at spaces; newlines in it become one space. */
+/* Prints a paragraph that continues at *column, wrapped at spaces; newlines in it become one space.
+ */
 static void print_wrapped(const char *text, size_t num_bytes, size_t *column, const char *indent)
 {
     for (size_t i = 0; i < num_bytes;) {
         size_t length = 0;
         bool space = text[i] == ' ' || text[i] == '\n';
-        while (i + space + length < num_bytes && text[i + space + length] != ' ' && text[i + space + length] != '\n')
+        while (i + space + length < num_bytes && text[i + space + length] != ' ' &&
+               text[i + space + length] != '\n')
             length++;
-        if (space && *column + 1 + length > LINE_WIDTH) {
+        if (space && length && *column + 1 + length > LINE_WIDTH) {
             printf("\n%s", indent);
             *column = strlen(indent);
         } else if (space && length) {
@@ -141,8 +152,8 @@ static void print_texts(const struct nano_demo *demo)
     for (int i = 0; i < NANO_DEMO_SEQS; i++) {
         const struct nano_demo_seq *seq = &demo->seqs[i];
         size_t column = 3;
-        printf("\n%s%s%c%s  %s", demo->style.bold, demo->style.color[i], seq->letter, demo->style.reset,
-               demo->style.dim);
+        printf("\n%s%s%c%s  %s", demo->style.bold, demo->style.color[i], seq->letter,
+               demo->style.reset, demo->style.dim);
         print_wrapped(seq->prompt, strlen(seq->prompt), &column, "   ");
         fputs(demo->style.reset, stdout);
         print_wrapped(seq->text, seq->text_bytes, &column, "   ");
@@ -150,7 +161,8 @@ static void print_texts(const struct nano_demo *demo)
     }
 }
 
-static void print_summary(const struct nano_demo *demo, const nano_engine *engine, uint64_t elapsed_ns)
+static void print_summary(const struct nano_demo *demo, const nano_engine *engine,
+                          uint64_t elapsed_ns)
 {
     struct nano_stats stats;
     int prompt = 0, cached = 0, alone = 0;
@@ -161,19 +173,24 @@ static void print_summary(const struct nano_demo *demo, const nano_engine *engin
         cached += seq->num_cached;
         alone += (seq->num_tokens - 1 + demo->block_size - 1) / demo->block_size;
     }
-    printf("\n%d prompt tokens, %d of them taken from shared blocks; %" PRIu64 " tokens generated.\n", prompt, cached,
-           stats.generation_tokens_total);
-    printf("%" PRIu64 " steps, %d with prefill and decode together; %" PRIu64 " positions computed.\n",
+    printf("\n%d prompt tokens, %d of them taken from shared blocks; %" PRIu64
+           " tokens generated.\n",
+           prompt, cached, stats.generation_tokens_total);
+    printf("%" PRIu64 " steps, %d with prefill and decode together; %" PRIu64
+           " positions computed.\n",
            stats.num_steps_total, demo->num_mixed_steps, stats.computed_tokens_total);
-    printf("At most %d of %d blocks in use, %d shared (alone the three need %d); %" PRIu64 " preemption%s.\n",
-           stats.max_blocks_used, demo->num_blocks, demo->max_shared, alone, stats.num_preemptions_total,
-           stats.num_preemptions_total == 1 ? "" : "s");
+    printf("At most %d of %d blocks used, %d shared (the three alone need %d); %" PRIu64
+           " preemption%s.\n",
+           stats.max_blocks_used, demo->num_blocks, demo->max_shared, alone,
+           stats.num_preemptions_total, stats.num_preemptions_total == 1 ? "" : "s");
     fflush(stdout);
     fprintf(stderr, "%.3f s, %.0f tok/s generated, kernels: %s\n", (double)elapsed_ns / 1e9,
-            (double)stats.generation_tokens_total * 1e9 / (double)elapsed_ns, nano_engine_get_isa(engine));
+            (double)stats.generation_tokens_total * 1e9 / (double)elapsed_ns,
+            nano_engine_get_isa(engine));
 }
 
-static enum nano_status run_demo(struct demo_options *options, struct nano_demo *demo, struct nano_error *err)
+static enum nano_status run_demo(struct demo_options *options, struct nano_demo *demo,
+                                 struct nano_error *err)
 {
     enum nano_status status;
     nano_model *model = NULL;
@@ -195,7 +212,8 @@ static enum nano_status run_demo(struct demo_options *options, struct nano_demo 
     uint64_t elapsed = nano_os_clock_ns() - start;
     for (int i = 0; i < NANO_DEMO_SEQS; i++) {
         if (demo->seqs[i].reason == NANO_FINISH_ERROR) {
-            status = nano_error_set(err, demo->seqs[i].error.status, "%s", demo->seqs[i].error.message);
+            status =
+                nano_error_set(err, demo->seqs[i].error.status, "%s", demo->seqs[i].error.message);
             goto fail;
         }
     }
@@ -242,7 +260,8 @@ const struct nano_cli_command nano_cmd_demo = {
     "demo",
     "[options]",
     "Watch the engine work: three requests, step by step.",
-    "Runs on the built-in model with a pool of KV blocks that is too small for all of them, and shows "
+    "Runs on the built-in model with a pool of KV blocks that is too small for all of them, and "
+    "shows "
     "blocks being allocated, prefix blocks being shared, prefill and decode in one step, and "
     "preemption.",
     run,

@@ -25,7 +25,8 @@ struct report {
 
 #define INFO(field) offsetof(struct info_options, field)
 static const struct nano_cli_option info_table[] = {
-    {"--program", NULL, nano_cli_parse_true, INFO(program), 0, 0, "print the model's program: its list of ops"},
+    {"--program", NULL, nano_cli_parse_true, INFO(program), 0, 0,
+     "print the model's program: its list of ops"},
     {"--json", NULL, nano_cli_parse_true, INFO(json), 0, 0, "print one JSON object"},
 };
 
@@ -36,15 +37,15 @@ static void print_summary(const struct report *report)
     printf("  name          %s\n", *info->name ? info->name : "(none)");
     printf("  architecture  %s\n", info->architecture);
     if (info->runnable)
-        printf("  parameters    %s in %s, %s\n", nano_cli_count(info->num_params).text, info->quantization,
-               nano_cli_bytes(info->weight_bytes).text);
+        printf("  parameters    %s in %s, %s\n", nano_cli_count(info->num_params).text,
+               info->quantization, nano_cli_bytes(info->weight_bytes).text);
     else
         printf("  parameters    none: a vocabulary-only file\n");
     if (info->num_layers)
         printf("  shape         %" PRId64 " layers, hidden %" PRId64 ", %" PRId64 " heads (%" PRId64
                " kv) of %" PRId64 ", ffn %" PRId64 "\n",
-               info->num_layers, info->hidden_size, info->num_heads, info->num_kv_heads, info->head_dim,
-               info->intermediate_size);
+               info->num_layers, info->hidden_size, info->num_heads, info->num_kv_heads,
+               info->head_dim, info->intermediate_size);
     printf("  vocabulary    %" PRId64 "\n", info->vocab_size);
     if (info->context_length)
         printf("  context       %" PRId64 "\n", info->context_length);
@@ -53,8 +54,9 @@ static void print_summary(const struct report *report)
     if (tokenizer) {
         struct nano_tokenizer_info t;
         nano_tokenizer_get_info(tokenizer, &t);
-        printf("  tokenizer     %s%s%s, bos %d, eos %d%s%s\n", t.kind, *t.pre ? " " : "", t.pre, t.bos_token_id,
-               t.eos_token_id, t.add_bos ? ", adds bos" : "", t.add_eos ? ", adds eos" : "");
+        printf("  tokenizer     %s%s%s, bos %d, eos %d%s%s\n", t.kind, *t.pre ? " " : "", t.pre,
+               t.bos_token_id, t.eos_token_id, t.add_bos ? ", adds bos" : "",
+               t.add_eos ? ", adds eos" : "");
     } else {
         printf("  tokenizer     none: %s\n", err.message);
     }
@@ -74,7 +76,8 @@ static void print_metadata(const struct report *report)
         if (shown > 96)
             for (shown = 96; shown > 0 && ((unsigned char)value[shown] & 0xC0) == 0x80;)
                 shown--;
-        printf("  %-42s %-12s %.*s%s\n", key, type, (int)shown, value, shown < length ? "\xE2\x80\xA6" : "");
+        printf("  %-42s %-12s %.*s%s\n", key, type, (int)shown, value,
+               shown < length ? "\xE2\x80\xA6" : "");
     }
 }
 
@@ -93,9 +96,10 @@ static void print_tensors(const struct report *report)
         char shape[100] = "";
         size_t length = 0;
         for (int d = 0; d < tensor.num_dims; d++)
-            length += (size_t)snprintf(shape + length, sizeof shape - length, "%s%" PRId64, d ? " x " : "",
-                                       tensor.dims[d]);
-        printf("  %-36s %-6s %-18s %12" PRIu64 "\n", tensor.name, tensor.type, shape, tensor.num_bytes);
+            length += (size_t)snprintf(shape + length, sizeof shape - length, "%s%" PRId64,
+                                       d ? " x " : "", tensor.dims[d]);
+        printf("  %-36s %-6s %-18s %12" PRIu64 "\n", tensor.name, tensor.type, shape,
+               tensor.num_bytes);
     }
 }
 
@@ -105,9 +109,12 @@ static void print_plan(const struct report *report)
     const struct {
         const char *name;
         uint64_t num_bytes;
-    } rows[] = {{"weights, packed", plan->weight_bytes}, {"weights, mapped", plan->mapped_bytes},
-                {"KV cache", plan->kv_bytes},            {"activations", plan->activation_bytes},
-                {"engine", plan->engine_bytes},          {"total", plan->total_bytes}};
+    } rows[] = {{"weights, packed", plan->weight_bytes},
+                {"weights, mapped", plan->mapped_bytes},
+                {"KV cache", plan->kv_bytes},
+                {"activations", plan->activation_bytes},
+                {"engine", plan->engine_bytes},
+                {"total", plan->total_bytes}};
     print_heading(report, "Memory plan");
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         printf("  %-16s %10s", rows[i].name, nano_cli_bytes(rows[i].num_bytes).text);
@@ -118,8 +125,9 @@ static void print_plan(const struct report *report)
     }
     if (plan->budget_bytes)
         printf("  %-16s %10s\n", "budget", nano_cli_bytes(plan->budget_bytes).text);
-    printf("  for %d sequences at once of up to %d tokens, %d tokens a step, %d threads\n", plan->max_num_seqs,
-           plan->max_model_len, plan->max_num_batched_tokens, plan->num_threads);
+    printf("  for %d sequences at once of up to %d tokens, %d tokens a step, %d threads\n",
+           plan->max_num_seqs, plan->max_model_len, plan->max_num_batched_tokens,
+           plan->num_threads);
 }
 
 static void print_text(const struct report *report)
@@ -225,11 +233,14 @@ static int run(const struct nano_cli_command *command, int argc, char **argv)
     const struct nano_cli_group groups[] = {
         NANO_CLI_GROUP("Options", info_table, &options),
         {"Model", nano_cli_model_table, nano_cli_num_model_options, &options.engine},
-        {"Memory plan for an engine with", nano_cli_engine_table, nano_cli_num_engine_options, &options.engine},
+        {"Memory plan for an engine with", nano_cli_engine_table, nano_cli_num_engine_options,
+         &options.engine},
     };
-    int result = nano_cli_parse(command, groups, sizeof groups / sizeof *groups, &files, argc, argv);
+    int result =
+        nano_cli_parse(command, groups, sizeof groups / sizeof *groups, &files, argc, argv);
     if (result < 0 && files.num + (options.engine.model ? 1 : 0) > 1)
-        result = nano_cli_usage_error(command, "%s: expected one model", files.items[files.num - 1]);
+        result =
+            nano_cli_usage_error(command, "%s: expected one model", files.items[files.num - 1]);
     if (result >= 0)
         goto done;
     nano_cli_log_to_stderr(options.engine.verbose);
@@ -242,8 +253,9 @@ static int run(const struct nano_cli_command *command, int argc, char **argv)
         if (status == NANO_OK && options.program)
             status = nano_model_print_program(model, &report.program, &err);
     } else if (options.program) {
-        status = nano_error_set(&err, NANO_ERR_UNSUPPORTED, "%s: has no tensors, so there is no program",
-                                nano_model_get_info(model)->path);
+        status =
+            nano_error_set(&err, NANO_ERR_UNSUPPORTED, "%s: has no tensors, so there is no program",
+                           nano_model_get_info(model)->path);
     }
     if (options.json)
         print_json(&report);

@@ -33,7 +33,8 @@ static const struct nano_cli_option perplexity_table[] = {
      "the text; \"-\" or nothing is standard input"},
     {"--chunks", "N", nano_cli_parse_int, PERPLEXITY(num_chunks), 0, NANO_CLI_NO_MAX,
      "score only the first N chunks; 0: all (default {})"},
-    {"--json", NULL, nano_cli_parse_true, PERPLEXITY(json), 0, 0, "print {\"perplexity\",\"num_tokens\",...}"},
+    {"--json", NULL, nano_cli_parse_true, PERPLEXITY(json), 0, 0,
+     "print {\"perplexity\",\"num_tokens\",...}"},
 };
 
 struct chunk {
@@ -68,20 +69,23 @@ static void on_output(const struct nano_output *output, void *user_data)
     if (output->finish_reason == NANO_FINISH_NONE || output->finish_reason == NANO_FINISH_CANCELLED)
         return;
     chunk->done = true;
-    for (; score->num_printed < score->num_chunks && score->chunks[score->num_printed].done; score->num_printed++) {
+    for (; score->num_printed < score->num_chunks && score->chunks[score->num_printed].done;
+         score->num_printed++) {
         const struct chunk *next = &score->chunks[score->num_printed];
         score->sum += next->sum;
         score->sum_squares += next->sum_squares;
         score->num_tokens += (uint64_t)next->num_scored;
         if (score->print_running && score->num_tokens) {
-            printf("[%zu]%.4f,", score->num_printed + 1, exp(score->sum / (double)score->num_tokens));
+            printf("[%zu]%.4f,", score->num_printed + 1,
+                   exp(score->sum / (double)score->num_tokens));
             fflush(stdout);
         }
     }
 }
 
-static enum nano_status submit_chunks(nano_engine *engine, struct score *score, const int32_t *tokens,
-                                      int32_t bos, uint64_t *request_ids, struct nano_error *err)
+static enum nano_status submit_chunks(nano_engine *engine, struct score *score,
+                                      const int32_t *tokens, int32_t bos, uint64_t *request_ids,
+                                      struct nano_error *err)
 {
     size_t context = (size_t)score->context;
     int32_t *ids = nano_mem_alloc(context, sizeof *ids);
@@ -109,7 +113,8 @@ static enum nano_status submit_chunks(nano_engine *engine, struct score *score, 
     return status;
 }
 
-/* The standard error of the perplexity: that of the mean log-probability, through the exponential. */
+/* The standard error of the perplexity: that of the mean log-probability, through the exponential.
+ */
 static double perplexity_error(const struct score *score, double perplexity)
 {
     double n = (double)score->num_tokens;
@@ -119,7 +124,8 @@ static double perplexity_error(const struct score *score, double perplexity)
     return variance > 0 ? sqrt(variance / (n - 1)) * perplexity : 0;
 }
 
-static void print_result(const struct perplexity_options *options, const struct score *score, uint64_t elapsed_ns)
+static void print_result(const struct perplexity_options *options, const struct score *score,
+                         uint64_t elapsed_ns)
 {
     double perplexity = score->num_tokens ? exp(score->sum / (double)score->num_tokens) : NAN;
     double error = perplexity_error(score, perplexity);
@@ -134,16 +140,17 @@ static void print_result(const struct perplexity_options *options, const struct 
         nano_cli_json_close(&json, '}');
         return;
     }
-    printf("\nperplexity %.4f +/- %.4f (%" PRIu64 " tokens scored in %zu chunks of %d)\n", perplexity, error,
-           score->num_tokens, score->num_printed, score->context);
+    printf("\nperplexity %.4f +/- %.4f (%" PRIu64 " tokens scored in %zu chunks of %d)\n",
+           perplexity, error, score->num_tokens, score->num_printed, score->context);
     fflush(stdout);
     double computed = (double)score->num_printed * score->context;
-    fprintf(stderr, "%.0f tokens computed in %.2f s, %.0f tok/s\n", computed, (double)elapsed_ns / 1e9,
-            computed * 1e9 / (double)(elapsed_ns ? elapsed_ns : 1));
+    fprintf(stderr, "%.0f tokens computed in %.2f s, %.0f tok/s\n", computed,
+            (double)elapsed_ns / 1e9, computed * 1e9 / (double)(elapsed_ns ? elapsed_ns : 1));
 }
 
-static enum nano_status score_text(struct perplexity_options *options, nano_model *model, const int32_t *tokens,
-                                   int32_t bos, struct score *score, struct nano_error *err)
+static enum nano_status score_text(struct perplexity_options *options, nano_model *model,
+                                   const int32_t *tokens, int32_t bos, struct score *score,
+                                   struct nano_error *err)
 {
     enum nano_status status;
     nano_engine *engine = NULL;
@@ -171,8 +178,9 @@ fail:
     return status;
 }
 
-static enum nano_status tokenize(const nano_model *model, const char *text, size_t num_bytes, int32_t **tokens,
-                                 size_t *num_tokens, int32_t *bos, struct nano_error *err)
+static enum nano_status tokenize(const nano_model *model, const char *text, size_t num_bytes,
+                                 int32_t **tokens, size_t *num_tokens, int32_t *bos,
+                                 struct nano_error *err)
 {
     struct nano_tokenizer_info info;
     const nano_tokenizer *tokenizer = nano_model_get_tokenizer(model, err);
@@ -180,15 +188,18 @@ static enum nano_status tokenize(const nano_model *model, const char *text, size
         return err->status;
     nano_tokenizer_get_info(tokenizer, &info);
     *bos = info.add_bos ? info.bos_token_id : -1;
-    return nano_tokenizer_encode(tokenizer, text, num_bytes, NANO_ENCODE_ADD_SPECIAL, tokens, num_tokens, err);
+    return nano_tokenizer_encode(tokenizer, text, num_bytes, NANO_ENCODE_ADD_SPECIAL, tokens,
+                                 num_tokens, err);
 }
 
-/* What -c says, 0 being the model's own context; without it the usual 512 where the model has them. */
+/* What -c says, 0 being the model's own context; without it the usual 512 where the model has them.
+ */
 static int choose_context(struct nano_engine_params *params, const struct nano_model_info *info)
 {
     int of_model = info->context_length < INT32_MAX ? (int)info->context_length : INT32_MAX;
     if (params->max_model_len < 0)
-        params->max_model_len = of_model > 0 && of_model < DEFAULT_CONTEXT ? of_model : DEFAULT_CONTEXT;
+        params->max_model_len =
+            of_model > 0 && of_model < DEFAULT_CONTEXT ? of_model : DEFAULT_CONTEXT;
     else if (params->max_model_len == 0)
         params->max_model_len = of_model;
     return params->max_model_len;
@@ -216,7 +227,8 @@ static int run(const struct nano_cli_command *command, int argc, char **argv)
     };
     int result = nano_cli_parse(command, groups, sizeof groups / sizeof *groups, NULL, argc, argv);
     if (result < 0 && !options.file && isatty(STDIN_FILENO))
-        result = nano_cli_usage_error(command, "no text: expected -f FILE or text on standard input");
+        result =
+            nano_cli_usage_error(command, "no text: expected -f FILE or text on standard input");
     if (result >= 0)
         return result;
     nano_cli_log_to_stderr(options.engine.verbose);
@@ -226,8 +238,9 @@ static int run(const struct nano_cli_command *command, int argc, char **argv)
     NANO_TRY(tokenize(model, text, num_bytes, &tokens, &num_tokens, &bos, &err));
     score.context = choose_context(&options.engine.params, nano_model_get_info(model));
     if (score.context < MIN_CONTEXT) {
-        status = nano_error_set(&err, NANO_ERR_INVALID_ARGUMENT, "context of %d tokens: expected at least %d (-c)",
-                                score.context, MIN_CONTEXT);
+        status = nano_error_set(&err, NANO_ERR_INVALID_ARGUMENT,
+                                "context of %d tokens: expected at least %d (-c)", score.context,
+                                MIN_CONTEXT);
         goto fail;
     }
     score.num_chunks = num_tokens / (size_t)score.context;
@@ -235,8 +248,9 @@ static int run(const struct nano_cli_command *command, int argc, char **argv)
     if (options.num_chunks > 0 && (size_t)options.num_chunks < score.num_chunks)
         score.num_chunks = (size_t)options.num_chunks;
     if (score.num_chunks == 0) {
-        status = nano_error_set(&err, NANO_ERR_INVALID_ARGUMENT, "%s: %zu tokens, expected at least %d (-c)",
-                                options.file ? options.file : "standard input", num_tokens, score.context);
+        status = nano_error_set(
+            &err, NANO_ERR_INVALID_ARGUMENT, "%s: %zu tokens, expected at least %d (-c)",
+            options.file ? options.file : "standard input", num_tokens, score.context);
         goto fail;
     }
     NANO_TRY(score_text(&options, model, tokens, bos, &score, &err));
@@ -254,7 +268,9 @@ const struct nano_cli_command nano_cmd_perplexity = {
     "perplexity",
     "[-m MODEL] [-f FILE | < FILE] [-c CONTEXT] [options]",
     "Measure how well a model predicts a text.",
-    "The text is cut into chunks of the context size (-c); the second half of each is scored, given "
-    "what precedes it in the chunk. Smaller is better. Running values are printed as chunks are done.",
+    "The text is cut into chunks of the context size (-c); the second half of each is scored, "
+    "given "
+    "what precedes it in the chunk. Smaller is better. Running values are printed as chunks are "
+    "done.",
     run,
 };

@@ -21,15 +21,16 @@ struct run_options {
 static const struct nano_cli_option run_table[] = {
     {"--logprobs", "N", nano_cli_parse_int, RUN(sampling.params.logprobs), 0, NANO_CLI_NO_MAX,
      "log-probabilities of the generated tokens and of the N most likely ones (with --json)"},
-    {"--prompt-logprobs", "N", nano_cli_parse_int, RUN(sampling.params.prompt_logprobs), 0, NANO_CLI_NO_MAX,
-     "the same for the tokens of the prompt"},
+    {"--prompt-logprobs", "N", nano_cli_parse_int, RUN(sampling.params.prompt_logprobs), 0,
+     NANO_CLI_NO_MAX, "the same for the tokens of the prompt"},
     {"--no-display-prompt", NULL, nano_cli_parse_true, RUN(hide_prompt), 0, 0,
      "do not print the prompt before its continuation"},
     {"--json", NULL, nano_cli_parse_true, RUN(json), 0, 0,
      "print one JSON object per completion, a line each, and nothing else"},
 };
 
-static int parse(const struct nano_cli_command *command, struct run_options *options, int argc, char **argv)
+static int parse(const struct nano_cli_command *command, struct run_options *options, int argc,
+                 char **argv)
 {
     const struct nano_cli_group groups[] = {
         {"Prompts", nano_cli_prompt_table, nano_cli_num_prompt_options, &options->prompts},
@@ -39,7 +40,8 @@ static int parse(const struct nano_cli_command *command, struct run_options *opt
         {"Engine", nano_cli_engine_table, nano_cli_num_engine_options, &options->engine},
     };
     int result = nano_cli_parse(command, groups, sizeof groups / sizeof *groups, NULL, argc, argv);
-    if (result < 0 && (options->sampling.params.logprobs >= 0 || options->sampling.params.prompt_logprobs >= 0) &&
+    if (result < 0 &&
+        (options->sampling.params.logprobs >= 0 || options->sampling.params.prompt_logprobs >= 0) &&
         !options->json)
         result = nano_cli_usage_error(command, "--logprobs: needs --json");
     return result;
@@ -64,8 +66,9 @@ static void fit_engine(struct run_options *options, const struct nano_model_info
         params->max_num_seqs = (int)num_seqs;
 }
 
-static enum nano_status submit_all(struct run_options *options, nano_engine *engine, struct nano_run *run,
-                                   uint64_t *request_ids, struct nano_error *err)
+static enum nano_status submit_all(struct run_options *options, nano_engine *engine,
+                                   struct nano_run *run, uint64_t *request_ids,
+                                   struct nano_error *err)
 {
     for (size_t i = 0; i < options->prompts.num; i++) {
         struct nano_request request = nano_request_default();
@@ -98,7 +101,8 @@ static void print_statistics(const struct nano_run *run, uint64_t elapsed_ns)
         fprintf(stderr, " (%llu cached)", (unsigned long long)cached);
     const struct nano_run_completion *first = run->completions;
     if (run->num_completions == 1 && first->prefill_ns)
-        fprintf(stderr, ", %.0f tok/s", (double)(prompt - cached) * 1e9 / (double)first->prefill_ns);
+        fprintf(stderr, ", %.0f tok/s",
+                (double)(prompt - cached) * 1e9 / (double)first->prefill_ns);
     fprintf(stderr, " | generated %llu tokens", (unsigned long long)generated);
     if (run->num_completions == 1 && first->decode_ns && generated > 1)
         fprintf(stderr, ", %.1f tok/s", (double)(generated - 1) * 1e9 / (double)first->decode_ns);
@@ -135,7 +139,10 @@ static enum nano_status generate(struct run_options *options, nano_model *model,
     uint64_t *request_ids = nano_mem_calloc(options->prompts.num, sizeof *request_ids);
     if (!request_ids)
         return nano_error_no_memory(err, "the requests", 0);
-    NANO_TRY(nano_run_init(&run, options->json ? NANO_RUN_JSON : single ? NANO_RUN_STREAM : NANO_RUN_TEXT,
+    NANO_TRY(nano_run_init(&run,
+                           options->json ? NANO_RUN_JSON
+                           : single      ? NANO_RUN_STREAM
+                                         : NANO_RUN_TEXT,
                            &options->prompts, &options->sampling.params, err));
     run.display_prompt = !options->hide_prompt;
     NANO_TRY(nano_engine_create(&engine, model, &options->engine.params, err));
@@ -175,7 +182,8 @@ static int run(const struct nano_cli_command *command, int argc, char **argv)
     nano_cli_log_to_stderr(options.engine.verbose);
     NANO_TRY(nano_cli_prompts_read(&options.prompts, &err));
     if (options.prompts.num == 0) {
-        result = nano_cli_usage_error(command, "no prompt: expected -p TEXT, -f FILE or text on standard input");
+        result = nano_cli_usage_error(
+            command, "no prompt: expected -p TEXT, -f FILE or text on standard input");
         goto done;
     }
     NANO_TRY(nano_model_open(&model, options.engine.model, &err));
@@ -200,8 +208,10 @@ const struct nano_cli_command nano_cmd_run = {
     "run",
     "[-m MODEL] [-p PROMPT | -f FILE | < FILE] [options]",
     "Generate text: streamed on standard output, statistics on standard error.",
-    "The prompt is printed, then its continuation. Several prompts are run as one batch and printed "
-    "when they are complete. The context is the model's, at most 4096 tokens unless -c asks for more "
+    "The prompt is printed, then its continuation. Several prompts are run as one batch and "
+    "printed "
+    "when they are complete. The context is the model's, at most 4096 tokens unless -c asks for "
+    "more "
     "(0: all of it) or a prompt needs it.",
     run,
 };

@@ -20,20 +20,24 @@ struct tokenize_options {
 
 #define TOKENIZE(field) offsetof(struct tokenize_options, field)
 static const struct nano_cli_option tokenize_table[] = {
-    {"-p --prompt", "TEXT", nano_cli_parse_strings, TOKENIZE(text), 0, 0, "the text, as the argument TEXT"},
+    {"-p --prompt", "TEXT", nano_cli_parse_strings, TOKENIZE(text), 0, 0,
+     "the text, as the argument TEXT"},
     {"-f --file", "FILE", nano_cli_parse_string, TOKENIZE(file), 0, 0,
      "read the text from a file, byte for byte; \"-\" is standard input"},
     {"--no-add-special", NULL, nano_cli_parse_false, TOKENIZE(add_special), 0, 0,
      "do not add BOS and EOS as the model's file asks for"},
     {"--no-parse-special", NULL, nano_cli_parse_false, TOKENIZE(parse_special), 0, 0,
      "take the names of control tokens in the text as plain text"},
-    {"--pieces", NULL, nano_cli_parse_true, TOKENIZE(pieces), 0, 0, "print each id with the text it stands for"},
+    {"--pieces", NULL, nano_cli_parse_true, TOKENIZE(pieces), 0, 0,
+     "print each id with the text it stands for"},
     {"--detokenize", NULL, nano_cli_parse_true, TOKENIZE(detokenize), 0, 0,
      "the input is token ids (separated by spaces, commas or newlines), the output their text"},
-    {"--json", NULL, nano_cli_parse_true, TOKENIZE(json), 0, 0, "print {\"tokens\":[...]}, or {\"text\":\"...\"}"},
+    {"--json", NULL, nano_cli_parse_true, TOKENIZE(json), 0, 0,
+     "print {\"tokens\":[...]}, or {\"text\":\"...\"}"},
 };
 
-/* A piece between quotes: control characters and bytes that are no text of their own are escaped. */
+/* A piece between quotes: control characters and bytes that are no text of their own are escaped.
+ */
 static void print_piece(const char *bytes, size_t num_bytes)
 {
     putchar('"');
@@ -83,14 +87,16 @@ static void print_json(const struct tokenize_options *options, const nano_tokeni
     nano_cli_json_close(&json, '}');
 }
 
-static enum nano_status encode(const struct tokenize_options *options, const nano_tokenizer *tokenizer,
-                               const char *text, size_t num_bytes, struct nano_error *err)
+static enum nano_status encode(const struct tokenize_options *options,
+                               const nano_tokenizer *tokenizer, const char *text, size_t num_bytes,
+                               struct nano_error *err)
 {
     unsigned flags = (options->add_special ? (unsigned)NANO_ENCODE_ADD_SPECIAL : 0) |
                      (options->parse_special ? (unsigned)NANO_ENCODE_PARSE_SPECIAL : 0);
     int32_t *ids = NULL;
     size_t num_tokens;
-    enum nano_status status = nano_tokenizer_encode(tokenizer, text, num_bytes, flags, &ids, &num_tokens, err);
+    enum nano_status status =
+        nano_tokenizer_encode(tokenizer, text, num_bytes, flags, &ids, &num_tokens, err);
     if (status != NANO_OK)
         return status;
     if (options->json) {
@@ -106,15 +112,18 @@ static enum nano_status encode(const struct tokenize_options *options, const nan
     return NANO_OK;
 }
 
-/* Ids with anything of " ,[]" and white space between them, so that any printed list can be pasted. */
-static enum nano_status read_ids(const char *text, struct nano_cli_ints *ids, struct nano_error *err)
+/* Ids with anything of " ,[]" and white space between them, so that any printed list can be pasted.
+ */
+static enum nano_status read_ids(const char *text, struct nano_cli_ints *ids,
+                                 struct nano_error *err)
 {
     static const struct nano_cli_option option = {.max = NANO_CLI_NO_MAX};
     static const char separators[] = " ,[]\t\r\n";
     for (text += strspn(text, separators); *text; text += strspn(text, separators)) {
         char word[24];
         size_t length = strcspn(text, separators);
-        snprintf(word, sizeof word, "%.*s", (int)(length < sizeof word ? length : sizeof word - 1), text);
+        snprintf(word, sizeof word, "%.*s", (int)(length < sizeof word ? length : sizeof word - 1),
+                 text);
         enum nano_status status = nano_cli_parse_ints(&option, word, ids, err);
         if (status != NANO_OK)
             return nano_error_prefix(err, "token ids");
@@ -123,15 +132,17 @@ static enum nano_status read_ids(const char *text, struct nano_cli_ints *ids, st
     return NANO_OK;
 }
 
-static enum nano_status decode(const struct tokenize_options *options, const nano_tokenizer *tokenizer,
-                               const char *input, struct nano_error *err)
+static enum nano_status decode(const struct tokenize_options *options,
+                               const nano_tokenizer *tokenizer, const char *input,
+                               struct nano_error *err)
 {
     enum nano_status status;
     struct nano_cli_ints ids = {0};
     char *text = NULL;
     size_t num_bytes = 0;
     NANO_TRY(read_ids(input, &ids, err));
-    NANO_TRY(nano_tokenizer_decode(tokenizer, ids.items, ids.num, options->add_special, &text, &num_bytes, err));
+    NANO_TRY(nano_tokenizer_decode(tokenizer, ids.items, ids.num, options->add_special, &text,
+                                   &num_bytes, err));
     if (options->json) {
         struct nano_cli_json json;
         nano_cli_json_init(&json, stdout);
@@ -149,7 +160,8 @@ fail:
     return status;
 }
 
-static int parse(const struct nano_cli_command *command, struct tokenize_options *options, int argc, char **argv)
+static int parse(const struct nano_cli_command *command, struct tokenize_options *options, int argc,
+                 char **argv)
 {
     const struct nano_cli_group groups[] = {
         NANO_CLI_GROUP("Options", tokenize_table, options),
@@ -157,9 +169,11 @@ static int parse(const struct nano_cli_command *command, struct tokenize_options
     };
     int result = nano_cli_parse(command, groups, 2, &options->text, argc, argv);
     if (result < 0 && options->text.num + (options->file ? 1 : 0) > 1)
-        result = nano_cli_usage_error(command, "%s: expected one text", options->text.items[options->text.num - 1]);
+        result = nano_cli_usage_error(command, "%s: expected one text",
+                                      options->text.items[options->text.num - 1]);
     if (result < 0 && options->text.num == 0 && !options->file && isatty(STDIN_FILENO))
-        result = nano_cli_usage_error(command, "no text: expected TEXT, -f FILE or text on standard input");
+        result = nano_cli_usage_error(command,
+                                      "no text: expected TEXT, -f FILE or text on standard input");
     return result;
 }
 

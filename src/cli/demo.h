@@ -16,17 +16,24 @@
 #define NANO_DEMO_NOTES 6
 #define NANO_DEMO_MAX_BLOCKS 24 /* that fit beside the rest in 80 columns */
 
-enum nano_demo_state { NANO_DEMO_ABSENT, NANO_DEMO_WAITING, NANO_DEMO_RUNNING, NANO_DEMO_PREEMPTED, NANO_DEMO_DONE };
+enum nano_demo_state {
+    NANO_DEMO_ABSENT,
+    NANO_DEMO_WAITING,
+    NANO_DEMO_RUNNING,
+    NANO_DEMO_PREEMPTED,
+    NANO_DEMO_DONE
+};
 
 struct nano_demo_seq {
     char letter;
     const char *prompt;
     uint64_t request_id;
     enum nano_demo_state state;
-    bool finishing;             /* its last output came in the current step */
+    bool finishing; /* its last output came in the current step */
     int num_prompt_tokens;
-    int num_tokens, num_before; /* prompt and output: now, and when the current step was scheduled */
-    int num_held;               /* blocks */
+    int num_tokens,
+        num_before; /* prompt and output: now, and when the current step was scheduled */
+    int num_held;   /* blocks */
     int num_scheduled, num_computed;
     bool is_prefill;
     int num_cached, num_preemptions;

@@ -7,7 +7,6 @@
 
 #define SHARED '#'
 #define FREE '.'
-#define NOTE_COLUMN 46
 
 static void add_note(struct nano_demo_row *row, const char *fmt, ...) NANO_PRINTF(2, 3);
 
@@ -35,12 +34,13 @@ static int blocks_for(const struct nano_demo *demo, int num_tokens)
     return (num_tokens + demo->block_size - 1) / demo->block_size;
 }
 
-static void note_admission(struct nano_demo *demo, struct nano_demo_row *row, struct nano_demo_seq *seq,
-                           const struct nano_step *step)
+static void note_admission(struct nano_demo *demo, struct nano_demo_row *row,
+                           struct nano_demo_seq *seq, const struct nano_step *step)
 {
     int num_found = seq->num_computed / demo->block_size;
     if (seq->state == NANO_DEMO_PREEMPTED && num_found)
-        add_note(row, "%c is back: %d of %d tokens still cached", seq->letter, seq->num_computed, seq->num_before);
+        add_note(row, "%c is back, %d of %d tokens cached", seq->letter, seq->num_computed,
+                 seq->num_before);
     else if (seq->state == NANO_DEMO_PREEMPTED)
         add_note(row, "%c is back and is recomputed", seq->letter);
     else if (num_found && step->num_blocks_shared)
@@ -71,13 +71,15 @@ static void draw_bar(const struct nano_demo *demo, const struct nano_step *step,
     int num_held = 0, num = 0, num_sharers = 0;
     for (int i = 0; i < NANO_DEMO_SEQS; i++)
         num_held += demo->seqs[i].num_held;
-    bool explained = num_held - step->num_blocks_used == step->num_blocks_shared; /* two owners each */
+    bool explained =
+        num_held - step->num_blocks_used == step->num_blocks_shared; /* two owners each */
     if (explained)
         while (num < step->num_blocks_shared)
             bar[num++] = SHARED;
     for (int i = 0; i < NANO_DEMO_SEQS && explained; i++) {
         int own = demo->seqs[i].num_held;
-        if (own >= step->num_blocks_shared && num_sharers < 2 && own > 0) { /* A and B, by design of the prompts */
+        if (own >= step->num_blocks_shared && num_sharers < 2 &&
+            own > 0) { /* A and B, by design of the prompts */
             own -= step->num_blocks_shared;
             num_sharers++;
         }
@@ -107,13 +109,15 @@ static void fill_cells(const struct nano_demo *demo, struct nano_demo_row *row)
     }
 }
 
-static void note_prefill(struct nano_demo *demo, struct nano_demo_row *row, const struct nano_step *step)
+static void note_prefill(struct nano_demo *demo, struct nano_demo_row *row,
+                         const struct nano_step *step)
 {
     bool mixed = step->num_prefill_tokens > 0 && step->num_decode_tokens > 0;
     demo->num_mixed_steps += mixed;
     for (int i = 0; i < NANO_DEMO_SEQS && !demo->said_pieces; i++) {
         const struct nano_demo_seq *seq = &demo->seqs[i];
-        if (seq->num_scheduled && seq->is_prefill && seq->num_computed + seq->num_scheduled < seq->num_before) {
+        if (seq->num_scheduled && seq->is_prefill &&
+            seq->num_computed + seq->num_scheduled < seq->num_before) {
             add_note(row, "%c's prompt is computed in pieces", seq->letter);
             demo->said_pieces = true;
         }
@@ -144,7 +148,8 @@ static void emit_row(struct nano_demo *demo, const struct nano_demo_row *row)
 void nano_demo_on_step(const struct nano_step *step, void *user_data)
 {
     struct nano_demo *demo = user_data;
-    struct nano_demo_row row = {.first_step = step->step + 1, .last_step = step->step + 1, .num_steps = 1};
+    struct nano_demo_row row = {
+        .first_step = step->step + 1, .last_step = step->step + 1, .num_steps = 1};
     for (int e = 0; e < step->num_entries; e++) {
         for (int i = 0; i < NANO_DEMO_SEQS; i++) {
             struct nano_demo_seq *seq = &demo->seqs[i];
@@ -184,8 +189,9 @@ static void print_bar(const struct nano_demo *demo, const char *bar)
     char previous = '\0';
     for (; *bar; bar++) {
         if (*bar != previous) {
-            color = *bar == SHARED ? demo->style.color[3] : *bar == FREE ? demo->style.dim
-                                                                         : demo->style.color[*bar - 'A'];
+            color = *bar == SHARED ? demo->style.color[3]
+                    : *bar == FREE ? demo->style.dim
+                                   : demo->style.color[*bar - 'A'];
             printf("%s%s", demo->style.reset, color);
         }
         putchar(*bar);
@@ -196,8 +202,8 @@ static void print_bar(const struct nano_demo *demo, const char *bar)
 
 void nano_demo_print_header(const struct nano_demo *demo)
 {
-    printf("%s%8s   %-5s%-5s%-5s %-*s used%s\n", demo->style.bold, "step", "A", "B", "C", demo->num_blocks + 2,
-           "KV blocks", demo->style.reset);
+    printf("%s%6s  %-5s%-5s%-5s %-*s used%s\n", demo->style.bold, "step", "A", "B", "C",
+           demo->num_blocks + 2, "KV blocks", demo->style.reset);
 }
 
 void nano_demo_flush(struct nano_demo *demo)
@@ -210,12 +216,12 @@ void nano_demo_flush(struct nano_demo *demo)
         snprintf(steps, sizeof steps, "%" PRIu64 "-%" PRIu64, row->first_step, row->last_step);
     else
         snprintf(steps, sizeof steps, "%" PRIu64, row->first_step);
-    printf("%8s   %-5s%-5s%-5s [", steps, row->cells[0], row->cells[1], row->cells[2]);
+    printf("%6s  %-5s%-5s%-5s [", steps, row->cells[0], row->cells[1], row->cells[2]);
     print_bar(demo, row->bar);
     printf("] %3d", row->num_used);
     for (int i = 0; i < row->num_notes; i++) {
         if (i > 0)
-            printf("\n%*s", 8 + 3 + 15 + 1 + demo->num_blocks + 2 + 4, "");
+            printf("\n%*s", 6 + 2 + 15 + 1 + demo->num_blocks + 2 + 4, "");
         printf("  %s", row->notes[i]);
     }
     putchar('\n');

@@ -6,7 +6,8 @@
 #include "cli/commands.h"
 
 static const struct nano_cli_command *const commands[] = {
-    &nano_cmd_run, &nano_cmd_bench, &nano_cmd_tokenize, &nano_cmd_info, &nano_cmd_perplexity, &nano_cmd_demo,
+    &nano_cmd_run,  &nano_cmd_bench,      &nano_cmd_tokenize,
+    &nano_cmd_info, &nano_cmd_perplexity, &nano_cmd_demo,
 };
 #define NUM_COMMANDS (sizeof commands / sizeof *commands)
 

@@ -17,7 +17,8 @@ enum nano_status nano_run_init(struct nano_run *run, enum nano_run_mode mode,
                                const struct nano_sampling_params *sampling, struct nano_error *err)
 {
     bool failed = false;
-    *run = (struct nano_run){.mode = mode, .display_prompt = true, .prompts = prompts, .n = sampling->n};
+    *run = (struct nano_run){
+        .mode = mode, .display_prompt = true, .prompts = prompts, .n = sampling->n};
     nano_cli_style_init(&run->style, stdout);
     run->num_completions = prompts->num * (size_t)sampling->n;
     run->completions = nano_mem_calloc(run->num_completions, sizeof *run->completions);
@@ -32,9 +33,11 @@ enum nano_status nano_run_init(struct nano_run *run, enum nano_run_mode mode,
         c->index = (int)(i % (size_t)run->n);
         if (mode != NANO_RUN_JSON)
             continue;
-        c->logprobs = open_logprobs(&c->logprobs_text, &c->logprobs_bytes, sampling->logprobs >= 0, &failed);
-        c->prompt_logprobs = open_logprobs(&c->prompt_logprobs_text, &c->prompt_logprobs_bytes,
-                                           sampling->prompt_logprobs >= 0 && c->index == 0, &failed);
+        c->logprobs =
+            open_logprobs(&c->logprobs_text, &c->logprobs_bytes, sampling->logprobs >= 0, &failed);
+        c->prompt_logprobs =
+            open_logprobs(&c->prompt_logprobs_text, &c->prompt_logprobs_bytes,
+                          sampling->prompt_logprobs >= 0 && c->index == 0, &failed);
     }
     return failed ? nano_error_no_memory(err, "log-probabilities", 0) : NANO_OK;
 }
@@ -89,7 +92,8 @@ static void append_output(struct nano_run_completion *c, const struct nano_outpu
     size_t num_tokens = (size_t)output->num_tokens;
     bool grown = nano_mem_grow(&text, &c->text_capacity, c->text_bytes + output->text_bytes + 1, 1);
     c->text = text;
-    grown &= nano_mem_grow(&ids, &c->ids_capacity, c->num_tokens + num_tokens, sizeof *c->token_ids);
+    grown &=
+        nano_mem_grow(&ids, &c->ids_capacity, c->num_tokens + num_tokens, sizeof *c->token_ids);
     c->token_ids = ids;
     if (!grown) {
         c->run->out_of_memory = true;
@@ -159,7 +163,8 @@ static void print_json(const struct nano_run *run, struct nano_run_completion *c
     nano_cli_json_float(&json, "queued_s", seconds(c->queued_ns));
     nano_cli_json_float(&json, "prefill_s", seconds(c->prefill_ns));
     nano_cli_json_float(&json, "decode_s", seconds(c->decode_ns));
-    print_rate(&json, "prefill_tokens_per_s", c->num_prompt_tokens - c->num_cached_tokens, c->prefill_ns);
+    print_rate(&json, "prefill_tokens_per_s", c->num_prompt_tokens - c->num_cached_tokens,
+               c->prefill_ns);
     print_rate(&json, "decode_tokens_per_s", (double)c->num_tokens - 1, c->decode_ns);
     nano_cli_json_close(&json, '}');
     nano_cli_json_close(&json, '}');

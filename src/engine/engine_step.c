@@ -47,15 +47,32 @@ struct ending {
 
 static const struct ending not_ended = {.stop_token = -1};
 
-static void emit(struct nano_sequence *seq, const struct ending *ending)
+/* One token of a plain sequence in the middle of its output, which is what nearly all calls are. */
+static void emit_token(struct nano_engine *engine, const struct nano_sequence *seq)
+{
+    const struct nano_request_state *request = seq->request;
+    struct nano_output *output = &engine->token_output; /* the other fields stay as they are */
+    output->request_id = request->id;
+    output->index = seq->index;
+    output->token_ids = seq->tokens + seq->num_tokens - 1;
+    output->num_prompt_tokens = seq->num_prompt_tokens;
+    output->num_cached_tokens = seq->num_cached_tokens;
+    output->num_completion_tokens = seq->num_tokens - seq->num_prompt_tokens;
+    nano_mem_forbid_end(); /* the client's code may allocate */
+    request->on_output(output, request->user_data);
+    nano_mem_forbid_begin();
+}
+
+/* Sends the last num_new tokens and the text that is ready. */
+static void emit(struct nano_sequence *seq, int num_new, const struct ending *ending)
 {
     const struct nano_request_state *request = seq->request;
     int num_output = seq->num_tokens - seq->num_prompt_tokens;
     struct nano_output output = {
         .request_id = request->id,
         .index = seq->index,
-        .token_ids = seq->tokens + seq->num_prompt_tokens + seq->num_sent_tokens,
-        .num_tokens = num_output - seq->num_sent_tokens,
+        .token_ids = seq->tokens + seq->num_tokens - num_new,
+        .num_tokens = num_new,
         .text = "",
         .finish_reason = ending->reason,
         .stop_reason = ending->stop_string,
@@ -65,12 +82,12 @@ static void emit(struct nano_sequence *seq, const struct ending *ending)
         .num_cached_tokens = seq->num_cached_tokens,
         .num_completion_tokens = num_output,
     };
-    if (output.num_tokens > 0 && request->params.logprobs >= 0)
-        output.logprobs = &seq->logprobs; /* every token is sent in its own step */
-    if (seq->prompt_logprobs && !seq->prompt_logprobs_sent && seq->num_computed_tokens >= seq->num_prompt_tokens) {
+    if (!seq->plain && num_new > 0 && request->params.logprobs >= 0)
+        output.logprobs = &seq->logprobs; /* num_new is 1: every token is sent in its own step */
+    if (seq->wants_prompt_logprobs && seq->num_computed_tokens >= seq->num_prompt_tokens) {
         output.prompt_logprobs = seq->prompt_logprobs;
         output.num_prompt_logprobs = seq->num_prompt_tokens;
-        seq->prompt_logprobs_sent = true;
+        seq->wants_prompt_logprobs = false;
     }
     if (ending->reason != NANO_FINISH_NONE) {
         uint64_t now = nano_os_clock_ns();
@@ -80,16 +97,15 @@ static void emit(struct nano_sequence *seq, const struct ending *ending)
         output.prefill_ns = first - admitted;
         output.decode_ns = now - first;
     }
-    seq->num_sent_tokens = num_output;
     char after = '\0';
-    struct nano_text_output *text = request->params.detokenize ? &seq->text : NULL;
+    struct nano_text_output *text = !seq->plain && request->params.detokenize ? &seq->text : NULL;
     if (text) {
         output.text = text->held;
         output.text_bytes = text->num_ready;
         after = text->held[text->num_ready];
         text->held[text->num_ready] = '\0';
     }
-    nano_mem_forbid_end(); /* the client's code may allocate */
+    nano_mem_forbid_end();
     request->on_output(&output, request->user_data);
     nano_mem_forbid_begin();
     if (text) {
@@ -98,11 +114,13 @@ static void emit(struct nano_sequence *seq, const struct ending *ending)
     }
 }
 
-/* Tells the client, takes the sequence out of the scheduler, and drops the request with its last. */
-static void finish(struct nano_engine *engine, struct nano_sequence *seq, const struct ending *ending)
+/* Tells the client, takes the sequence out of the scheduler, and drops the request with its last.
+ */
+static void finish(struct nano_engine *engine, struct nano_sequence *seq, int num_new,
+                   const struct ending *ending)
 {
     struct nano_request_state *request = seq->request;
-    emit(seq, ending);
+    emit(seq, num_new, ending);
     nano_scheduler_finish(&engine->scheduler, seq);
     if (--request->num_unfinished > 0)
         return;
@@ -123,15 +141,16 @@ static bool is_stop_token(const struct nano_request_state *request, int32_t toke
     return false;
 }
 
-/* Appends a sampled token and finds out whether it ends the sequence. */
-static struct ending append(struct nano_sequence *seq, int32_t token, uint64_t now_ns)
+/* Finds out whether the newest token ends the sequence, and makes its text. */
+static struct ending check_end(struct nano_sequence *seq, int32_t token)
 {
     const struct nano_request_state *request = seq->request;
     struct ending ending = not_ended;
-    seq->tokens[seq->num_tokens++] = token;
-    seq->in_prefill = false;
-    if (seq->first_token_ns == 0)
-        seq->first_token_ns = now_ns;
+    if (seq->plain) {
+        if (seq->num_tokens >= seq->max_length)
+            ending.reason = NANO_FINISH_LENGTH;
+        return ending;
+    }
     bool may_stop = seq->num_tokens - seq->num_prompt_tokens > request->params.min_tokens;
     if (may_stop && is_stop_token(request, token)) {
         ending.reason = NANO_FINISH_STOP;
@@ -149,26 +168,42 @@ static struct ending append(struct nano_sequence *seq, int32_t token, uint64_t n
     return ending;
 }
 
+static void append(struct nano_engine *engine, struct nano_sequence *seq, int32_t token,
+                   uint64_t now_ns)
+{
+    seq->tokens[seq->num_tokens++] = token;
+    engine->totals.generation_tokens_total++;
+    if (seq->in_prefill) {
+        seq->in_prefill = false;
+        if (seq->first_token_ns == 0)
+            seq->first_token_ns = now_ns;
+    }
+    if (seq->plain && seq->num_tokens < seq->max_length) {
+        emit_token(engine, seq);
+        return;
+    }
+    struct ending ending = check_end(seq, token);
+    if (ending.reason == NANO_FINISH_NONE)
+        emit(seq, 1, &ending);
+    else
+        finish(engine, seq, 1, &ending);
+}
+
 static void postprocess(struct nano_engine *engine, uint64_t now_ns)
 {
     struct nano_scheduler *s = &engine->scheduler;
+    const struct nano_scheduled_output *target = s->targets, *end = target + s->batch.num_outputs;
     nano_scheduler_commit(s);
-    int output = 0;
     for (int i = 0; i < s->batch.num_seqs; i++) {
         struct nano_sequence *seq = s->scheduled[i];
-        while (output < s->batch.num_outputs && s->targets[output].sequence == seq &&
-               s->targets[output].prompt_position > 0)
-            output++;
-        if (output < s->batch.num_outputs && s->targets[output].sequence == seq) {
-            struct ending ending = append(seq, s->outputs[output++].token, now_ns);
-            engine->totals.generation_tokens_total++;
-            if (ending.reason == NANO_FINISH_NONE)
-                emit(seq, &ending);
-            else
-                finish(engine, seq, &ending);
-        } else if (seq->num_computed_tokens >= seq->max_length) { /* only the prompt was asked for */
+        while (target < end && target->sequence == seq && target->prompt_position > 0)
+            target++;
+        if (target < end && target->sequence == seq) {
+            append(engine, seq, s->outputs[target - s->targets].token, now_ns);
+            target++;
+        } else if (seq->num_computed_tokens >= seq->max_length) { /* only the prompt was wanted */
             struct ending ending = {.reason = NANO_FINISH_LENGTH, .stop_token = -1};
-            finish(engine, seq, &ending);
+            finish(engine, seq, 0, &ending);
         }
     }
 }
@@ -180,7 +215,7 @@ static void fail_batch(struct nano_engine *engine, const struct nano_error *erro
     struct ending ending = {.reason = NANO_FINISH_ERROR, .stop_token = -1, .error = error};
     nano_log(NANO_LOG_ERROR, "a step failed: %s", error->message);
     for (int i = 0; i < s->batch.num_seqs; i++)
-        finish(engine, s->scheduled[i], &ending);
+        finish(engine, s->scheduled[i], 0, &ending);
     nano_block_manager_forget(&s->blocks);
 }
 
@@ -196,7 +231,7 @@ static void finish_all_sequences(struct nano_engine *engine, struct nano_request
         left--; /* the request is gone after its last one */
         if (request->params.detokenize)
             nano_text_output_flush(&request->sequences[i].text);
-        finish(engine, &request->sequences[i], ending);
+        finish(engine, &request->sequences[i], 0, ending);
     }
 }
 
@@ -283,7 +318,7 @@ static int fill_step_entries(struct nano_engine *engine)
             .request_id = seq->request->id,
             .index = seq->index,
             .num_computed_tokens = seq->num_computed_tokens,
-            .num_scheduled_tokens = seq->num_scheduled_tokens,
+            .num_scheduled_tokens = s->seqs[i].num_tokens,
             .is_prefill = seq->in_prefill,
         };
     }
@@ -329,7 +364,8 @@ bool nano_engine_run_step(struct nano_engine *engine, struct nano_error *err)
     s->batch.context = engine;
     uint64_t scheduled = nano_os_clock_ns();
     struct nano_error run_error = {0};
-    enum nano_status status = engine->setup.runner->run(engine->runner_state, &s->batch, &run_error);
+    enum nano_status status =
+        engine->setup.runner->run(engine->runner_state, &s->batch, &run_error);
     uint64_t ran = nano_os_clock_ns();
     if (status == NANO_OK)
         postprocess(engine, ran);

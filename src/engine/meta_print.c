@@ -41,9 +41,9 @@ static void append_string(struct line *line, struct nano_string string, size_t m
             append(line, string.bytes + i, (size_t)length);
         } else {
             char escaped[8];
-            int n = c == '\n' && length > 0
-                        ? snprintf(escaped, sizeof escaped, "\\n")
-                        : snprintf(escaped, sizeof escaped, "\\x%02x", (unsigned char)string.bytes[i]);
+            int n = c == '\n' && length > 0 ? snprintf(escaped, sizeof escaped, "\\n")
+                                            : snprintf(escaped, sizeof escaped, "\\x%02x",
+                                                       (unsigned char)string.bytes[i]);
             append(line, escaped, (size_t)n);
             length = 1;
         }
@@ -142,10 +142,10 @@ void nano_meta_print_value(const struct nano_meta *meta, char *out, size_t out_b
 static const char *type_name(enum nano_meta_type type)
 {
     static const char *const names[] = {
-        [NANO_META_U8] = "u8",   [NANO_META_I8] = "i8",         [NANO_META_U16] = "u16",
-        [NANO_META_I16] = "i16", [NANO_META_U32] = "u32",       [NANO_META_I32] = "i32",
-        [NANO_META_F32] = "f32", [NANO_META_BOOL] = "bool",     [NANO_META_STRING] = "string",
-        [NANO_META_U64] = "u64", [NANO_META_ARRAY] = "array",   [NANO_META_I64] = "i64",
+        [NANO_META_U8] = "u8",   [NANO_META_I8] = "i8",       [NANO_META_U16] = "u16",
+        [NANO_META_I16] = "i16", [NANO_META_U32] = "u32",     [NANO_META_I32] = "i32",
+        [NANO_META_F32] = "f32", [NANO_META_BOOL] = "bool",   [NANO_META_STRING] = "string",
+        [NANO_META_U64] = "u64", [NANO_META_ARRAY] = "array", [NANO_META_I64] = "i64",
         [NANO_META_F64] = "f64",
     };
     return names[type];

@@ -22,8 +22,9 @@ static const struct {
     enum nano_format format;
     const char *name;
 } mixes[] = {
-    {11, NANO_FORMAT_Q3_K, "Q3_K_S"}, {12, NANO_FORMAT_Q3_K, "Q3_K_M"}, {13, NANO_FORMAT_Q3_K, "Q3_K_L"},
-    {14, NANO_FORMAT_Q4_K, "Q4_K_S"}, {15, NANO_FORMAT_Q4_K, "Q4_K_M"}, {16, NANO_FORMAT_Q5_K, "Q5_K_S"},
+    {11, NANO_FORMAT_Q3_K, "Q3_K_S"}, {12, NANO_FORMAT_Q3_K, "Q3_K_M"},
+    {13, NANO_FORMAT_Q3_K, "Q3_K_L"}, {14, NANO_FORMAT_Q4_K, "Q4_K_S"},
+    {15, NANO_FORMAT_Q4_K, "Q4_K_M"}, {16, NANO_FORMAT_Q5_K, "Q5_K_S"},
     {17, NANO_FORMAT_Q5_K, "Q5_K_M"}, {21, NANO_FORMAT_Q2_K, "Q2_K_S"},
 };
 
@@ -31,7 +32,8 @@ static const struct {
 static const char *quantization_name(const struct nano_weights *weights)
 {
     int64_t file_type = -1;
-    if (nano_meta_get_int(weights, "general.file_type", 0, INT32_MAX, &file_type, NULL) == NANO_OK) {
+    if (nano_meta_get_int(weights, "general.file_type", 0, INT32_MAX, &file_type, NULL) ==
+        NANO_OK) {
         for (size_t i = 0; i < sizeof mixes / sizeof *mixes; i++)
             if (mixes[i].file_type == file_type)
                 return mixes[i].name;
@@ -46,8 +48,10 @@ static const char *quantization_name(const struct nano_weights *weights)
     return num_bytes[most] ? nano_format_traits((enum nano_format)most)->name : "";
 }
 
-/* A zero-terminated copy of a string entry; `fallback` if the file has none. NULL without memory. */
-static const char *metadata_string(struct nano_weights *weights, const char *key, const char *fallback)
+/* A zero-terminated copy of a string entry; `fallback` if the file has none. NULL without memory.
+ */
+static const char *metadata_string(struct nano_weights *weights, const char *key,
+                                   const char *fallback)
 {
     struct nano_string value = {0};
     if (nano_meta_get_string(weights, key, &value, NULL) != NANO_OK || !value.bytes)
@@ -127,10 +131,10 @@ static enum nano_status find_builtin(char *path, size_t path_bytes, struct nano_
         if (length > 0 && (size_t)length < path_bytes && nano_os_file_exists(path))
             return NANO_OK;
     }
-    return nano_error_set(err, NANO_ERR_IO,
-                          "built-in model: no " BUILTIN_FILE " in %s, %s or $NANOVLLM_DATA_DIR (%s)",
-                          NANO_PKGDATADIR, folders[2] ? folders[2] : "the program's data folder",
-                          folders[0] ? folders[0] : "not set");
+    return nano_error_set(
+        err, NANO_ERR_IO,
+        "built-in model: no " BUILTIN_FILE " in %s, %s or $NANOVLLM_DATA_DIR (%s)", NANO_PKGDATADIR,
+        folders[2] ? folders[2] : "the program's data folder", folders[0] ? folders[0] : "not set");
 }
 
 enum nano_status nano_model_open(nano_model **out, const char *path, struct nano_error *err)
@@ -181,7 +185,8 @@ void nano_model_close(nano_model *model)
     nano_mem_free(model);
 }
 
-enum nano_status nano_model_save_gguf(const nano_model *model, const char *path, struct nano_error *err)
+enum nano_status nano_model_save_gguf(const nano_model *model, const char *path,
+                                      struct nano_error *err)
 {
     return nano_gguf_save(&model->weights, path, err);
 }
@@ -229,7 +234,8 @@ bool nano_model_get_tensor(const nano_model *model, size_t index, struct nano_te
     return true;
 }
 
-enum nano_status nano_model_print_program(const nano_model *model, char **out, struct nano_error *err)
+enum nano_status nano_model_print_program(const nano_model *model, char **out,
+                                          struct nano_error *err)
 {
     struct nano_program *program;
     *out = NULL;

@@ -14,11 +14,11 @@
 
 struct nano_model {
     struct nano_weights weights;
-    struct nano_model_config config;   /* zeros where the file's architecture is unknown */
-    nano_tokenizer *tokenizer;         /* NULL: tokenizer_error says why */
+    struct nano_model_config config; /* zeros where the file's architecture is unknown */
+    nano_tokenizer *tokenizer;       /* NULL: tokenizer_error says why */
     struct nano_error tokenizer_error;
     struct nano_model_info info;
-    char meta_type[64];                           /* what nano_model_get_metadata printed last */
+    char meta_type[64]; /* what nano_model_get_metadata printed last */
     char meta_value[NANO_MODEL_META_VALUE_BYTES];
 };
 
