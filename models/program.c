@@ -92,7 +92,7 @@ enum nano_status nano_program_build(struct nano_program **out, const struct nano
     nano_arena_init(&p->arena);
     p->gather_op = p->logits_buffer = -1;
     struct nano_builder b = {.program = p, .weights = weights, .layer = -1, .err = err};
-    b.used = nano_arena_alloc(&p->arena, weights->num_tensors, sizeof *b.used);
+    b.used = nano_arena_alloc(&p->arena, weights->num_tensors + 1, sizeof *b.used);
     if (!b.used) {
         nano_error_no_memory(err, "the program", weights->num_tensors);
         goto fail;
@@ -102,8 +102,7 @@ enum nano_status nano_program_build(struct nano_program **out, const struct nano
     const struct nano_architecture *architecture =
         nano_architecture_find(p->config.architecture, err);
     if (!architecture) {
-        if (weights->path && *weights->path)
-            nano_error_prefix(err, "%s", weights->path);
+        nano_error_prefix(err, "%s", nano_weights_label(weights));
         status = NANO_ERR_UNSUPPORTED;
         goto fail;
     }

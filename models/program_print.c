@@ -86,16 +86,23 @@ static void append_op(struct text *text, const struct nano_program *p, int index
     if (op->layer >= 0)
         snprintf(layer, sizeof layer, "L%d", op->layer);
     append(text, "%5d  %-9s %-5s%-24s ", index, nano_op_kind_name(op->kind), layer, op->label);
+    if (op->kind == NANO_OP_ADD) {
+        append_view(text, p, op->out[0]);
+        append(text, " += ");
+    }
     for (int i = 0; i < op->num_in; i++) {
         append(text, "%s", i ? ", " : "");
         append_view(text, p, op->in[i]);
     }
-    const bool in_place = op->kind == NANO_OP_ROPE;
+    const bool in_place = op->kind == NANO_OP_ROPE || op->kind == NANO_OP_ADD;
     for (int i = 0; i < op->num_out && !in_place; i++) {
-        const bool adds = op->accumulate || op->kind == NANO_OP_ADD;
-        append(text, "%s", i ? ", " : adds ? " += " : " -> ");
+        append(text, "%s", i ? ", " : " -> ");
         append_view(text, p, op->out[i]);
-        append_tensor(text, op->kind == NANO_OP_RMS_NORM ? "*" : "=", op->weight[i]);
+        append_tensor(text,
+                      op->kind == NANO_OP_RMS_NORM ? "*"
+                      : op->accumulate             ? "+="
+                                                   : "=",
+                      op->weight[i]);
         append_tensor(text, "+", op->bias[i]);
     }
     append_details(text, p, op);
@@ -107,9 +114,12 @@ enum nano_status nano_program_print(const struct nano_program *p, char **out,
 {
     *out = NULL;
     struct text text = {0};
+    int num_buffers = 0; /* passes leave some without use */
+    for (int i = 0; i < p->num_buffers; i++)
+        num_buffers += p->buffers[i].first_op >= 0;
     append(&text,
            "%s: %d ops, %d buffers, %d kv layers; op %d begins the part for output rows only\n",
-           p->config.architecture, p->num_ops, p->num_buffers, p->num_kv_layers, p->gather_op);
+           p->config.architecture, p->num_ops, num_buffers, p->num_kv_layers, p->gather_op);
     for (int i = 0; i < p->num_ops; i++)
         append_op(&text, p, i);
     if (text.failed) {

@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "models/passes.h"
 #include "runner/cpu/cpu_runner.h"
+#include "runner/cpu/cpu_state.h"
 #include "tests/leak_check.h"
 #include "tests/runner_harness.h"
 #include "tests/tiny_model.h"
@@ -68,7 +69,7 @@ static double difference_from_naive(const struct tiny_shape *shape, enum nano_fo
     return difference;
 }
 
-Test(cpu_runner, equals_the_naive_model)
+static void check_naive(void)
 {
     for (int i = 0; i < num_tiny_shapes; i++) {
         const struct tiny_shape *shape = &tiny_shapes[i];
@@ -81,7 +82,23 @@ Test(cpu_runner, equals_the_naive_model)
     }
 }
 
-Test(cpu_runner, quantised_weights_stay_near)
+/* The environment variable that nano_cpu_detect looks at, for each tier of this machine. */
+static void for_each_tier(void (*check)(void))
+{
+    for (int tier = 0; tier < NANO_NUM_CPU_TIERS; tier++) {
+        if (!nano_cpu_supports((enum nano_cpu_tier)tier))
+            continue;
+        setenv("NANOVLLM_CPU", nano_cpu_tier_name((enum nano_cpu_tier)tier), 1);
+        check();
+    }
+}
+
+Test(cpu_runner, equals_the_naive_model)
+{
+    for_each_tier(check_naive);
+}
+
+static void check_quantised(void)
 {
     const struct tiny_shape *shape = &tiny_shapes[num_tiny_shapes - 1];
     static const enum nano_format exact[] = {NANO_FORMAT_F16, NANO_FORMAT_BF16};
@@ -95,6 +112,11 @@ Test(cpu_runner, quantised_weights_stay_near)
         const double d = difference_from_naive(shape, rounded[i], NANO_KV_FORMAT_F32);
         cr_expect(d > 1e-6 && d < 4e-2, "%s: %g", nano_format_traits(rounded[i])->name, d);
     }
+}
+
+Test(cpu_runner, quantised_weights_stay_near)
+{
+    for_each_tier(check_quantised);
 }
 
 /* ---- invariance ---- */
@@ -452,6 +474,67 @@ Test(cpu_runner, the_plan_is_what_is_used)
             nano_runner_cpu.close(state);
             model_close(&m);
         }
+    }
+}
+
+static size_t fake_packed_bytes(int64_t rows, int64_t cols)
+{
+    return (size_t)(rows * cols) * sizeof(float) + 64;
+}
+
+/* Rows in reverse order. */
+static void fake_pack(void *packed, const void *src, int64_t rows, int64_t cols, int64_t row_begin,
+                      int64_t row_end)
+{
+    for (int64_t row = row_begin; row < row_end; row++)
+        memcpy((float *)packed + (rows - 1 - row) * cols, (const float *)src + row * cols,
+               (size_t)cols * sizeof(float));
+}
+
+/* Every matrix that is multiplied with is packed once; norms, biases and a matrix that is only
+ * looked up stay where they are. */
+Test(cpu_runner, weights_are_packed_once)
+{
+    static struct nano_kernels kernels;
+    nano_kernels_init_ref(&kernels);
+    kernels.linear[NANO_FORMAT_F32].packed_bytes = fake_packed_bytes;
+    kernels.linear[NANO_FORMAT_F32].pack = fake_pack;
+    kernels.linear[NANO_FORMAT_F32].row_align = 2;
+    for (int i = 0; i < 2; i++) { /* shape 1 is tied */
+        struct model m;
+        struct nano_cpu_weights weights;
+        model_open(&m, &tiny_shapes[i], NANO_FORMAT_F32);
+        cr_assert_eq(nano_cpu_weights_collect(&weights, m.program, &kernels, NULL), NANO_OK);
+        cr_assert_eq(nano_cpu_weights_pack(&weights, &kernels, 3, NULL), NANO_OK);
+        uint64_t packed = 0, mapped = 0;
+        for (size_t k = 0; k < m.weights.num_tensors; k++) {
+            const struct nano_tensor *t = &m.weights.tensors[k];
+            const bool looked_up =
+                strcmp(t->name.bytes, "token_embd.weight") == 0 && !tiny_shapes[i].tied;
+            const struct nano_cpu_weight *weight = nano_cpu_weights_find(&weights, t);
+            if (strcmp(t->name.bytes, "rope_freqs.weight") == 0) {
+                cr_expect_null(weight);
+                continue;
+            }
+            cr_assert_not_null(weight, "%s", t->name.bytes);
+            cr_expect_eq(weight->packed != NULL, t->num_dims == 2 && !looked_up, "%s",
+                         t->name.bytes);
+            if (!weight->packed) {
+                mapped += t->num_bytes;
+                continue;
+            }
+            packed += t->num_bytes + 64;
+            const int64_t rows = t->dims[1], cols = t->dims[0];
+            for (int64_t row = 0; row < rows; row++)
+                cr_assert_eq(memcmp((const float *)weight->packed + (rows - 1 - row) * cols,
+                                    (const float *)t->data + row * cols,
+                                    (size_t)cols * sizeof(float)),
+                             0, "%s row %d", t->name.bytes, (int)row);
+        }
+        cr_expect_eq(weights.packed_bytes, packed);
+        cr_expect_eq(weights.mapped_bytes, mapped);
+        nano_cpu_weights_deinit(&weights);
+        model_close(&m);
     }
 }
 

@@ -141,6 +141,11 @@ Test(program, config_of_files_without_tensors)
     cr_expect_eq(config.num_kv_heads, 8);
     cr_expect_eq(config.head_dim, 12);
     cr_expect_eq(config.vocab_size, 0);
+
+    metadata[0].value.string = (struct nano_string){"llama", 5};
+    struct nano_program *program;
+    cr_expect_eq(nano_program_create(&program, &weights, &err), NANO_ERR_FORMAT);
+    cr_expect(strstr(err.message, "llama.block_count"), "%s", err.message);
 }
 
 /* ---- rotary embeddings ---- */
@@ -357,6 +362,12 @@ Test(program, print_is_one_op_per_line)
     cr_expect(strstr(text, "blk.1.attn_q.weight F32 [24, 40] + blk.1.attn_q.bias F32 [40]"), "%s",
               text);
     cr_expect(strstr(text, "4 heads on 1 of 10"));
+    cr_expect(strstr(text, "-> x.0[0:24] += blk.0.attn_output.weight F32 [40, 24]"), "%s", text);
+    nano_mem_free(text);
+    nano_program_destroy(p);
+    cr_assert_eq(nano_program_build(&p, &weights, NULL), NANO_OK);
+    cr_assert_eq(nano_program_print(p, &text, NULL), NANO_OK);
+    cr_expect(strstr(text, "x.0[0:24] += attn_output."), "%s", text);
     nano_mem_free(text);
     nano_program_destroy(p);
     nano_weights_close(&weights);
