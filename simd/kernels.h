@@ -9,9 +9,9 @@
  * its own inputs only, and is accumulated in the same order, whatever else is in the call (number
  * of rows, number of tokens, how a range is split between threads or blocks).
  *
- * No kernel allocates, and none keeps state. Pointers to weights, activations and KV are at
- * least 64-byte aligned at their beginning where the library allocated them; tensors straight from
- * a file are aligned to their element only. Counts may be 0. */
+ * No kernel allocates, and none keeps state. Packed weights, activation rows and KV pools are
+ * 64-byte aligned at their beginning where the library allocated them, and at least 4-byte aligned
+ * (x_stride too); tensors straight from a file may stand at any address. Counts may be 0. */
 #ifndef NANO_SIMD_KERNELS_H
 #define NANO_SIMD_KERNELS_H
 

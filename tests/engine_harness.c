@@ -25,14 +25,16 @@ const char *test_data_path(const char *name)
     return path;
 }
 
-void client_init(struct client *client, int num_tokens, int32_t vocab_size, uint64_t family, uint64_t seed)
+void client_init(struct client *client, int num_tokens, int32_t vocab_size, uint64_t family,
+                 uint64_t seed)
 {
     memset(client, 0, sizeof *client);
     client->request = nano_request_default();
     client->prompt = malloc((size_t)num_tokens * sizeof *client->prompt);
     int common = num_tokens * 3 / 4;
     for (int i = 0; i < num_tokens; i++)
-        client->prompt[i] = (int32_t)harness_random(i < common ? &family : &seed, (uint32_t)vocab_size);
+        client->prompt[i] =
+            (int32_t)harness_random(i < common ? &family : &seed, (uint32_t)vocab_size);
     client->request.prompt_token_ids = client->prompt;
     client->request.num_prompt_token_ids = (size_t)num_tokens;
     client->request.sampling.detokenize = false;
@@ -64,7 +66,9 @@ static void put_logprobs(float *out, const struct nano_token_logprobs *logprobs)
 {
     out[0] = logprobs->logprob;
     for (int i = 0; i < MAX_TOP; i++)
-        out[1 + i] = i < logprobs->num_top ? logprobs->top[i].logprob + (float)logprobs->top[i].token_id : 0.0f;
+        out[1 + i] = i < logprobs->num_top
+                         ? logprobs->top[i].logprob + (float)logprobs->top[i].token_id
+                         : 0.0f;
 }
 
 static void on_output(const struct nano_output *output, void *user_data)
@@ -90,10 +94,11 @@ static void on_output(const struct nano_output *output, void *user_data)
     if (output->prompt_logprobs && output->index == 0) {
         cr_assert_null(client->prompt_logprobs, "prompt logprobs come once");
         client->num_prompt_logprobs = output->num_prompt_logprobs;
-        client->prompt_logprobs =
-            calloc((size_t)output->num_prompt_logprobs * (1 + MAX_TOP), sizeof *client->prompt_logprobs);
+        client->prompt_logprobs = calloc((size_t)output->num_prompt_logprobs * (1 + MAX_TOP),
+                                         sizeof *client->prompt_logprobs);
         for (int i = 1; i < output->num_prompt_logprobs; i++)
-            put_logprobs(client->prompt_logprobs + (size_t)i * (1 + MAX_TOP), &output->prompt_logprobs[i]);
+            put_logprobs(client->prompt_logprobs + (size_t)i * (1 + MAX_TOP),
+                         &output->prompt_logprobs[i]);
     }
     c->num_cached_tokens = output->num_cached_tokens;
     if (output->finish_reason != NANO_FINISH_NONE) {
@@ -124,14 +129,15 @@ void client_compare(const struct client *got, const struct client *expected, boo
         if (prefix_only)
             cr_assert_leq(g->num_tokens, e->num_tokens);
         else
-            cr_assert_eq(g->num_tokens, e->num_tokens, "completion %d: %d tokens, expected %d", i, g->num_tokens,
-                         e->num_tokens);
+            cr_assert_eq(g->num_tokens, e->num_tokens, "completion %d: %d tokens, expected %d", i,
+                         g->num_tokens, e->num_tokens);
         for (int t = 0; t < count; t++)
-            cr_assert_eq(g->tokens[t], e->tokens[t], "completion %d, token %d: %d, expected %d", i, t, g->tokens[t],
-                         e->tokens[t]);
+            cr_assert_eq(g->tokens[t], e->tokens[t], "completion %d, token %d: %d, expected %d", i,
+                         t, g->tokens[t], e->tokens[t]);
         if (logprobs && count > 0)
-            cr_assert_eq(memcmp(g->logprobs, e->logprobs, (size_t)count * (1 + MAX_TOP) * sizeof(float)), 0,
-                         "completion %d: logprobs differ in their bits", i);
+            cr_assert_eq(
+                memcmp(g->logprobs, e->logprobs, (size_t)count * (1 + MAX_TOP) * sizeof(float)), 0,
+                "completion %d: logprobs differ in their bits", i);
         if (!prefix_only) {
             cr_assert_eq(g->reason, e->reason);
             cr_assert_str_eq(g->text, e->text);

@@ -34,8 +34,10 @@ struct client {
     nano_engine *engine;
 };
 
-/* A client with a prompt of num_tokens tokens below vocab_size; prompts of equal `family` begin alike. */
-void client_init(struct client *client, int num_tokens, int32_t vocab_size, uint64_t family, uint64_t seed);
+/* A client with a prompt of num_tokens tokens below vocab_size; prompts of equal `family` begin
+ * alike. */
+void client_init(struct client *client, int num_tokens, int32_t vocab_size, uint64_t family,
+                 uint64_t seed);
 void client_deinit(struct client *client);
 
 /* Forgets the results, keeps the request. */

@@ -147,8 +147,10 @@ Test(utf8, every_code_point_round_trips)
 
 Test(utf8, invalid_bytes_are_found)
 {
-    static const char *const bad[] = {"\x80", "\xC0\x80", "\xC1\xBF", "\xE0\x80\x80", "\xED\xA0\x80",
-                                      "\xF0\x80\x80\x80", "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xFF"};
+    static const char *const bad[] = {
+        "\x80",         "\xC0\x80",         "\xC1\xBF",         "\xE0\x80\x80",
+        "\xED\xA0\x80", "\xF0\x80\x80\x80", "\xF4\x90\x80\x80", "\xF5\x80\x80\x80",
+        "\xFF"};
     uint32_t c;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         cr_assert_eq(nano_utf8_decode(bad[i], strlen(bad[i]), &c), 0);

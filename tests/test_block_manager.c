@@ -37,14 +37,16 @@ Test(block_manager, content_is_found_until_the_block_is_reused)
     struct nano_block_manager m;
     make(&m, 3);
     const int32_t a[BLOCK_SIZE] = {1, 2, 3, 4}, b[BLOCK_SIZE] = {5, 6, 7, 8};
-    uint64_t hash_a = nano_block_hash(9, a, BLOCK_SIZE), hash_b = nano_block_hash(hash_a, b, BLOCK_SIZE);
+    uint64_t hash_a = nano_block_hash(9, a, BLOCK_SIZE),
+             hash_b = nano_block_hash(hash_a, b, BLOCK_SIZE);
     int32_t first = nano_block_allocate(&m), second = nano_block_allocate(&m);
     nano_block_publish(&m, first, hash_a, 9, a);
     nano_block_publish(&m, second, hash_b, hash_a, b);
     cr_assert_eq(nano_block_find(&m, hash_a, 9, a), first);
     cr_assert_eq(nano_block_find(&m, hash_b, hash_a, b), second);
     cr_assert_eq(nano_block_find(&m, hash_a, 8, a), -1, "another chain must not be found");
-    cr_assert_eq(nano_block_find(&m, hash_a, 9, b), -1, "equal hashes of other tokens must not be found");
+    cr_assert_eq(nano_block_find(&m, hash_a, 9, b), -1,
+                 "equal hashes of other tokens must not be found");
     nano_block_release(&m, second);
     nano_block_release(&m, first);
     cr_assert_eq(m.num_free_cached, 2);

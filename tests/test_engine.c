@@ -78,8 +78,8 @@ Test(engine, sixteen_live_requests_hold_a_common_prefix_once_and_compute_it_once
     int own_blocks = (PREFIX + OWN + OUTPUT + block_size - 1) / block_size - prefix_blocks;
     struct nano_stats stats = stats_of(engine);
     cr_assert_eq(most_shared, prefix_blocks);
-    cr_assert(all_running_used > 0 && all_running_used <= prefix_blocks + NUM * own_blocks, "%d blocks are in use",
-              all_running_used);
+    cr_assert(all_running_used > 0 && all_running_used <= prefix_blocks + NUM * own_blocks,
+              "%d blocks are in use", all_running_used);
     uint64_t rest = (uint64_t)(PREFIX + OWN - prefix_blocks * block_size);
     uint64_t once = (uint64_t)(prefix_blocks * block_size);
     cr_assert_eq(stats.computed_tokens_total, once + NUM * (rest + OUTPUT - 1));
@@ -184,7 +184,8 @@ Test(engine, a_long_prompt_does_not_stop_the_others)
         int before = clients[0].completions[0].num_tokens;
         nano_engine_step(engine, &has_work, &err);
         for (int i = 0; i < 4; i++)
-            cr_assert_eq(clients[i].completions[0].num_tokens, before + 1, "every decode gets its token each step");
+            cr_assert_eq(clients[i].completions[0].num_tokens, before + 1,
+                         "every decode gets its token each step");
     }
     nano_engine_wait_idle(engine);
     cr_assert_gt(log.num_mixed, 10);
@@ -317,7 +318,8 @@ Test(engine, stop_token_ids_and_min_tokens)
     cr_assert_eq(stopped.completions[0].num_tokens, 7);
     cr_assert_eq(stopped.completions[0].reason, NANO_FINISH_STOP);
     cr_assert_geq(longer.completions[0].num_tokens, 10);
-    cr_assert_neq(longer.completions[0].tokens[6], stop, "the stop token is banned until min_tokens");
+    cr_assert_neq(longer.completions[0].tokens[6], stop,
+                  "the stop token is banned until min_tokens");
     client_deinit(&plain);
     client_deinit(&stopped);
     client_deinit(&longer);
@@ -334,10 +336,12 @@ Test(engine, stop_strings_across_tokens)
     sampling.temperature = 0.0f;
     sampling.max_tokens = 40;
     char *whole, *text;
-    cr_assert_eq(nano_generate(engine, "Once upon a time", &sampling, &whole, &err), NANO_OK, "%s", err.message);
+    cr_assert_eq(nano_generate(engine, "Once upon a time", &sampling, &whole, &err), NANO_OK, "%s",
+                 err.message);
     size_t length = strlen(whole);
     cr_assert_gt(length, 60);
-    /* Whatever the place and the length of the string, the text ends right before its first occurrence. */
+    /* Whatever the place and the length of the string, the text ends right before its first
+     * occurrence. */
     for (size_t begin = 0; begin < 40; begin += 3) {
         for (size_t size = 1; size <= 12; size += 4) {
             char stop[16];
@@ -345,9 +349,11 @@ Test(engine, stop_strings_across_tokens)
             const char *stops[] = {"never in this text", stop};
             sampling.stop = stops;
             sampling.num_stop = 2;
-            cr_assert_eq(nano_generate(engine, "Once upon a time", &sampling, &text, &err), NANO_OK);
+            cr_assert_eq(nano_generate(engine, "Once upon a time", &sampling, &text, &err),
+                         NANO_OK);
             size_t expected = (size_t)(strstr(whole, stop) - whole);
-            cr_assert(strlen(text) == expected && memcmp(text, whole, expected) == 0, "stop '%s' gave '%s'", stop, text);
+            cr_assert(strlen(text) == expected && memcmp(text, whole, expected) == 0,
+                      "stop '%s' gave '%s'", stop, text);
             nano_free(text);
         }
     }
@@ -460,12 +466,12 @@ Test(engine, bad_requests_name_the_parameter)
     const int32_t bad_token = NANO_MOCK_VOCAB_SIZE;
     const char *const empty_stop[] = {""};
     const struct nano_logit_bias bad_bias = {.token_id = -1};
-#define REFUSED(change, word)                                                                                          \
-    do {                                                                                                               \
-        c.request = good;                                                                                              \
-        change;                                                                                                        \
-        cr_assert_eq(client_submit(&c, engine, &err), NANO_ERR_INVALID_ARGUMENT);                                      \
-        cr_assert(strstr(err.message, word), "%s", err.message);                                                       \
+#define REFUSED(change, word)                                                     \
+    do {                                                                          \
+        c.request = good;                                                         \
+        change;                                                                   \
+        cr_assert_eq(client_submit(&c, engine, &err), NANO_ERR_INVALID_ARGUMENT); \
+        cr_assert(strstr(err.message, word), "%s", err.message);                  \
     } while (0)
     REFUSED(c.request.sampling.n = 0, "n is 0");
     REFUSED(c.request.sampling.n = 65, "n is 65");
@@ -478,14 +484,19 @@ Test(engine, bad_requests_name_the_parameter)
     REFUSED(c.request.sampling.repetition_penalty = 0.0f, "repetition_penalty");
     REFUSED(c.request.sampling.logprobs = 1 << 30, "logprobs");
     REFUSED((c.request.sampling.max_tokens = 5, c.request.sampling.min_tokens = 6), "min_tokens");
-    REFUSED((c.request.sampling.stop_token_ids = &bad_token, c.request.sampling.num_stop_token_ids = 1),
-            "stop_token_ids");
-    REFUSED((c.request.sampling.logit_bias = &bad_bias, c.request.sampling.num_logit_bias = 1), "logit_bias");
+    REFUSED(
+        (c.request.sampling.stop_token_ids = &bad_token, c.request.sampling.num_stop_token_ids = 1),
+        "stop_token_ids");
+    REFUSED((c.request.sampling.logit_bias = &bad_bias, c.request.sampling.num_logit_bias = 1),
+            "logit_bias");
     REFUSED((c.request.sampling.stop = empty_stop, c.request.sampling.num_stop = 1), "stop");
     REFUSED(c.request.sampling.detokenize = true, "tokenizer");
     REFUSED(c.request.num_prompt_token_ids = 0, "empty");
-    REFUSED((c.request.prompt_token_ids = &bad_token, c.request.num_prompt_token_ids = 1), "token id");
-    REFUSED((c.request.prompt_token_ids = NULL, c.request.prompt = "text", c.request.prompt_bytes = 4), "tokenizer");
+    REFUSED((c.request.prompt_token_ids = &bad_token, c.request.num_prompt_token_ids = 1),
+            "token id");
+    REFUSED(
+        (c.request.prompt_token_ids = NULL, c.request.prompt = "text", c.request.prompt_bytes = 4),
+        "tokenizer");
 #undef REFUSED
     struct client longer;
     client_init(&longer, 100, 1000, 1, 1);
@@ -526,8 +537,8 @@ Test(engine, bad_parameters_and_budgets)
     params.mem_budget_bytes = 100 << 20;
     cr_assert_eq(nano_engine_plan(model, &params, &plan, &err), NANO_OK, "%s", err.message);
     cr_assert_leq(plan.total_bytes, params.mem_budget_bytes);
-    uint64_t parts =
-        plan.weight_bytes + plan.mapped_bytes + plan.kv_bytes + plan.activation_bytes + plan.engine_bytes;
+    uint64_t parts = plan.weight_bytes + plan.mapped_bytes + plan.kv_bytes + plan.activation_bytes +
+                     plan.engine_bytes;
     cr_assert_eq(plan.total_bytes, parts);
     cr_assert_eq(plan.kv_bytes, plan.kv_block_bytes * (uint64_t)plan.num_blocks);
     nano_model_close(model);
@@ -606,7 +617,7 @@ Test(engine, every_allocation_may_fail)
         nano_model_close(model);
         if (count < n)
             break; /* nothing was left to fail */
-        cr_assert_neq(status, NANO_OK, "allocation %llu of %llu failed unnoticed", (unsigned long long)n,
-                      (unsigned long long)count);
+        cr_assert_neq(status, NANO_OK, "allocation %llu of %llu failed unnoticed",
+                      (unsigned long long)n, (unsigned long long)count);
     }
 }

@@ -1,8 +1,8 @@
 /* Same tokens whatever the batch: random schedules against every request run alone.
  *
- * A schedule is a choice of engine parameters (threads, chunk size, block size, pool size, cache) and
- * of requests, submitted and cancelled in the middle of each other. Token ids, texts and the bits of
- * all logprobs must be those of the request alone in an engine of its own. */
+ * A schedule is a choice of engine parameters (threads, chunk size, block size, pool size, cache)
+ * and of requests, submitted and cancelled in the middle of each other. Token ids, texts and the
+ * bits of all logprobs must be those of the request alone in an engine of its own. */
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +19,8 @@ struct workload {
     struct nano_engine_params params;
 };
 
-static void workload_init(struct workload *w, nano_model *model, int longest_prompt, int longest_output)
+static void workload_init(struct workload *w, nano_model *model, int longest_prompt,
+                          int longest_output)
 {
     static const char *const stops[] = {" the", "."};
     uint64_t random = 11;
@@ -61,7 +62,8 @@ static void run_alone(struct workload *w)
     for (int i = 0; i < NUM_CLIENTS; i++) {
         nano_engine *engine;
         struct nano_error err = {0};
-        cr_assert_eq(nano_engine_create(&engine, w->model, &params, &err), NANO_OK, "%s", err.message);
+        cr_assert_eq(nano_engine_create(&engine, w->model, &params, &err), NANO_OK, "%s",
+                     err.message);
         cr_assert_eq(client_submit(&w->clients[i], engine, &err), NANO_OK, "%s", err.message);
         nano_engine_wait_idle(engine);
         nano_engine_destroy(engine);
@@ -117,13 +119,15 @@ static uint64_t run_schedule(struct workload *w, uint64_t seed, uint64_t *num_hi
                 cr_assert(nano_scheduler_check(&engine->scheduler));
             }
             if (harness_random(&random, 10) == 0) {
-                struct client *victim = find(running, count, 1 + harness_random(&random, (uint32_t)count));
+                struct client *victim =
+                    find(running, count, 1 + harness_random(&random, (uint32_t)count));
                 nano_engine_cancel(engine, victim->id);
                 may_be_cut[victim - running] = true;
             }
         }
     }
-    if (!params.manual_step) { /* ids are known before the first callback only if nothing runs yet */
+    if (!params
+             .manual_step) { /* ids are known before the first callback only if nothing runs yet */
         for (int i = 0; i < count; i++)
             running[i].id = (uint64_t)i + 1;
         for (int i = 0; i < count; i++)
@@ -143,7 +147,8 @@ static uint64_t run_schedule(struct workload *w, uint64_t seed, uint64_t *num_hi
     return stats.num_preemptions_total;
 }
 
-static void run_workload(nano_model *model, int longest_prompt, int longest_output, int num_schedules)
+static void run_workload(nano_model *model, int longest_prompt, int longest_output,
+                         int num_schedules)
 {
     struct workload *w = calloc(1, sizeof *w);
     uint64_t num_preemptions = 0, num_hits = 0;

@@ -151,6 +151,42 @@ Test(dequantize, every_format_equals_the_goldens_bit_for_bit)
     }
 }
 
+/* The same without the data: what 16 blocks of pseudo-random bytes dequantise to, hashed (FNV-1a,
+ * 64 bits) when every format equalled the goldens. Infinities and NaN are left out. */
+Test(dequantize, pseudo_random_blocks_keep_their_values)
+{
+    static const uint64_t recorded[NANO_NUM_FORMATS] = {
+        [NANO_FORMAT_F32] = 0x402625BA564DB01F,    [NANO_FORMAT_F16] = 0xAA750517CB6F6277,
+        [NANO_FORMAT_BF16] = 0x9EBAB6BAB5D6700E,   [NANO_FORMAT_Q4_0] = 0x5202B5763B0B4689,
+        [NANO_FORMAT_Q4_1] = 0x815B63A294B896FE,   [NANO_FORMAT_Q5_0] = 0x12154E068C277EDB,
+        [NANO_FORMAT_Q5_1] = 0xB7F4C15FD7DF0747,   [NANO_FORMAT_Q8_0] = 0x54AFC127774B9DAC,
+        [NANO_FORMAT_Q2_K] = 0x022149E76C9E7C5E,   [NANO_FORMAT_Q3_K] = 0x6D51F2A3103B4468,
+        [NANO_FORMAT_Q4_K] = 0xC5E97F44E6DBB150,   [NANO_FORMAT_Q5_K] = 0x28578CB5600587BA,
+        [NANO_FORMAT_Q6_K] = 0x80446A1091468C60,   [NANO_FORMAT_IQ4_NL] = 0x5C7BEEB75F7D6965,
+        [NANO_FORMAT_IQ4_XS] = 0xEB51CBEEF879B7D9,
+    };
+    struct nano_kernels kernels;
+    nano_kernels_init(&kernels, NANO_CPU_REF);
+    for (int i = 0; i < NANO_NUM_FORMATS; i++) {
+        const struct nano_format_traits *traits = nano_format_traits((enum nano_format)i);
+        unsigned char blocks[16 * 256];
+        float values[16 * 256];
+        uint64_t hash = 0xCBF29CE484222325, state = 1;
+        int num_values = 16 * traits->block_length;
+        for (int k = 0; k < 16 * traits->block_bytes; k++) {
+            state = state * 6364136223846793005 + 1442695040888963407;
+            blocks[k] = (unsigned char)(state >> 56);
+        }
+        kernels.linear[i].get_row(values, blocks, 1, num_values, 0);
+        for (int k = 0; k < num_values; k++) {
+            uint32_t bits = isfinite(values[k]) ? nano_f32_bits(values[k]) : 0;
+            for (int byte = 0; byte < 4; byte++)
+                hash = (hash ^ (bits >> 8 * byte & 255)) * 0x100000001B3;
+        }
+        cr_expect_eq(hash, recorded[i], "%s: %016llx", traits->name, (unsigned long long)hash);
+    }
+}
+
 Test(quantize, bytes_equal_the_goldens)
 {
     float *input = read_golden("input", "f32", GOLDEN_VALUES * 4);

@@ -20,7 +20,8 @@ static void setup(void)
     nano_kernels_init(&kernels, nano_cpu_detect());
     cr_assert_eq(nano_sampler_init(&sampler, &kernels, VOCAB, 1, &err), NANO_OK);
     params = nano_sampling_params_default();
-    input = (struct nano_sampler_input){.params = &params, .tokens = tokens, .num_prompt_tokens = 3, .num_tokens = 3};
+    input = (struct nano_sampler_input){
+        .params = &params, .tokens = tokens, .num_prompt_tokens = 3, .num_tokens = 3};
 }
 
 static void teardown(void)
@@ -69,7 +70,8 @@ static void check_distribution(const int *counts, int num_draws, int kept, doubl
     for (int i = 0; i < VOCAB; i++) {
         double expected = i < kept ? num_draws * exp(-0.25 * i / temperature) / total : 0.0;
         double deviation = 5.0 * sqrt(expected) + (i < kept ? 1.0 : 0.0);
-        cr_assert(fabs(counts[i] - expected) <= deviation, "rank %d: %d draws, expected %.0f", i, counts[i], expected);
+        cr_assert(fabs(counts[i] - expected) <= deviation, "rank %d: %d draws, expected %.0f", i,
+                  counts[i], expected);
     }
 }
 
@@ -166,10 +168,12 @@ Test(sampler, penalties_are_those_of_the_papers)
     float before = logits[4], prompt_only = logits[1];
     nano_sampler_sample(&sampler, &input, logits, NULL, NULL);
     cr_assert_float_eq(logits[4], before - 0.5f - 3 * 0.25f, 1e-6f);
-    cr_assert_float_eq(logits[1], prompt_only, 1e-6f, "the prompt does not count for presence and frequency");
+    cr_assert_float_eq(logits[1], prompt_only, 1e-6f,
+                       "the prompt does not count for presence and frequency");
     fill(logits);
     nano_sampler_sample(&sampler, &input, logits, NULL, NULL);
-    cr_assert_float_eq(logits[4], before - 0.5f - 3 * 0.25f, 1e-6f, "nothing is left over from the last call");
+    cr_assert_float_eq(logits[4], before - 0.5f - 3 * 0.25f, 1e-6f,
+                       "nothing is left over from the last call");
 }
 
 Test(sampler, bias_and_bans)

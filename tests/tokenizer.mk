@@ -11,6 +11,11 @@ tests_test_tokenizer_data_SOURCES = tests/test_tokenizer_data.c $(TOKENIZER_FIXT
 tests_test_tokenizer_data_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS) $(JANSSON_CFLAGS)
 tests_test_tokenizer_data_LDADD = $(TEST_LIBS)
 
+check_PROGRAMS += tests/fuzz/fuzz_tokenizer
+tests_fuzz_fuzz_tokenizer_SOURCES = \
+  tests/fuzz/fuzz_tokenizer.c tests/fuzz/replay.c $(TOKENIZER_FIXTURE)
+tests_fuzz_fuzz_tokenizer_LDADD = $(NANO_LAYERS) $(NANO_LIBS)
+
 noinst_PROGRAMS += bench/bench_tokenizer
 bench_bench_tokenizer_SOURCES = bench/bench_tokenizer.c
 bench_bench_tokenizer_LDADD = $(NANO_LAYERS) $(NANO_LIBS)

@@ -111,6 +111,7 @@ const char *const toy_merges[TOY_NUM_MERGES] = {
     "1 2",
     "\xC4\xA0 \xC4\xA0",
     "\xC3\x83 \xC2\xA9",
+    "hello hello",
 };
 
 void fixture_toy_bpe(struct nano_weights *weights, const char *pre)

@@ -22,7 +22,7 @@ struct nano_meta *fixture_find(struct nano_weights *weights, const char *key);
 /* Ids of the toy byte-level vocabulary: bytes, then the merges' results, then special tokens. */
 enum {
     TOY_MERGED = 256,
-    TOY_NUM_MERGES = 14,
+    TOY_NUM_MERGES = 15,
     TOY_END = TOY_MERGED + TOY_NUM_MERGES, /* <|endoftext|>, control */
     TOY_IM_START,                          /* <|im_start|>, control */
     TOY_IM,                                /* <|im, control */
@@ -47,7 +47,7 @@ void fixture_toy_bpe(struct nano_weights *weights, const char *pre);
     SPM_PIECE(SPM_E_ACUTE, "\xC3\xA9", -15, 1) \
     SPM_PIECE(SPM_AB, "ab", -3, 1)             \
     SPM_PIECE(SPM_BC, "bc", -2, 1)             \
-    SPM_PIECE(SPM_AA, "aa", -4, 1)             \
+    SPM_PIECE(SPM_AA, "aa", -3, 1)             \
     SPM_PIECE(SPM_ABC, "abc", -5, 1)           \
     SPM_PIECE(SPM_SPACE_A, "_a", -6, 1)        \
     SPM_PIECE(SPM_SPACE_SPACE, "__", -7, 1)    \

@@ -36,7 +36,8 @@ void *nano_arena_alloc(struct nano_arena *arena, size_t count, size_t size)
     if (num_bytes == 0)
         num_bytes = ARENA_ALIGN; /* an address of its own, also in an empty arena */
     if (num_bytes > arena->capacity - arena->used) {
-        size_t capacity = arena->total_bytes > FIRST_CHUNK_BYTES ? arena->total_bytes : FIRST_CHUNK_BYTES;
+        size_t capacity =
+            arena->total_bytes > FIRST_CHUNK_BYTES ? arena->total_bytes : FIRST_CHUNK_BYTES;
         if (capacity < num_bytes)
             capacity = num_bytes;
         size_t chunk_bytes;

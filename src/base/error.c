@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-enum nano_status nano_error_set(struct nano_error *err, enum nano_status status, const char *fmt, ...)
+enum nano_status nano_error_set(struct nano_error *err, enum nano_status status, const char *fmt,
+                                ...)
 {
     if (err) {
         va_list args;
@@ -34,7 +35,8 @@ enum nano_status nano_error_prefix(struct nano_error *err, const char *fmt, ...)
 
 enum nano_status nano_error_no_memory(struct nano_error *err, const char *what, size_t num_bytes)
 {
-    return nano_error_set(err, NANO_ERR_NO_MEMORY, "no memory left for %s (%zu bytes)", what, num_bytes);
+    return nano_error_set(err, NANO_ERR_NO_MEMORY, "no memory left for %s (%zu bytes)", what,
+                          num_bytes);
 }
 
 const char *nano_status_name(enum nano_status status)

@@ -15,8 +15,8 @@
 
 /* Stores status and the formatted message in `err` (NULL is fine; a longer message is cut) and
  * returns `status`, so that `return nano_error_set(...)` reads well. */
-enum nano_status nano_error_set(struct nano_error *err, enum nano_status status, const char *fmt, ...)
-    NANO_PRINTF(3, 4);
+enum nano_status nano_error_set(struct nano_error *err, enum nano_status status, const char *fmt,
+                                ...) NANO_PRINTF(3, 4);
 
 /* Puts "prefix: " before the message that is already in `err`; returns its status. */
 enum nano_status nano_error_prefix(struct nano_error *err, const char *fmt, ...) NANO_PRINTF(2, 3);
@@ -24,12 +24,13 @@ enum nano_status nano_error_prefix(struct nano_error *err, const char *fmt, ...)
 /* The usual message for a failed allocation of `what`. */
 enum nano_status nano_error_no_memory(struct nano_error *err, const char *what, size_t num_bytes);
 
-/* Leaves the function through its `fail:` label when `expr` fails; needs `enum nano_status status`. */
-#define NANO_TRY(expr)                                                                             \
-    do {                                                                                           \
-        status = (expr);                                                                           \
-        if (status != NANO_OK)                                                                     \
-            goto fail;                                                                             \
+/* Leaves the function through its `fail:` label when `expr` fails; needs `enum nano_status status`.
+ */
+#define NANO_TRY(expr)         \
+    do {                       \
+        status = (expr);       \
+        if (status != NANO_OK) \
+            goto fail;         \
     } while (0)
 
 #endif

@@ -42,7 +42,8 @@ bool nano_mem_size(size_t a, size_t b, size_t c, size_t *out);
  * 0 switches it off. Returns how many allocations were made since the last call. */
 uint64_t nano_mem_fail_after(uint64_t n);
 
-/* Marks the calling thread as one that must not allocate; nests. Checked where NDEBUG is not set. */
+/* Marks the calling thread as one that must not allocate; nests. Checked where NDEBUG is not set.
+ */
 #ifdef NDEBUG
 #define nano_mem_forbid_begin() ((void)0)
 #define nano_mem_forbid_end() ((void)0)

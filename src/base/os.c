@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,10 +15,12 @@
 #include <time.h>
 #include <unistd.h>
 #ifdef __linux__
-#include <sched.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
 #endif
 
-enum nano_status nano_os_file_open(struct nano_os_file *out, const char *path, struct nano_error *err)
+enum nano_status nano_os_file_open(struct nano_os_file *out, const char *path,
+                                   struct nano_error *err)
 {
     *out = (struct nano_os_file){0};
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -62,7 +66,8 @@ bool nano_os_file_exists(const char *path)
 
 void *nano_os_map_anonymous(size_t num_bytes)
 {
-    void *memory = mmap(NULL, num_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *memory =
+        mmap(NULL, num_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
         return NULL;
 #ifdef MADV_HUGEPAGE
@@ -90,7 +95,8 @@ uint64_t nano_os_random_seed(void)
     clock_gettime(CLOCK_REALTIME, &ts);
     uint64_t x = (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
     x ^= (uint64_t)getpid() << 40;
-    x += 0x9E3779B97F4A7C15u * ++counter; /* the splitmix64 step and finaliser (Steele et al., 2014) */
+    x += 0x9E3779B97F4A7C15u *
+         ++counter; /* the splitmix64 step and finaliser (Steele et al., 2014) */
     x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
     x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
     return x ^ (x >> 31);
@@ -173,4 +179,33 @@ bool nano_os_data_dir(char *out, size_t out_bytes)
     }
     int written = snprintf(out, out_bytes, "%s/share/nanovllm", path);
     return written > 0 && (size_t)written < out_bytes;
+}
+
+void nano_os_spin_pause(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+void nano_os_wait_while(_Atomic uint32_t *word, uint32_t value)
+{
+#ifdef __linux__
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+#else
+    (void)word;
+    (void)value;
+    sched_yield();
+#endif
+}
+
+void nano_os_wake_all(_Atomic uint32_t *word)
+{
+#ifdef __linux__
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+#else
+    (void)word;
+#endif
 }

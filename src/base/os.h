@@ -14,7 +14,8 @@ struct nano_os_file {
 };
 
 /* Maps a file read-only. Errors name the path: missing, unreadable, a directory. */
-enum nano_status nano_os_file_open(struct nano_os_file *out, const char *path, struct nano_error *err);
+enum nano_status nano_os_file_open(struct nano_os_file *out, const char *path,
+                                   struct nano_error *err);
 void nano_os_file_close(struct nano_os_file *file);
 
 bool nano_os_file_exists(const char *path);
@@ -35,6 +36,15 @@ int nano_os_num_cpus(void);
 /* Largest resident set so far, and physical memory. 0 if unknown. */
 uint64_t nano_os_peak_rss_bytes(void);
 uint64_t nano_os_physical_bytes(void);
+
+/* For threads that wait for each other: a hint to the processor inside a loop that watches memory.
+ */
+void nano_os_spin_pause(void);
+
+/* Sleeps while *word is `value`, until another thread calls wake_all on it; may return early. Where
+ * the system has no such call it only gives up the processor for a moment. */
+void nano_os_wait_while(_Atomic uint32_t *word, uint32_t value);
+void nano_os_wake_all(_Atomic uint32_t *word);
 
 /* The directory of the running program or library file is used to find installed data next to it:
  * writes ".../share/nanovllm" guessed from the executable's path; false if unknown. */

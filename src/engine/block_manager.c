@@ -23,8 +23,8 @@ size_t nano_block_manager_bytes(int num_blocks, int block_size)
     return (size_t)num_blocks * per_block + num_buckets(num_blocks) * sizeof(int32_t);
 }
 
-enum nano_status nano_block_manager_init(struct nano_block_manager *m, int num_blocks, int block_size,
-                                         struct nano_error *err)
+enum nano_status nano_block_manager_init(struct nano_block_manager *m, int num_blocks,
+                                         int block_size, struct nano_error *err)
 {
     *m = (struct nano_block_manager){.num_blocks = num_blocks, .block_size = block_size};
     uint32_t count = num_buckets(num_blocks);
@@ -33,7 +33,8 @@ enum nano_status nano_block_manager_init(struct nano_block_manager *m, int num_b
     m->buckets = nano_mem_alloc(count, sizeof *m->buckets);
     if (!m->blocks || !m->tokens || !m->buckets) {
         nano_block_manager_deinit(m);
-        return nano_error_no_memory(err, "block tables", nano_block_manager_bytes(num_blocks, block_size));
+        return nano_error_no_memory(err, "block tables",
+                                    nano_block_manager_bytes(num_blocks, block_size));
     }
     m->bucket_mask = count - 1;
     memset(m->buckets, 0xFF, count * sizeof *m->buckets);
@@ -172,8 +173,8 @@ void nano_block_release(struct nano_block_manager *m, int32_t id)
         insert_free(m, id);
 }
 
-void nano_block_publish(struct nano_block_manager *m, int32_t id, uint64_t hash, uint64_t parent_hash,
-                        const int32_t *tokens)
+void nano_block_publish(struct nano_block_manager *m, int32_t id, uint64_t hash,
+                        uint64_t parent_hash, const int32_t *tokens)
 {
     struct nano_block *block = &m->blocks[id];
     assert(block->ref_count > 0 && !block->cached);
@@ -216,9 +217,11 @@ bool nano_block_manager_check(const struct nano_block_manager *m)
         num_cached += block->cached;
         if (block->ref_count < 0)
             return false;
-        if (block->cached && nano_block_find(m, block->hash, block->parent_hash, tokens_of(m, id)) != id)
+        if (block->cached &&
+            nano_block_find(m, block->hash, block->parent_hash, tokens_of(m, id)) != id)
             return false;
-        if (block->cached && nano_block_hash(block->parent_hash, tokens_of(m, id), m->block_size) != block->hash)
+        if (block->cached &&
+            nano_block_hash(block->parent_hash, tokens_of(m, id), m->block_size) != block->hash)
             return false;
     }
     int num_in_table = 0;
@@ -226,6 +229,7 @@ bool nano_block_manager_check(const struct nano_block_manager *m)
         for (int32_t id = m->buckets[b]; id >= 0; id = m->blocks[id].bucket_next)
             if (++num_in_table > m->num_blocks)
                 return false;
-    return num_free == m->num_free && num_unreferenced == num_free && num_free_cached == m->num_free_cached &&
-           num_shared == m->num_shared && num_in_table == num_cached;
+    return num_free == m->num_free && num_unreferenced == num_free &&
+           num_free_cached == m->num_free_cached && num_shared == m->num_shared &&
+           num_in_table == num_cached;
 }

@@ -8,8 +8,8 @@
  *   ref_count == 0  in the free list, least recently used first; one whose content is known can be
  *                   found and taken back until the list's order makes it somebody else's
  *
- * Invariants (nano_block_manager_check): a block is in the free list if and only if its ref_count is
- * 0; a block is in the hash table if and only if it is `cached`, under its own hash.
+ * Invariants (nano_block_manager_check): a block is in the free list if and only if its ref_count
+ * is 0; a block is in the hash table if and only if it is `cached`, under its own hash.
  *
  * It belongs to one thread and allocates only in _init. */
 #ifndef NANO_ENGINE_BLOCK_MANAGER_H
@@ -45,8 +45,8 @@ struct nano_block_manager {
 /* Bytes that _init allocates. */
 size_t nano_block_manager_bytes(int num_blocks, int block_size);
 
-enum nano_status nano_block_manager_init(struct nano_block_manager *manager, int num_blocks, int block_size,
-                                         struct nano_error *err);
+enum nano_status nano_block_manager_init(struct nano_block_manager *manager, int num_blocks,
+                                         int block_size, struct nano_error *err);
 void nano_block_manager_deinit(struct nano_block_manager *manager);
 
 /* The hash of a full block: block_size tokens, chained to the hash of what stands before them (a
@@ -54,8 +54,8 @@ void nano_block_manager_deinit(struct nano_block_manager *manager);
 uint64_t nano_block_hash(uint64_t parent_hash, const int32_t *tokens, int block_size);
 
 /* The block with this content, or -1. Its reference count is not changed. */
-int32_t nano_block_find(const struct nano_block_manager *manager, uint64_t hash, uint64_t parent_hash,
-                        const int32_t *tokens);
+int32_t nano_block_find(const struct nano_block_manager *manager, uint64_t hash,
+                        uint64_t parent_hash, const int32_t *tokens);
 
 /* A block with unspecified content and one reference: the least recently used free one, which is
  * forgotten. -1 when none is free. */
@@ -69,8 +69,8 @@ void nano_block_release(struct nano_block_manager *manager, int32_t block);
 
 /* Makes a referenced block findable by its content. If another block has that content already, that
  * one stays the findable one. */
-void nano_block_publish(struct nano_block_manager *manager, int32_t block, uint64_t hash, uint64_t parent_hash,
-                        const int32_t *tokens);
+void nano_block_publish(struct nano_block_manager *manager, int32_t block, uint64_t hash,
+                        uint64_t parent_hash, const int32_t *tokens);
 
 /* Forgets the content of every block; references stay. */
 void nano_block_manager_forget(struct nano_block_manager *manager);

@@ -80,15 +80,16 @@ static void *engine_thread(void *argument)
     }
 }
 
-static enum nano_status make_program(struct nano_program **out, const nano_model *model, const char *runner,
-                                     struct nano_error *err)
+static enum nano_status make_program(struct nano_program **out, const nano_model *model,
+                                     const char *runner, struct nano_error *err)
 {
     *out = NULL;
     if (model)
         return nano_program_create(out, &model->weights, err);
     if (runner && strncmp(runner, "mock", 4) == 0)
         return NANO_OK;
-    return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "runner %s needs a model", runner ? runner : "cpu");
+    return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "runner %s needs a model",
+                          runner ? runner : "cpu");
 }
 
 enum nano_status nano_engine_plan(const nano_model *model, const struct nano_engine_params *params,
@@ -121,24 +122,26 @@ static enum nano_status open_parts(struct nano_engine *engine, struct nano_error
                                setup->plan.num_threads, err));
     NANO_TRY(nano_scheduler_init(&engine->scheduler, &setup->scheduler_config, err));
     if (engine->params.on_step) {
-        engine->step_entries = nano_mem_calloc((size_t)setup->plan.max_num_seqs, sizeof *engine->step_entries);
+        engine->step_entries =
+            nano_mem_calloc((size_t)setup->plan.max_num_seqs, sizeof *engine->step_entries);
         if (!engine->step_entries)
             return nano_error_no_memory(err, "step entries", sizeof *engine->step_entries);
     }
     if (!table_grow(engine))
         return nano_error_no_memory(err, "the request table", FIRST_TABLE_SIZE * sizeof(void *));
     engine->totals.num_blocks = setup->plan.num_blocks;
-    engine->totals.memory_used_bytes = setup->runner->memory_used(engine->runner_state) +
-                                       nano_scheduler_bytes(&setup->scheduler_config) +
-                                       nano_sampler_bytes(engine->caps.vocab_size, setup->plan.num_threads);
+    engine->totals.memory_used_bytes =
+        setup->runner->memory_used(engine->runner_state) +
+        nano_scheduler_bytes(&setup->scheduler_config) +
+        nano_sampler_bytes(engine->caps.vocab_size, setup->plan.num_threads);
     engine->snapshot = engine->totals;
     return NANO_OK;
 fail:
     return status;
 }
 
-enum nano_status nano_engine_create(nano_engine **out, nano_model *model, const struct nano_engine_params *params,
-                                    struct nano_error *err)
+enum nano_status nano_engine_create(nano_engine **out, nano_model *model,
+                                    const struct nano_engine_params *params, struct nano_error *err)
 {
     *out = NULL;
     struct nano_engine *engine = nano_mem_calloc(1, sizeof *engine);
@@ -149,6 +152,7 @@ enum nano_status nano_engine_create(nano_engine **out, nano_model *model, const 
     engine->tokenizer = model ? model->tokenizer : NULL;
     engine->inbox_end = &engine->inbox;
     engine->salt = nano_os_random_seed();
+    engine->token_output = (struct nano_output){.num_tokens = 1, .text = "", .stop_token_id = -1};
     pthread_mutex_init(&engine->lock, NULL);
     pthread_cond_init(&engine->wake, NULL);
     pthread_cond_init(&engine->idle, NULL);
@@ -157,7 +161,8 @@ enum nano_status nano_engine_create(nano_engine **out, nano_model *model, const 
         if (pthread_create(&engine->thread, NULL, engine_thread, engine) == 0)
             engine->thread_started = true;
         else
-            status = nano_error_set(err, NANO_ERR_NO_MEMORY, "the engine's thread cannot be started");
+            status =
+                nano_error_set(err, NANO_ERR_NO_MEMORY, "the engine's thread cannot be started");
     }
     if (status != NANO_OK) {
         nano_engine_destroy(engine);
@@ -198,7 +203,8 @@ enum nano_status nano_engine_step(nano_engine *engine, bool *has_work, struct na
 {
     *has_work = false;
     if (!engine->params.manual_step)
-        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "nano_engine_step needs an engine with manual_step");
+        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
+                              "nano_engine_step needs an engine with manual_step");
     struct nano_error error = {0};
     *has_work = nano_engine_run_step(engine, &error);
     if (error.status != NANO_OK && err)
@@ -209,27 +215,34 @@ enum nano_status nano_engine_step(nano_engine *engine, bool *has_work, struct na
 /* ---- Requests -------------------------------------------------------------------------------- */
 
 /* Refuses what the limits of the queue do not allow; under the lock. */
-static enum nano_status enqueue(struct nano_engine *engine, struct nano_request_state *request, struct nano_error *err)
+static enum nano_status enqueue(struct nano_engine *engine, struct nano_request_state *request,
+                                struct nano_error *err)
 {
     size_t limit = (size_t)engine->params.max_num_queued_reqs;
     uint64_t bytes = nano_request_bytes(request);
     if (engine->stopping)
         return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "the engine is being destroyed");
     if (limit > 0 && engine->num_queued >= limit)
-        return nano_error_set(err, NANO_ERR_QUEUE_FULL, "%zu requests are waiting, the limit is %zu",
-                              engine->num_queued, limit);
-    if (engine->params.mem_budget_bytes && engine->request_bytes + bytes > engine->setup.request_bytes)
         return nano_error_set(err, NANO_ERR_QUEUE_FULL,
-                              "requests hold %llu bytes and this one needs %llu; the memory budget has %llu for them",
-                              (unsigned long long)engine->request_bytes, (unsigned long long)bytes,
-                              (unsigned long long)engine->setup.request_bytes);
+                              "%zu requests are waiting, the limit is %zu", engine->num_queued,
+                              limit);
+    if (engine->params.mem_budget_bytes &&
+        engine->request_bytes + bytes > engine->setup.request_bytes)
+        return nano_error_set(
+            err, NANO_ERR_QUEUE_FULL,
+            "requests hold %llu bytes and this one needs %llu; the memory budget has %llu for them",
+            (unsigned long long)engine->request_bytes, (unsigned long long)bytes,
+            (unsigned long long)engine->setup.request_bytes);
     if (engine->num_live > engine->table_mask && !table_grow(engine))
-        return nano_error_no_memory(err, "the request table", 2 * engine->table_mask * sizeof(void *));
+        return nano_error_no_memory(err, "the request table",
+                                    2 * engine->table_mask * sizeof(void *));
     request->id = request->arrival = ++engine->last_id;
     /* A salt of its own keeps a request's blocks to its own completions. */
-    request->salt = engine->params.enable_prefix_caching ? engine->salt : engine->salt + request->id;
+    request->salt =
+        engine->params.enable_prefix_caching ? engine->salt : engine->salt + request->id;
     for (int i = 0; i < request->params.n; i++)
-        request->sequences[i].shares_blocks = engine->params.enable_prefix_caching || request->params.n > 1;
+        request->sequences[i].shares_blocks =
+            engine->params.enable_prefix_caching || request->params.n > 1;
     request->submitted_ns = nano_os_clock_ns();
     struct nano_request_state **slot = table_slot(engine, request->id);
     request->next_in_table = *slot;
@@ -244,8 +257,8 @@ static enum nano_status enqueue(struct nano_engine *engine, struct nano_request_
     return NANO_OK;
 }
 
-enum nano_status nano_engine_submit(nano_engine *engine, const struct nano_request *request, uint64_t *request_id,
-                                    struct nano_error *err)
+enum nano_status nano_engine_submit(nano_engine *engine, const struct nano_request *request,
+                                    uint64_t *request_id, struct nano_error *err)
 {
     enum nano_status status;
     int32_t *encoded = NULL;
@@ -254,8 +267,9 @@ enum nano_status nano_engine_submit(nano_engine *engine, const struct nano_reque
     struct nano_request_state *state = NULL;
     if (!prompt && request->prompt) {
         if (!engine->tokenizer)
-            return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "a text prompt needs a tokenizer: %s",
-                                  engine->model ? engine->model->tokenizer_error.message : "there is no model");
+            return nano_error_set(
+                err, NANO_ERR_INVALID_ARGUMENT, "a text prompt needs a tokenizer: %s",
+                engine->model ? engine->model->tokenizer_error.message : "there is no model");
         NANO_TRY(nano_tokenizer_encode(engine->tokenizer, request->prompt, request->prompt_bytes,
                                        request->encode_flags, &encoded, &num_prompt_tokens, err));
         prompt = encoded;
@@ -320,7 +334,8 @@ void nano_engine_get_stats(const nano_engine *engine, struct nano_stats *out)
     pthread_mutex_unlock(lock);
 }
 
-size_t nano_engine_get_profile(const nano_engine *engine, struct nano_op_profile *out, size_t capacity)
+size_t nano_engine_get_profile(const nano_engine *engine, struct nano_op_profile *out,
+                               size_t capacity)
 {
     return engine->setup.runner->profile(engine->runner_state, out, capacity);
 }

@@ -1,7 +1,8 @@
 /* The engine's state, shared by engine.c (lifecycle, the clients' side) and engine_step.c (the
  * engine thread's side).
  *
- *   clients ── lock ──▶ inbox, cancelled ─▶ step: schedule ▶ run ▶ sample ▶ postprocess ─▶ callbacks
+ *   clients ── lock ──▶ inbox, cancelled ─▶ step: schedule ▶ run ▶ sample ▶ postprocess ─▶
+ * callbacks
  *
  * What stands under `lock` is shared; everything else belongs to whoever runs steps. Callbacks are
  * called without the lock, so they may submit and cancel. */
@@ -26,6 +27,7 @@ struct nano_engine {
     struct nano_sampler sampler;
     struct nano_scheduler scheduler;
     struct nano_step_entry *step_entries; /* [max_num_seqs], when params.on_step is set */
+    struct nano_output token_output;      /* what emit_token sends, as it is at rest */
     struct nano_stats totals;             /* the engine thread's own counts */
     uint64_t salt;                        /* of requests that share blocks with each other */
 
@@ -34,15 +36,15 @@ struct nano_engine {
 
     /* Under the lock: */
     pthread_mutex_t lock;
-    pthread_cond_t wake;                   /* there is something in the inboxes */
-    pthread_cond_t idle;                   /* num_live is 0 at the end of a step */
+    pthread_cond_t wake; /* there is something in the inboxes */
+    pthread_cond_t idle; /* num_live is 0 at the end of a step */
     struct nano_request_state *inbox, **inbox_end;
     struct nano_request_state *cancelled;
-    struct nano_request_state **table;     /* unfinished requests by id: [table_mask + 1] chains */
+    struct nano_request_state **table; /* unfinished requests by id: [table_mask + 1] chains */
     size_t table_mask;
-    size_t num_live;                       /* unfinished requests */
-    size_t num_queued;                     /* of them, those that have not been admitted yet */
-    uint64_t request_bytes;                /* that they hold */
+    size_t num_live;        /* unfinished requests */
+    size_t num_queued;      /* of them, those that have not been admitted yet */
+    uint64_t request_bytes; /* that they hold */
     uint64_t last_id;
     bool stopping;
     struct nano_stats snapshot;

@@ -47,6 +47,22 @@ struct ending {
 
 static const struct ending not_ended = {.stop_token = -1};
 
+/* One token of a plain sequence in the middle of its output, which is what nearly all calls are. */
+static void emit_token(struct nano_engine *engine, const struct nano_sequence *seq)
+{
+    const struct nano_request_state *request = seq->request;
+    struct nano_output *output = &engine->token_output; /* the other fields stay as they are */
+    output->request_id = request->id;
+    output->index = seq->index;
+    output->token_ids = seq->tokens + seq->num_tokens - 1;
+    output->num_prompt_tokens = seq->num_prompt_tokens;
+    output->num_cached_tokens = seq->num_cached_tokens;
+    output->num_completion_tokens = seq->num_tokens - seq->num_prompt_tokens;
+    nano_mem_forbid_end(); /* the client's code may allocate */
+    request->on_output(output, request->user_data);
+    nano_mem_forbid_begin();
+}
+
 /* Sends the last num_new tokens and the text that is ready. */
 static void emit(struct nano_sequence *seq, int num_new, const struct ending *ending)
 {
@@ -89,7 +105,7 @@ static void emit(struct nano_sequence *seq, int num_new, const struct ending *en
         after = text->held[text->num_ready];
         text->held[text->num_ready] = '\0';
     }
-    nano_mem_forbid_end(); /* the client's code may allocate */
+    nano_mem_forbid_end();
     request->on_output(&output, request->user_data);
     nano_mem_forbid_begin();
     if (text) {
@@ -98,8 +114,10 @@ static void emit(struct nano_sequence *seq, int num_new, const struct ending *en
     }
 }
 
-/* Tells the client, takes the sequence out of the scheduler, and drops the request with its last. */
-static void finish(struct nano_engine *engine, struct nano_sequence *seq, int num_new, const struct ending *ending)
+/* Tells the client, takes the sequence out of the scheduler, and drops the request with its last.
+ */
+static void finish(struct nano_engine *engine, struct nano_sequence *seq, int num_new,
+                   const struct ending *ending)
 {
     struct nano_request_state *request = seq->request;
     emit(seq, num_new, ending);
@@ -123,22 +141,16 @@ static bool is_stop_token(const struct nano_request_state *request, int32_t toke
     return false;
 }
 
-/* Appends a sampled token and finds out whether it ends the sequence. */
-static struct ending append(struct nano_sequence *seq, int32_t token, uint64_t now_ns)
+/* Finds out whether the newest token ends the sequence, and makes its text. */
+static struct ending check_end(struct nano_sequence *seq, int32_t token)
 {
+    const struct nano_request_state *request = seq->request;
     struct ending ending = not_ended;
-    seq->tokens[seq->num_tokens++] = token;
-    if (seq->in_prefill) {
-        seq->in_prefill = false;
-        if (seq->first_token_ns == 0)
-            seq->first_token_ns = now_ns;
-    }
     if (seq->plain) {
         if (seq->num_tokens >= seq->max_length)
             ending.reason = NANO_FINISH_LENGTH;
         return ending;
     }
-    const struct nano_request_state *request = seq->request;
     bool may_stop = seq->num_tokens - seq->num_prompt_tokens > request->params.min_tokens;
     if (may_stop && is_stop_token(request, token)) {
         ending.reason = NANO_FINISH_STOP;
@@ -156,24 +168,40 @@ static struct ending append(struct nano_sequence *seq, int32_t token, uint64_t n
     return ending;
 }
 
+static void append(struct nano_engine *engine, struct nano_sequence *seq, int32_t token,
+                   uint64_t now_ns)
+{
+    seq->tokens[seq->num_tokens++] = token;
+    engine->totals.generation_tokens_total++;
+    if (seq->in_prefill) {
+        seq->in_prefill = false;
+        if (seq->first_token_ns == 0)
+            seq->first_token_ns = now_ns;
+    }
+    if (seq->plain && seq->num_tokens < seq->max_length) {
+        emit_token(engine, seq);
+        return;
+    }
+    struct ending ending = check_end(seq, token);
+    if (ending.reason == NANO_FINISH_NONE)
+        emit(seq, 1, &ending);
+    else
+        finish(engine, seq, 1, &ending);
+}
+
 static void postprocess(struct nano_engine *engine, uint64_t now_ns)
 {
     struct nano_scheduler *s = &engine->scheduler;
+    const struct nano_scheduled_output *target = s->targets, *end = target + s->batch.num_outputs;
     nano_scheduler_commit(s);
-    int output = 0;
     for (int i = 0; i < s->batch.num_seqs; i++) {
         struct nano_sequence *seq = s->scheduled[i];
-        while (output < s->batch.num_outputs && s->targets[output].sequence == seq &&
-               s->targets[output].prompt_position > 0)
-            output++;
-        if (output < s->batch.num_outputs && s->targets[output].sequence == seq) {
-            struct ending ending = append(seq, s->outputs[output++].token, now_ns);
-            engine->totals.generation_tokens_total++;
-            if (ending.reason == NANO_FINISH_NONE)
-                emit(seq, 1, &ending);
-            else
-                finish(engine, seq, 1, &ending);
-        } else if (seq->num_computed_tokens >= seq->max_length) { /* only the prompt was asked for */
+        while (target < end && target->sequence == seq && target->prompt_position > 0)
+            target++;
+        if (target < end && target->sequence == seq) {
+            append(engine, seq, s->outputs[target - s->targets].token, now_ns);
+            target++;
+        } else if (seq->num_computed_tokens >= seq->max_length) { /* only the prompt was wanted */
             struct ending ending = {.reason = NANO_FINISH_LENGTH, .stop_token = -1};
             finish(engine, seq, 0, &ending);
         }
@@ -336,7 +364,8 @@ bool nano_engine_run_step(struct nano_engine *engine, struct nano_error *err)
     s->batch.context = engine;
     uint64_t scheduled = nano_os_clock_ns();
     struct nano_error run_error = {0};
-    enum nano_status status = engine->setup.runner->run(engine->runner_state, &s->batch, &run_error);
+    enum nano_status status =
+        engine->setup.runner->run(engine->runner_state, &s->batch, &run_error);
     uint64_t ran = nano_os_clock_ns();
     if (status == NANO_OK)
         postprocess(engine, ran);

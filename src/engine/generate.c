@@ -20,7 +20,8 @@ static void collect(const struct nano_output *output, void *user_data)
     struct collector *c = user_data;
     pthread_mutex_lock(&c->lock);
     if (output->index == 0) {
-        if (nano_mem_grow((void **)&c->text, &c->capacity, c->num_bytes + output->text_bytes + 1, 1)) {
+        if (nano_mem_grow((void **)&c->text, &c->capacity, c->num_bytes + output->text_bytes + 1,
+                          1)) {
             memcpy(c->text + c->num_bytes, output->text, output->text_bytes + 1);
             c->num_bytes += output->text_bytes;
         } else {
@@ -38,8 +39,9 @@ static void collect(const struct nano_output *output, void *user_data)
     pthread_mutex_unlock(&c->lock);
 }
 
-enum nano_status nano_generate(nano_engine *engine, const char *prompt, const struct nano_sampling_params *sampling,
-                               char **text, struct nano_error *err)
+enum nano_status nano_generate(nano_engine *engine, const char *prompt,
+                               const struct nano_sampling_params *sampling, char **text,
+                               struct nano_error *err)
 {
     *text = NULL;
     struct nano_request request = nano_request_default();

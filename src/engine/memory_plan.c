@@ -42,12 +42,13 @@ static enum nano_status check_range(const char *name, long long value, long long
                                     struct nano_error *err)
 {
     if (value < min || value > max)
-        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "%s is %lld, expected %lld to %lld", name, value, min,
-                              max);
+        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "%s is %lld, expected %lld to %lld",
+                              name, value, min, max);
     return NANO_OK;
 }
 
-static enum nano_status kv_format(enum nano_kv_dtype dtype, enum nano_kv_format *out, struct nano_error *err)
+static enum nano_status kv_format(enum nano_kv_dtype dtype, enum nano_kv_format *out,
+                                  struct nano_error *err)
 {
     switch (dtype) {
     case NANO_KV_F16:
@@ -60,13 +61,14 @@ static enum nano_status kv_format(enum nano_kv_dtype dtype, enum nano_kv_format 
         *out = NANO_KV_FORMAT_F32;
         return NANO_OK;
     }
-    return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "kv_cache_dtype %d is unknown", (int)dtype);
+    return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "kv_cache_dtype %d is unknown",
+                          (int)dtype);
 }
 
 /* Checks the ranges and fills what does not depend on memory. */
 static enum nano_status resolve(struct nano_engine_setup *s, const nano_model *model,
-                                const struct nano_program *program, const struct nano_engine_params *p,
-                                struct nano_error *err)
+                                const struct nano_program *program,
+                                const struct nano_engine_params *p, struct nano_error *err)
 {
     enum nano_status status;
     struct nano_runner_config *rc = &s->runner_config;
@@ -74,7 +76,8 @@ static enum nano_status resolve(struct nano_engine_setup *s, const nano_model *m
     NANO_TRY(nano_runner_find(&s->runner, p->runner ? p->runner : "cpu", err));
     NANO_TRY(check_range("num_threads", p->num_threads, 0, MAX_NUM_THREADS, err));
     NANO_TRY(check_range("max_num_seqs", p->max_num_seqs, 1, MAX_NUM_SEQS, err));
-    NANO_TRY(check_range("max_num_batched_tokens", p->max_num_batched_tokens, 1, MAX_NUM_BATCHED_TOKENS, err));
+    NANO_TRY(check_range("max_num_batched_tokens", p->max_num_batched_tokens, 1,
+                         MAX_NUM_BATCHED_TOKENS, err));
     NANO_TRY(check_range("block_size", p->block_size, 1, MAX_BLOCK_SIZE, err));
     NANO_TRY(check_range("num_blocks", p->num_blocks, 0, MAX_NUM_BLOCKS, err));
     NANO_TRY(check_range("max_num_queued_reqs", p->max_num_queued_reqs, 0, INT32_MAX, err));
@@ -87,7 +90,8 @@ static enum nano_status resolve(struct nano_engine_setup *s, const nano_model *m
     rc->num_threads = p->num_threads ? p->num_threads : nano_os_num_cpus();
     rc->max_num_batched_tokens = p->max_num_batched_tokens;
     /* Every running sequence has a token in every step's budget. */
-    rc->max_num_seqs = p->max_num_seqs < p->max_num_batched_tokens ? p->max_num_seqs : p->max_num_batched_tokens;
+    rc->max_num_seqs =
+        p->max_num_seqs < p->max_num_batched_tokens ? p->max_num_seqs : p->max_num_batched_tokens;
     rc->max_model_len = p->max_model_len ? p->max_model_len : (int)context;
     rc->block_size = p->block_size;
     plan->budget_bytes = p->mem_budget_bytes;
@@ -108,13 +112,15 @@ static int blocks_for(int num_tokens, int block_size)
 /* Bytes that one request of the longest kind holds. */
 static uint64_t longest_request_bytes(int max_model_len, int block_size)
 {
-    return REQUEST_BASE_BYTES + sizeof(int32_t) * ((uint64_t)max_model_len + (uint64_t)blocks_for(max_model_len, block_size));
+    return REQUEST_BASE_BYTES + sizeof(int32_t) * ((uint64_t)max_model_len +
+                                                   (uint64_t)blocks_for(max_model_len, block_size));
 }
 
 static uint64_t scheduler_bytes(const struct nano_engine_setup *s, int num_blocks)
 {
     struct nano_scheduler_config c = {.max_num_seqs = s->runner_config.max_num_seqs,
-                                      .max_num_batched_tokens = s->runner_config.max_num_batched_tokens,
+                                      .max_num_batched_tokens =
+                                          s->runner_config.max_num_batched_tokens,
                                       .num_blocks = num_blocks,
                                       .block_size = s->runner_config.block_size};
     return nano_scheduler_bytes(&c);
@@ -129,7 +135,8 @@ static uint64_t mapped_file_bytes(const nano_model *model)
 }
 
 /* Everything but the blocks and what is kept for each of them. */
-static enum nano_status fixed_parts(struct nano_engine_setup *s, const nano_model *model, struct nano_error *err)
+static enum nano_status fixed_parts(struct nano_engine_setup *s, const nano_model *model,
+                                    struct nano_error *err)
 {
     struct nano_memory_plan *plan = &s->plan;
     struct nano_runner_memory memory;
@@ -140,14 +147,16 @@ static enum nano_status fixed_parts(struct nano_engine_setup *s, const nano_mode
     plan->mapped_bytes = memory.mapped_bytes;
     plan->activation_bytes = memory.activation_bytes;
     plan->kv_block_bytes = memory.kv_block_bytes;
-    uint64_t per_request = longest_request_bytes(s->runner_config.max_model_len, s->runner_config.block_size);
+    uint64_t per_request =
+        longest_request_bytes(s->runner_config.max_model_len, s->runner_config.block_size);
     s->request_bytes = per_request * (uint64_t)s->runner_config.max_num_seqs;
     if (s->request_bytes > MAX_REQUEST_BYTES)
         s->request_bytes = per_request > MAX_REQUEST_BYTES ? per_request : MAX_REQUEST_BYTES;
     plan->engine_bytes = PROCESS_BYTES + s->request_bytes + scheduler_bytes(s, 0);
     if (model) {
         uint64_t file_bytes = mapped_file_bytes(model);
-        plan->engine_bytes += nano_sampler_bytes(model->config.vocab_size, s->runner_config.num_threads);
+        plan->engine_bytes +=
+            nano_sampler_bytes(model->config.vocab_size, s->runner_config.num_threads);
         if (model->tokenizer)
             plan->engine_bytes += nano_tokenizer_memory_bytes(model->tokenizer);
         if (file_bytes > plan->mapped_bytes) /* header and metadata are mapped too */
@@ -163,25 +172,28 @@ static void set_blocks(struct nano_engine_setup *s, int num_blocks)
     plan->kv_bytes = (uint64_t)num_blocks * plan->kv_block_bytes;
     plan->engine_bytes += scheduler_bytes(s, num_blocks) - scheduler_bytes(s, 0);
     plan->max_model_len = s->runner_config.max_model_len;
-    plan->total_bytes = plan->weight_bytes + plan->mapped_bytes + plan->kv_bytes + plan->activation_bytes +
-                        plan->engine_bytes;
-    s->scheduler_config = (struct nano_scheduler_config){.max_num_seqs = s->runner_config.max_num_seqs,
-                                                         .max_num_batched_tokens = s->runner_config.max_num_batched_tokens,
-                                                         .num_blocks = num_blocks,
-                                                         .block_size = s->runner_config.block_size};
+    plan->total_bytes = plan->weight_bytes + plan->mapped_bytes + plan->kv_bytes +
+                        plan->activation_bytes + plan->engine_bytes;
+    s->scheduler_config = (struct nano_scheduler_config){
+        .max_num_seqs = s->runner_config.max_num_seqs,
+        .max_num_batched_tokens = s->runner_config.max_num_batched_tokens,
+        .num_blocks = num_blocks,
+        .block_size = s->runner_config.block_size};
 }
 
 static enum nano_status refuse(const struct nano_engine_setup *s, struct nano_error *err)
 {
     const struct nano_memory_plan *plan = &s->plan;
     const double mib = 1024.0 * 1024.0;
-    return nano_error_set(
-        err, NANO_ERR_NO_MEMORY,
-        "memory budget %.1f MiB is too small: weights %.1f + mapped file %.1f + activations %.1f + engine %.1f + "
-        "KV %.1f (%d blocks of %d tokens, for max_model_len %d) = %.1f MiB",
-        (double)plan->budget_bytes / mib, (double)plan->weight_bytes / mib, (double)plan->mapped_bytes / mib,
-        (double)plan->activation_bytes / mib, (double)plan->engine_bytes / mib, (double)plan->kv_bytes / mib,
-        plan->num_blocks, plan->block_size, plan->max_model_len, (double)plan->total_bytes / mib);
+    return nano_error_set(err, NANO_ERR_NO_MEMORY,
+                          "memory budget %.1f MiB is too small: weights %.1f + mapped file %.1f + "
+                          "activations %.1f + engine %.1f + "
+                          "KV %.1f (%d blocks of %d tokens, for max_model_len %d) = %.1f MiB",
+                          (double)plan->budget_bytes / mib, (double)plan->weight_bytes / mib,
+                          (double)plan->mapped_bytes / mib, (double)plan->activation_bytes / mib,
+                          (double)plan->engine_bytes / mib, (double)plan->kv_bytes / mib,
+                          plan->num_blocks, plan->block_size, plan->max_model_len,
+                          (double)plan->total_bytes / mib);
 }
 
 /* How many blocks the memory that is left holds, at most `wanted`. */
@@ -189,7 +201,8 @@ static int affordable_blocks(const struct nano_engine_setup *s, uint64_t availab
 {
     /* The hash table doubles at powers of two: take its largest share per block, four buckets. */
     uint64_t per_block = s->plan.kv_block_bytes + sizeof(struct nano_block) +
-                         (uint64_t)s->runner_config.block_size * sizeof(int32_t) + 4 * sizeof(int32_t);
+                         (uint64_t)s->runner_config.block_size * sizeof(int32_t) +
+                         4 * sizeof(int32_t);
     uint64_t count = available / per_block;
     if (wanted > MAX_NUM_BLOCKS)
         wanted = MAX_NUM_BLOCKS;
@@ -197,15 +210,16 @@ static int affordable_blocks(const struct nano_engine_setup *s, uint64_t availab
 }
 
 enum nano_status nano_engine_setup_make(struct nano_engine_setup *s, const nano_model *model,
-                                        const struct nano_program *program, const struct nano_engine_params *p,
-                                        struct nano_error *err)
+                                        const struct nano_program *program,
+                                        const struct nano_engine_params *p, struct nano_error *err)
 {
     *s = (struct nano_engine_setup){0};
     enum nano_status status;
     NANO_TRY(resolve(s, model, program, p, err));
     NANO_TRY(fixed_parts(s, model, err));
     struct nano_memory_plan *plan = &s->plan;
-    uint64_t fixed = plan->weight_bytes + plan->mapped_bytes + plan->activation_bytes + plan->engine_bytes;
+    uint64_t fixed =
+        plan->weight_bytes + plan->mapped_bytes + plan->activation_bytes + plan->engine_bytes;
     int block_size = s->runner_config.block_size;
     int one_sequence = blocks_for(s->runner_config.max_model_len, block_size);
     int num_blocks = p->num_blocks;
@@ -215,19 +229,22 @@ enum nano_status nano_engine_setup_make(struct nano_engine_setup *s, const nano_
             uint64_t quarter = nano_os_physical_bytes() / 4;
             available = quarter && quarter < DEFAULT_KV_BYTES ? quarter : DEFAULT_KV_BYTES;
         }
-        num_blocks = affordable_blocks(s, available, (int64_t)one_sequence * s->runner_config.max_num_seqs);
+        num_blocks =
+            affordable_blocks(s, available, (int64_t)one_sequence * s->runner_config.max_num_seqs);
     }
     if (num_blocks < one_sequence) {
         int shorter = num_blocks * block_size;
-        int smallest = s->runner_config.max_model_len < SMALLEST_DEFAULT_MODEL_LEN ? s->runner_config.max_model_len
-                                                                                    : SMALLEST_DEFAULT_MODEL_LEN;
+        int smallest = s->runner_config.max_model_len < SMALLEST_DEFAULT_MODEL_LEN
+                           ? s->runner_config.max_model_len
+                           : SMALLEST_DEFAULT_MODEL_LEN;
         bool may_shrink = p->max_model_len == 0 && (p->num_blocks > 0 || shorter >= smallest);
         if (may_shrink) {
             s->runner_config.max_model_len = shorter;
         } else if (p->num_blocks > 0) {
-            return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
-                                  "%d blocks of %d tokens do not hold one sequence of max_model_len %d", num_blocks,
-                                  block_size, s->runner_config.max_model_len);
+            return nano_error_set(
+                err, NANO_ERR_INVALID_ARGUMENT,
+                "%d blocks of %d tokens do not hold one sequence of max_model_len %d", num_blocks,
+                block_size, s->runner_config.max_model_len);
         } else {
             set_blocks(s, p->max_model_len ? one_sequence : blocks_for(smallest, block_size));
             return refuse(s, err);

@@ -23,6 +23,7 @@ struct nano_engine_setup {
  * the plan is filled all the same. */
 enum nano_status nano_engine_setup_make(struct nano_engine_setup *out, const nano_model *model,
                                         const struct nano_program *program,
-                                        const struct nano_engine_params *params, struct nano_error *err);
+                                        const struct nano_engine_params *params,
+                                        struct nano_error *err);
 
 #endif

@@ -25,7 +25,8 @@ struct nano_sampler_scratch {
 size_t nano_sampler_bytes(int64_t vocab_size, int num_threads)
 {
     size_t per_token = sizeof(struct candidate) + 2 * sizeof(float) + sizeof(int32_t);
-    return (size_t)num_threads * ((size_t)vocab_size * per_token + sizeof(struct nano_sampler_scratch));
+    return (size_t)num_threads *
+           ((size_t)vocab_size * per_token + sizeof(struct nano_sampler_scratch));
 }
 
 enum nano_status nano_sampler_init(struct nano_sampler *sampler, const struct nano_kernels *kernels,
@@ -79,13 +80,14 @@ static void give_scratch(struct nano_sampler_scratch *scratch)
 
 void nano_philox(uint64_t key, uint64_t stream, uint64_t counter, uint64_t out[2])
 {
-    uint32_t c[4] = {(uint32_t)counter, (uint32_t)(counter >> 32), (uint32_t)stream, (uint32_t)(stream >> 32)};
+    uint32_t c[4] = {(uint32_t)counter, (uint32_t)(counter >> 32), (uint32_t)stream,
+                     (uint32_t)(stream >> 32)};
     uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
     for (int round = 0; round < 10; round++) {
         uint64_t p0 = (uint64_t)0xD2511F53u * c[0];
         uint64_t p1 = (uint64_t)0xCD9E8D57u * c[2];
-        uint32_t next[4] = {(uint32_t)(p1 >> 32) ^ c[1] ^ k0, (uint32_t)p1, (uint32_t)(p0 >> 32) ^ c[3] ^ k1,
-                            (uint32_t)p0};
+        uint32_t next[4] = {(uint32_t)(p1 >> 32) ^ c[1] ^ k0, (uint32_t)p1,
+                            (uint32_t)(p0 >> 32) ^ c[3] ^ k1, (uint32_t)p0};
         memcpy(c, next, sizeof c);
         k0 += 0x9E3779B9u;
         k1 += 0xBB67AE85u;
@@ -96,13 +98,14 @@ void nano_philox(uint64_t key, uint64_t stream, uint64_t counter, uint64_t out[2
 
 static bool has_penalties(const struct nano_sampling_params *p)
 {
-    return p->repetition_penalty != 1.0f || p->presence_penalty != 0.0f || p->frequency_penalty != 0.0f;
+    return p->repetition_penalty != 1.0f || p->presence_penalty != 0.0f ||
+           p->frequency_penalty != 0.0f;
 }
 
 bool nano_sampling_is_greedy(const struct nano_sampling_params *p)
 {
-    return p->temperature == 0.0f && !has_penalties(p) && p->num_logit_bias == 0 && p->min_tokens == 0 &&
-           p->logprobs < 0;
+    return p->temperature == 0.0f && !has_penalties(p) && p->num_logit_bias == 0 &&
+           p->min_tokens == 0 && p->logprobs < 0;
 }
 
 /* The order of candidates: most likely first, the smaller id first among equals. */
@@ -143,7 +146,8 @@ static void heapify(struct candidate *heap, size_t count, bool last_on_top)
 
 /* Collects the candidates with logit >= floor, at most the k first ones in their order (k 0: all).
  * NaN and minus infinity never qualify. */
-static size_t collect(const float *logits, int64_t vocab_size, float floor, size_t k, struct candidate *out)
+static size_t collect(const float *logits, int64_t vocab_size, float floor, size_t k,
+                      struct candidate *out)
 {
     size_t count = 0;
     for (int64_t i = 0; i < vocab_size; i++) {
@@ -162,19 +166,23 @@ static size_t collect(const float *logits, int64_t vocab_size, float floor, size
     return count;
 }
 
-void nano_sampler_logprobs(struct nano_sampler *sampler, const float *logits, int32_t token, int num_top,
-                           struct nano_token_logprobs *out, struct nano_top_logprob *top)
+void nano_sampler_logprobs(struct nano_sampler *sampler, const float *logits, int32_t token,
+                           int num_top, struct nano_token_logprobs *out,
+                           struct nano_top_logprob *top)
 {
     double log_sum = sampler->kernels->log_sum_exp(logits, sampler->vocab_size);
-    *out = (struct nano_token_logprobs){.token_id = token, .logprob = (float)(logits[token] - log_sum)};
+    *out = (struct nano_token_logprobs){.token_id = token,
+                                        .logprob = (float)(logits[token] - log_sum)};
     if (num_top <= 0)
         return;
     struct nano_sampler_scratch *s = take_scratch(sampler);
-    size_t k = (size_t)num_top < (size_t)sampler->vocab_size ? (size_t)num_top : (size_t)sampler->vocab_size;
+    size_t k = (size_t)num_top < (size_t)sampler->vocab_size ? (size_t)num_top
+                                                             : (size_t)sampler->vocab_size;
     size_t count = collect(logits, sampler->vocab_size, -INFINITY, k, s->candidates);
     qsort(s->candidates, count, sizeof *s->candidates, compare_candidates);
     for (size_t i = 0; i < count; i++)
-        top[i] = (struct nano_top_logprob){s->candidates[i].token, (float)(s->candidates[i].logit - log_sum)};
+        top[i] = (struct nano_top_logprob){s->candidates[i].token,
+                                           (float)(s->candidates[i].logit - log_sum)};
     give_scratch(s);
     out->top = top;
     out->num_top = (int)count;
@@ -210,9 +218,10 @@ static void modify(const struct nano_sampler_input *in, float *logits, int32_t *
         logits[in->banned[i]] = -INFINITY;
 }
 
-/* Keeps the shortest beginning of the candidates' order whose weight is at least top_p of the total;
- * afterwards they stand in reverse order at the end of the array, the rest is dropped. */
-static struct candidate *keep_top_p(struct candidate *c, size_t *count, float top_p, float max, float inv_t)
+/* Keeps the shortest beginning of the candidates' order whose weight is at least top_p of the
+ * total; afterwards they stand in reverse order at the end of the array, the rest is dropped. */
+static struct candidate *keep_top_p(struct candidate *c, size_t *count, float top_p, float max,
+                                    float inv_t)
 {
     double total = 0.0, sum = 0.0;
     for (size_t i = 0; i < *count; i++)
@@ -233,8 +242,8 @@ static struct candidate *keep_top_p(struct candidate *c, size_t *count, float to
     return c + end;
 }
 
-static int32_t draw(struct nano_sampler *sampler, const struct nano_sampler_input *in, const float *logits,
-                    struct nano_sampler_scratch *s)
+static int32_t draw(struct nano_sampler *sampler, const struct nano_sampler_input *in,
+                    const float *logits, struct nano_sampler_scratch *s)
 {
     const struct nano_sampling_params *p = in->params;
     int64_t best = sampler->kernels->argmax(logits, sampler->vocab_size);
@@ -254,7 +263,8 @@ static int32_t draw(struct nano_sampler *sampler, const struct nano_sampler_inpu
         total += (double)s->weights[i];
     }
     uint64_t random[2];
-    nano_philox(p->seed, (uint64_t)in->completion, (uint64_t)(in->num_tokens - in->num_prompt_tokens), random);
+    nano_philox(p->seed, (uint64_t)in->completion,
+                (uint64_t)(in->num_tokens - in->num_prompt_tokens), random);
     double rest = (double)(random[0] >> 11) * 0x1p-53 * total;
     for (size_t i = 0; i < count; i++) {
         rest -= (double)s->weights[i];
@@ -264,8 +274,9 @@ static int32_t draw(struct nano_sampler *sampler, const struct nano_sampler_inpu
     return (int32_t)best; /* rounding left a sliver of the total, or nothing qualified */
 }
 
-int32_t nano_sampler_sample(struct nano_sampler *sampler, const struct nano_sampler_input *in, float *logits,
-                            struct nano_token_logprobs *logprobs, struct nano_top_logprob *top)
+int32_t nano_sampler_sample(struct nano_sampler *sampler, const struct nano_sampler_input *in,
+                            float *logits, struct nano_token_logprobs *logprobs,
+                            struct nano_top_logprob *top)
 {
     struct nano_sampler_scratch *s = take_scratch(sampler);
     bool wants_logprobs = in->params->logprobs >= 0;

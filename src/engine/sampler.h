@@ -5,7 +5,8 @@
  * completion c is number i of the Philox stream keyed by (seed, c), so it depends on nothing else:
  * not on the batch, the step or the thread.
  *
- * The object is shared by the runner's threads: each call takes one of num_threads scratch areas. */
+ * The object is shared by the runner's threads: each call takes one of num_threads scratch areas.
+ */
 #ifndef NANO_ENGINE_SAMPLER_H
 #define NANO_ENGINE_SAMPLER_H
 
@@ -41,12 +42,14 @@ bool nano_sampling_is_greedy(const struct nano_sampling_params *params);
 
 /* Draws a token; changes logits. With params->logprobs >= 0 it fills *logprobs, whose entries go to
  * top[params->logprobs]. */
-int32_t nano_sampler_sample(struct nano_sampler *sampler, const struct nano_sampler_input *input, float *logits,
-                            struct nano_token_logprobs *logprobs, struct nano_top_logprob *top);
+int32_t nano_sampler_sample(struct nano_sampler *sampler, const struct nano_sampler_input *input,
+                            float *logits, struct nano_token_logprobs *logprobs,
+                            struct nano_top_logprob *top);
 
 /* Log-probability of `token` under the unmodified logits, and of the num_top most likely tokens. */
-void nano_sampler_logprobs(struct nano_sampler *sampler, const float *logits, int32_t token, int num_top,
-                           struct nano_token_logprobs *out, struct nano_top_logprob *top);
+void nano_sampler_logprobs(struct nano_sampler *sampler, const float *logits, int32_t token,
+                           int num_top, struct nano_token_logprobs *out,
+                           struct nano_top_logprob *top);
 
 /* Two 64-bit words number `counter` of the stream (key, stream): Philox4x32-10 (Salmon et al.,
  * "Parallel random numbers: as easy as 1, 2, 3", SC 2011). */

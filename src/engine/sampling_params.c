@@ -45,12 +45,15 @@ const char *nano_finish_reason_name(enum nano_finish_reason reason)
     return NULL;
 }
 
-static enum nano_status out_of_range(const char *name, double value, const char *expected, struct nano_error *err)
+static enum nano_status out_of_range(const char *name, double value, const char *expected,
+                                     struct nano_error *err)
 {
-    return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "%s is %g, expected %s", name, value, expected);
+    return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "%s is %g, expected %s", name, value,
+                          expected);
 }
 
-enum nano_status nano_sampling_params_check(const struct nano_sampling_params *p, struct nano_error *err)
+enum nano_status nano_sampling_params_check(const struct nano_sampling_params *p,
+                                            struct nano_error *err)
 {
     if (p->n < 1 || p->n > MAX_N)
         return out_of_range("n", p->n, "1 to 64", err);
@@ -67,17 +70,22 @@ enum nano_status nano_sampling_params_check(const struct nano_sampling_params *p
     if (!(p->min_p >= 0.0f && p->min_p <= 1.0f))
         return out_of_range("min_p", (double)p->min_p, "0 to 1", err);
     if (!(p->repetition_penalty > 0.0f) || !isfinite(p->repetition_penalty))
-        return out_of_range("repetition_penalty", (double)p->repetition_penalty, "more than 0", err);
+        return out_of_range("repetition_penalty", (double)p->repetition_penalty, "more than 0",
+                            err);
     if (!isfinite(p->presence_penalty))
-        return out_of_range("presence_penalty", (double)p->presence_penalty, "a finite number", err);
+        return out_of_range("presence_penalty", (double)p->presence_penalty, "a finite number",
+                            err);
     if (!isfinite(p->frequency_penalty))
-        return out_of_range("frequency_penalty", (double)p->frequency_penalty, "a finite number", err);
+        return out_of_range("frequency_penalty", (double)p->frequency_penalty, "a finite number",
+                            err);
     if (p->logprobs < -1)
         return out_of_range("logprobs", p->logprobs, "0 or more, or -1 for none", err);
     if (p->prompt_logprobs < -1)
-        return out_of_range("prompt_logprobs", p->prompt_logprobs, "0 or more, or -1 for none", err);
+        return out_of_range("prompt_logprobs", p->prompt_logprobs, "0 or more, or -1 for none",
+                            err);
     if (p->num_stop < 0 || p->num_stop_token_ids < 0 || p->num_logit_bias < 0)
-        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "a count of stop or logit_bias entries is negative");
+        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
+                              "a count of stop or logit_bias entries is negative");
     if (p->num_stop > 0 && !p->detokenize)
         return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "stop strings need detokenize");
     for (int i = 0; i < p->num_stop; i++)
@@ -85,7 +93,8 @@ enum nano_status nano_sampling_params_check(const struct nano_sampling_params *p
             return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "stop string %d is empty", i);
     for (int i = 0; i < p->num_logit_bias; i++)
         if (isnan(p->logit_bias[i].bias))
-            return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "logit_bias of token %d is not a number",
+            return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
+                                  "logit_bias of token %d is not a number",
                                   p->logit_bias[i].token_id);
     return NANO_OK;
 }

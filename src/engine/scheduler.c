@@ -15,12 +15,15 @@ size_t nano_scheduler_bytes(const struct nano_scheduler_config *c)
            nano_block_manager_bytes(c->num_blocks, c->block_size);
 }
 
-enum nano_status nano_scheduler_init(struct nano_scheduler *s, const struct nano_scheduler_config *config,
+enum nano_status nano_scheduler_init(struct nano_scheduler *s,
+                                     const struct nano_scheduler_config *config,
                                      struct nano_error *err)
 {
     *s = (struct nano_scheduler){.config = *config};
-    size_t num_seqs = (size_t)config->max_num_seqs, num_tokens = (size_t)config->max_num_batched_tokens;
-    enum nano_status status = nano_block_manager_init(&s->blocks, config->num_blocks, config->block_size, err);
+    size_t num_seqs = (size_t)config->max_num_seqs,
+           num_tokens = (size_t)config->max_num_batched_tokens;
+    enum nano_status status =
+        nano_block_manager_init(&s->blocks, config->num_blocks, config->block_size, err);
     if (status != NANO_OK)
         return status;
     s->running = nano_mem_calloc(num_seqs, sizeof *s->running);
@@ -60,7 +63,8 @@ static int blocks_for(const struct nano_scheduler *s, int num_tokens)
 /* Takes all blocks away; the next prefill begins at token 0. */
 static void release_blocks(struct nano_scheduler *s, struct nano_sequence *seq)
 {
-    for (int i = seq->num_blocks - 1; i >= 0; i--) /* the end of a prefix is forgotten before its beginning */
+    for (int i = seq->num_blocks - 1; i >= 0;
+         i--) /* the end of a prefix is forgotten before its beginning */
         nano_block_release(&s->blocks, seq->block_table[i]);
     seq->num_blocks = seq->num_published = 0;
     seq->num_computed_tokens = 0;
@@ -95,13 +99,15 @@ static void publish_blocks(struct nano_scheduler *s, struct nano_sequence *seq, 
     while ((seq->num_published + 1) * block_size <= num_tokens) {
         const int32_t *tokens = seq->tokens + (size_t)seq->num_published * (size_t)block_size;
         uint64_t hash = nano_block_hash(seq->block_hash, tokens, block_size);
-        nano_block_publish(&s->blocks, seq->block_table[seq->num_published], hash, seq->block_hash, tokens);
+        nano_block_publish(&s->blocks, seq->block_table[seq->num_published], hash, seq->block_hash,
+                           tokens);
         seq->block_hash = hash;
         seq->num_published++;
     }
 }
 
-static void add_output(struct nano_scheduler *s, struct nano_sequence *seq, int row, int prompt_position)
+static void add_output(struct nano_scheduler *s, struct nano_sequence *seq, int row,
+                       int prompt_position)
 {
     int i = s->batch.num_outputs++;
     s->outputs[i].row = row;
@@ -109,35 +115,45 @@ static void add_output(struct nano_scheduler *s, struct nano_sequence *seq, int 
     s->targets[i] = (struct nano_scheduled_output){seq, prompt_position};
 }
 
-static void add_to_batch(struct nano_scheduler *s, struct nano_sequence *seq, int num_tokens)
+/* A sequence's next num_tokens tokens become the last rows of the batch. */
+static void add_rows(struct nano_scheduler *s, struct nano_sequence *seq, int num_tokens)
 {
     struct nano_batch *batch = &s->batch;
-    int first = seq->num_computed_tokens, end = first + num_tokens;
+    int first = seq->num_computed_tokens, i = batch->num_seqs++;
     int first_row = batch->num_tokens;
-    int32_t *rows = s->tokens + first_row;
-    if (num_tokens == 1)
-        rows[0] = seq->tokens[first];
-    else
-        memcpy(rows, seq->tokens + first, (size_t)num_tokens * sizeof *rows);
-    s->seqs[batch->num_seqs] = (struct nano_batch_seq){first_row, num_tokens, first, seq->block_table};
-    s->scheduled[batch->num_seqs++] = seq;
     batch->num_tokens += num_tokens;
-    if (seq->in_prefill)
-        s->num_prefill_tokens += num_tokens;
-    else
-        s->num_decode_tokens += num_tokens;
+    s->seqs[i] = (struct nano_batch_seq){first_row, num_tokens, first, seq->block_table};
+    s->scheduled[i] = seq;
     if (seq->shares_blocks)
-        publish_blocks(s, seq, end);
+        publish_blocks(s, seq, first + num_tokens);
+}
+
+static void add_decode(struct nano_scheduler *s, struct nano_sequence *seq)
+{
+    int row = s->batch.num_tokens;
+    s->tokens[row] = seq->tokens[seq->num_computed_tokens];
+    s->num_decode_tokens++;
+    add_rows(s, seq, 1);
+    add_output(s, seq, row, 0);
+}
+
+static void add_prefill(struct nano_scheduler *s, struct nano_sequence *seq, int num_tokens)
+{
+    int first_row = s->batch.num_tokens;
+    int first = seq->num_computed_tokens, end = first + num_tokens;
+    memcpy(s->tokens + first_row, seq->tokens + first, (size_t)num_tokens * sizeof *s->tokens);
+    s->num_prefill_tokens += num_tokens;
+    add_rows(s, seq, num_tokens);
     if (seq->wants_prompt_logprobs)
-        for (int position = first; position < end && position + 1 < seq->num_prompt_tokens; position++)
-            add_output(s, seq, first_row + position - first, position + 1);
-    if (end == seq->num_tokens && seq->num_tokens < seq->max_length)
+        for (int p = first; p < end && p + 1 < seq->num_prompt_tokens; p++)
+            add_output(s, seq, first_row + p - first, p + 1);
+    if (end == seq->num_tokens && end < seq->max_length)
         add_output(s, seq, first_row + num_tokens - 1, 0);
 }
 
 /* Gives the sequence the blocks for num_tokens tokens, preempting from the end of the running list.
  * False when it was preempted itself. */
-static bool grow(struct nano_scheduler *s, struct nano_sequence *seq, int num_tokens, int *num_decoding)
+static bool grow(struct nano_scheduler *s, struct nano_sequence *seq, int num_tokens)
 {
     int needed = blocks_for(s, num_tokens);
     while (seq->num_blocks < needed) {
@@ -146,9 +162,7 @@ static bool grow(struct nano_scheduler *s, struct nano_sequence *seq, int num_to
             seq->block_table[seq->num_blocks++] = block;
             continue;
         }
-        struct nano_sequence *victim = s->running[s->num_running - 1];
-        if (victim->num_tokens - victim->num_computed_tokens == 1)
-            --*num_decoding;
+        const struct nano_sequence *victim = s->running[s->num_running - 1];
         preempt_last(s);
         if (victim == seq)
             return false;
@@ -158,9 +172,6 @@ static bool grow(struct nano_scheduler *s, struct nano_sequence *seq, int num_to
 
 static void schedule_running(struct nano_scheduler *s, int *budget)
 {
-    int num_decoding = 0; /* sequences from here on that need one token */
-    for (int i = 0; i < s->num_running; i++)
-        num_decoding += s->running[i]->num_tokens - s->running[i]->num_computed_tokens == 1;
     for (int i = 0; i < s->num_running; i++) {
         struct nano_sequence *seq = s->running[i];
         if (i + PREFETCH_DISTANCE < s->num_running) {
@@ -168,18 +179,15 @@ static void schedule_running(struct nano_scheduler *s, int *budget)
             __builtin_prefetch(&later->tokens[later->num_computed_tokens]);
         }
         int needed = seq->num_tokens - seq->num_computed_tokens;
-        num_decoding -= needed == 1;
-        int room = *budget - num_decoding;
+        int room = *budget - (s->num_running - 1 - i); /* the others' one token each is theirs */
         int chunk = needed < room ? needed : room;
-        if (chunk <= 0)
-            continue;
-        if (seq->num_computed_tokens + chunk > seq->num_blocks * s->config.block_size) {
-            num_decoding += needed == 1; /* so that preempting itself counts right */
-            if (!grow(s, seq, seq->num_computed_tokens + chunk, &num_decoding))
-                return;
-            num_decoding -= needed == 1;
-        }
-        add_to_batch(s, seq, chunk);
+        int end = seq->num_computed_tokens + chunk;
+        if (end > seq->num_blocks * s->config.block_size && !grow(s, seq, end))
+            return;
+        if (seq->in_prefill)
+            add_prefill(s, seq, chunk);
+        else
+            add_decode(s, seq);
         *budget -= chunk;
     }
 }
@@ -245,7 +253,7 @@ static bool admit(struct nano_scheduler *s, int *budget, uint64_t now_ns)
     insert_running(s, seq);
     int rest = seq->num_tokens - seq->num_computed_tokens;
     int chunk = rest < *budget ? rest : *budget;
-    add_to_batch(s, seq, chunk);
+    add_prefill(s, seq, chunk);
     *budget -= chunk;
     return true;
 }
@@ -257,7 +265,8 @@ bool nano_scheduler_schedule(struct nano_scheduler *s, uint64_t now_ns)
     int budget = s->config.max_num_batched_tokens;
     schedule_running(s, &budget);
     /* Whoever was preempted in this step would only be preempted again. */
-    while (budget > 0 && s->num_preempted == 0 && s->waiting.first && s->num_running < s->config.max_num_seqs)
+    while (budget > 0 && s->num_preempted == 0 && s->waiting.first &&
+           s->num_running < s->config.max_num_seqs)
         if (!admit(s, &budget, now_ns))
             break;
     return s->batch.num_tokens > 0;
@@ -277,7 +286,8 @@ void nano_scheduler_finish(struct nano_scheduler *s, struct nano_sequence *seq)
         while (s->running[i] != seq)
             i++;
         s->num_running--;
-        memmove(&s->running[i], &s->running[i + 1], (size_t)(s->num_running - i) * sizeof *s->running);
+        memmove(&s->running[i], &s->running[i + 1],
+                (size_t)(s->num_running - i) * sizeof *s->running);
         release_blocks(s, seq);
     } else {
         nano_waiting_queue_remove(&s->waiting, seq);

@@ -4,10 +4,11 @@
  *      ▲                  │
  *      └────preempt───────┘  when the pool has no free block, the last one in order loses its own
  *
- * One order, (priority, arrival), decides everything: who is admitted first, who computes first, who
- * is preempted last. A step has a budget of max_num_batched_tokens. Running sequences come first;
- * each one that decodes has a token of the budget reserved, prefills share the rest in chunks, and
- * what is left then admits waiting ones. So a long prompt never stops the others.
+ * One order, (priority, arrival), decides everything: who is admitted first, who computes first,
+ * who is preempted last. A step has a budget of max_num_batched_tokens. Running sequences come
+ * first; each has one token of the budget for sure, which is all that decoding needs; prefills take
+ * the rest in chunks, and what is left then admits waiting ones. So a long prompt never stops the
+ * others.
  *
  * Admission takes the blocks of the whole prompt at once: leading blocks whose content is in the
  * pool already are shared, and only the rest is computed. A block is published when the step that
@@ -43,18 +44,19 @@ struct nano_scheduler {
 
     /* The step: batch points into the arrays below. */
     struct nano_batch batch;
-    struct nano_sequence **scheduled;       /* [max_num_seqs], as batch.seqs */
-    int32_t *tokens;                        /* [max_num_batched_tokens] */
-    struct nano_batch_seq *seqs;            /* [max_num_seqs] */
-    struct nano_batch_output *outputs;      /* [max_num_batched_tokens] */
-    struct nano_scheduled_output *targets;  /* [max_num_batched_tokens], as outputs */
+    struct nano_sequence **scheduled;      /* [max_num_seqs], as batch.seqs */
+    int32_t *tokens;                       /* [max_num_batched_tokens] */
+    struct nano_batch_seq *seqs;           /* [max_num_seqs] */
+    struct nano_batch_output *outputs;     /* [max_num_batched_tokens] */
+    struct nano_scheduled_output *targets; /* [max_num_batched_tokens], as outputs */
     int num_prefill_tokens, num_decode_tokens, num_preempted;
 
     uint64_t num_preemptions_total, prefix_queries_total, prefix_hits_total, prompt_tokens_total;
 };
 
 size_t nano_scheduler_bytes(const struct nano_scheduler_config *config);
-enum nano_status nano_scheduler_init(struct nano_scheduler *scheduler, const struct nano_scheduler_config *config,
+enum nano_status nano_scheduler_init(struct nano_scheduler *scheduler,
+                                     const struct nano_scheduler_config *config,
                                      struct nano_error *err);
 void nano_scheduler_deinit(struct nano_scheduler *scheduler);
 

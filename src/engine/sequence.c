@@ -9,16 +9,18 @@
 /* Token ids that could end a generation of a model; a vocabulary has a handful. */
 #define MAX_EOG_TOKENS 32
 
-static enum nano_status check_token(int32_t token, int64_t vocab_size, const char *what, struct nano_error *err)
+static enum nano_status check_token(int32_t token, int64_t vocab_size, const char *what,
+                                    struct nano_error *err)
 {
     if (token < 0 || token >= vocab_size)
-        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "%s: token id %d, expected 0 to %lld", what, token,
-                              (long long)vocab_size - 1);
+        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "%s: token id %d, expected 0 to %lld",
+                              what, token, (long long)vocab_size - 1);
     return NANO_OK;
 }
 
-static enum nano_status check(const struct nano_request *request, const int32_t *prompt, size_t num_prompt_tokens,
-                              const struct nano_request_limits *limits, struct nano_error *err)
+static enum nano_status check(const struct nano_request *request, const int32_t *prompt,
+                              size_t num_prompt_tokens, const struct nano_request_limits *limits,
+                              struct nano_error *err)
 {
     enum nano_status status;
     const struct nano_sampling_params *p = &request->sampling;
@@ -26,12 +28,14 @@ static enum nano_status check(const struct nano_request *request, const int32_t 
     if (!request->on_output)
         return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "on_output is not set");
     if (num_prompt_tokens == 0)
-        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "the prompt is empty, expected at least one token");
+        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
+                              "the prompt is empty, expected at least one token");
     size_t room = p->max_tokens == 0 ? 0 : 1;
     if (num_prompt_tokens + room > (size_t)limits->max_model_len)
         return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
                               "the prompt has %zu tokens, expected at most %zu (max_model_len %d)",
-                              num_prompt_tokens, (size_t)limits->max_model_len - room, limits->max_model_len);
+                              num_prompt_tokens, (size_t)limits->max_model_len - room,
+                              limits->max_model_len);
     for (size_t i = 0; i < num_prompt_tokens; i++)
         NANO_TRY(check_token(prompt[i], limits->vocab_size, "the prompt", err));
     for (int i = 0; i < p->num_stop_token_ids; i++)
@@ -39,10 +43,12 @@ static enum nano_status check(const struct nano_request *request, const int32_t 
     for (int i = 0; i < p->num_logit_bias; i++)
         NANO_TRY(check_token(p->logit_bias[i].token_id, limits->vocab_size, "logit_bias", err));
     if (p->logprobs > limits->vocab_size || p->prompt_logprobs > limits->vocab_size)
-        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "logprobs is more than the vocabulary's size, %lld",
+        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
+                              "logprobs is more than the vocabulary's size, %lld",
                               (long long)limits->vocab_size);
     if (p->detokenize && !limits->tokenizer)
-        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "detokenize is set, but the model has no tokenizer");
+        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
+                              "detokenize is set, but the model has no tokenizer");
     return NANO_OK;
 fail:
     return status;
@@ -69,8 +75,10 @@ static bool copy_params(struct nano_request_state *r, const struct nano_sampling
         if (!(stop[i] = nano_arena_strdup(arena, p->stop[i], strlen(p->stop[i]))))
             return false;
     r->params.stop = stop;
-    r->params.logit_bias = copy_array(arena, p->logit_bias, (size_t)p->num_logit_bias, sizeof *p->logit_bias);
-    int32_t *tokens = nano_arena_alloc(arena, (size_t)p->num_stop_token_ids + MAX_EOG_TOKENS, sizeof *tokens);
+    r->params.logit_bias =
+        copy_array(arena, p->logit_bias, (size_t)p->num_logit_bias, sizeof *p->logit_bias);
+    int32_t *tokens =
+        nano_arena_alloc(arena, (size_t)p->num_stop_token_ids + MAX_EOG_TOKENS, sizeof *tokens);
     if (!r->params.logit_bias || !tokens)
         return false;
     int count = p->num_stop_token_ids;
@@ -89,9 +97,10 @@ static bool copy_params(struct nano_request_state *r, const struct nano_sampling
     return true;
 }
 
-static enum nano_status init_sequence(struct nano_sequence *s, struct nano_request_state *r, int index,
-                                      const int32_t *prompt, int num_prompt_tokens,
-                                      const struct nano_request_limits *limits, struct nano_error *err)
+static enum nano_status init_sequence(struct nano_sequence *s, struct nano_request_state *r,
+                                      int index, const int32_t *prompt, int num_prompt_tokens,
+                                      const struct nano_request_limits *limits,
+                                      struct nano_error *err)
 {
     struct nano_arena *arena = &r->arena;
     const struct nano_sampling_params *p = &r->params;
@@ -103,7 +112,8 @@ static enum nano_status init_sequence(struct nano_sequence *s, struct nano_reque
     s->num_prompt_tokens = s->num_tokens = num_prompt_tokens;
     s->max_length = num_prompt_tokens + max_output;
     s->tokens = nano_arena_alloc(arena, (size_t)s->max_length, sizeof *s->tokens);
-    size_t num_blocks = ((size_t)s->max_length + (size_t)limits->block_size - 1) / (size_t)limits->block_size;
+    size_t num_blocks =
+        ((size_t)s->max_length + (size_t)limits->block_size - 1) / (size_t)limits->block_size;
     s->block_table = nano_arena_alloc(arena, num_blocks, sizeof *s->block_table);
     if (!s->tokens || !s->block_table)
         return nano_error_no_memory(err, "a sequence", (size_t)s->max_length * sizeof *s->tokens);
@@ -115,12 +125,14 @@ static enum nano_status init_sequence(struct nano_sequence *s, struct nano_reque
         s->prompt_logprobs = nano_arena_alloc(arena, count, sizeof *s->prompt_logprobs);
         s->prompt_top = nano_arena_alloc(arena, count, num_top * sizeof *s->prompt_top);
         if (!s->prompt_logprobs || !s->prompt_top)
-            return nano_error_no_memory(err, "prompt_logprobs", count * num_top * sizeof *s->prompt_top);
+            return nano_error_no_memory(err, "prompt_logprobs",
+                                        count * num_top * sizeof *s->prompt_top);
         s->prompt_logprobs[0].token_id = -1; /* nothing predicts the first token */
         s->wants_prompt_logprobs = true;
     }
     s->greedy = nano_sampling_is_greedy(p);
-    s->plain = !p->detokenize && p->logprobs < 0 && r->num_stop_tokens == 0;
+    s->plain =
+        !p->detokenize && p->logprobs < 0 && p->prompt_logprobs < 0 && r->num_stop_tokens == 0;
     if (p->detokenize)
         return nano_text_output_init(&s->text, limits->tokenizer, p, arena, err);
     return NANO_OK;
@@ -129,16 +141,19 @@ static enum nano_status init_sequence(struct nano_sequence *s, struct nano_reque
 /* At a cache line, which the arena alone does not promise. */
 static struct nano_sequence *alloc_sequences(struct nano_arena *arena, size_t n)
 {
-    unsigned char *memory = nano_arena_alloc(arena, n * sizeof(struct nano_sequence) + NANO_CACHE_LINE, 1);
+    unsigned char *memory =
+        nano_arena_alloc(arena, n * sizeof(struct nano_sequence) + NANO_CACHE_LINE, 1);
     if (!memory)
         return NULL;
     memory += (NANO_CACHE_LINE - (uintptr_t)memory % NANO_CACHE_LINE) % NANO_CACHE_LINE;
     return (struct nano_sequence *)(void *)memory;
 }
 
-enum nano_status nano_request_create(struct nano_request_state **out, const struct nano_request *request,
-                                     const int32_t *prompt, size_t num_prompt_tokens,
-                                     const struct nano_request_limits *limits, struct nano_error *err)
+enum nano_status nano_request_create(struct nano_request_state **out,
+                                     const struct nano_request *request, const int32_t *prompt,
+                                     size_t num_prompt_tokens,
+                                     const struct nano_request_limits *limits,
+                                     struct nano_error *err)
 {
     enum nano_status status;
     *out = NULL;

@@ -20,47 +20,47 @@ enum nano_sequence_state {
     NANO_SEQUENCE_FINISHED
 };
 
-/* A step touches little of each sequence: the first cache line, one line of the request and one of the
- * tokens. At hundreds of sequences those cache misses are most of what scheduling costs. */
+/* A step touches little of each sequence: the first cache line, one line of the request and one of
+ * the tokens. At hundreds of sequences those cache misses are most of what scheduling costs. */
 struct nano_sequence {
-    int32_t *tokens;       /* [max_length]: prompt, then output */
-    int32_t *block_table;  /* [blocks for max_length] */
+    int32_t *tokens;      /* [max_length]: prompt, then output */
+    int32_t *block_table; /* [blocks for max_length] */
     struct nano_request_state *request;
     int num_tokens, num_computed_tokens;
     int num_blocks;
-    int num_published;     /* leading blocks whose content the block manager knows */
+    int num_published; /* leading blocks whose content the block manager knows */
     int num_prompt_tokens;
-    int max_length;        /* of prompt and output: it is finished then */
-    int num_cached_tokens; /* of the prompt, found in the cache when it was first admitted */
-    uint8_t index;         /* which completion of the request */
-    uint8_t state;         /* enum nano_sequence_state */
-    bool in_prefill;       /* the next token it samples ends a prefill (or a recomputation) */
-    bool greedy;           /* nano_sampling_is_greedy */
-    bool shares_blocks;    /* its full blocks may be found by others */
+    int max_length;             /* of prompt and output: it is finished then */
+    int num_cached_tokens;      /* of the prompt, found in the cache when it was first admitted */
+    uint8_t index;              /* which completion of the request */
+    uint8_t state;              /* enum nano_sequence_state */
+    bool in_prefill;            /* the next token it samples ends a prefill (or a recomputation) */
+    bool greedy;                /* nano_sampling_is_greedy */
+    bool shares_blocks;         /* its full blocks may be found by others */
     bool wants_prompt_logprobs; /* and has not sent them */
-    bool plain;            /* neither text nor logprobs nor anything that could stop it early */
+    bool plain; /* neither text nor logprobs nor anything that could stop it early */
 
-    uint64_t block_hash;   /* of the last published block; the salt when there is none */
-    uint64_t admitted_ns, first_token_ns; /* 0: not yet */
+    uint64_t block_hash; /* of the last published block; the salt when there is none */
+    uint64_t admitted_ns, first_token_ns;                     /* 0: not yet */
     struct nano_sequence *heap_child, *heap_next, *heap_prev; /* in the waiting queue */
 
-    struct nano_text_output text; /* when the request is detokenized */
-    struct nano_token_logprobs logprobs;         /* of the newest token */
+    struct nano_text_output text;        /* when the request is detokenized */
+    struct nano_token_logprobs logprobs; /* of the newest token */
     struct nano_top_logprob *top;
     struct nano_token_logprobs *prompt_logprobs; /* [num_prompt_tokens] */
     struct nano_top_logprob *prompt_top;         /* [num_prompt_tokens, params.prompt_logprobs] */
 };
 
 struct nano_request_state {
-    uint64_t id, arrival;               /* arrival: the order of submission */
+    uint64_t id, arrival; /* arrival: the order of submission */
     nano_output_fn on_output;
     void *user_data;
-    const int32_t *stop_tokens;         /* params' and, unless ignore_eos, the model's */
+    const int32_t *stop_tokens; /* params' and, unless ignore_eos, the model's */
     int num_stop_tokens;
     int priority;
     int num_unfinished;
-    bool admitted;                      /* one of its sequences has left the queue once */
-    uint64_t salt;                      /* begins its block hashes: equal salts share blocks */
+    bool admitted; /* one of its sequences has left the queue once */
+    uint64_t salt; /* begins its block hashes: equal salts share blocks */
     uint64_t submitted_ns;
     struct nano_sequence *sequences;    /* [params.n] */
     struct nano_sampling_params params; /* arrays and strings copied */
@@ -79,16 +79,20 @@ struct nano_request_limits {
     int max_model_len, block_size;
 };
 
-/* Checks and copies a request. `prompt` are its token ids, already encoded. Errors name the parameter. */
-enum nano_status nano_request_create(struct nano_request_state **out, const struct nano_request *request,
-                                     const int32_t *prompt, size_t num_prompt_tokens,
-                                     const struct nano_request_limits *limits, struct nano_error *err);
+/* Checks and copies a request. `prompt` are its token ids, already encoded. Errors name the
+ * parameter. */
+enum nano_status nano_request_create(struct nano_request_state **out,
+                                     const struct nano_request *request, const int32_t *prompt,
+                                     size_t num_prompt_tokens,
+                                     const struct nano_request_limits *limits,
+                                     struct nano_error *err);
 void nano_request_destroy(struct nano_request_state *request);
 
 /* Bytes that the request holds. */
 size_t nano_request_bytes(const struct nano_request_state *request);
 
 /* Checks the values that do not depend on the model; the message names the parameter. */
-enum nano_status nano_sampling_params_check(const struct nano_sampling_params *params, struct nano_error *err);
+enum nano_status nano_sampling_params_check(const struct nano_sampling_params *params,
+                                            struct nano_error *err);
 
 #endif

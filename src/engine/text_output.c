@@ -5,12 +5,13 @@
 #include <string.h>
 
 enum nano_status nano_text_output_init(struct nano_text_output *o, const nano_tokenizer *tokenizer,
-                                       const struct nano_sampling_params *params, struct nano_arena *arena,
-                                       struct nano_error *err)
+                                       const struct nano_sampling_params *params,
+                                       struct nano_arena *arena, struct nano_error *err)
 {
     *o = (struct nano_text_output){.params = params};
     nano_token_stream_init(&o->stream, tokenizer, params->skip_special_tokens);
-    o->stream.at_start = false; /* the text goes on after the prompt: its first space is a real one */
+    o->stream.at_start =
+        false; /* the text goes on after the prompt: its first space is a real one */
     size_t longest = 0;
     for (int i = 0; i < params->num_stop; i++) {
         size_t length = strlen(params->stop[i]);

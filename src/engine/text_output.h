@@ -17,9 +17,10 @@ struct nano_text_output {
 };
 
 /* Memory comes from the arena and suffices for any token. */
-enum nano_status nano_text_output_init(struct nano_text_output *output, const nano_tokenizer *tokenizer,
-                                       const struct nano_sampling_params *params, struct nano_arena *arena,
-                                       struct nano_error *err);
+enum nano_status nano_text_output_init(struct nano_text_output *output,
+                                       const nano_tokenizer *tokenizer,
+                                       const struct nano_sampling_params *params,
+                                       struct nano_arena *arena, struct nano_error *err);
 
 /* Adds a token's text. With `stop_now` stop strings count: when one is in the text, the text is cut
  * there (after it with include_stop_str_in_output) and it is returned; else NULL. What was ready

@@ -30,7 +30,7 @@ struct nano_tensor {
     enum nano_format format;
     int num_dims;
     int64_t
-        dims[NANO_MAX_DIMS]; /* dims[0] is contiguous (a matrix is [cols, rows]); unused ones 1 */
+        dims[NANO_MAX_DIMS]; /* a matrix is [cols, rows]: dims[0] is contiguous; unused ones 1 */
     const void *data;        /* num_bytes bytes, checked to lie inside the file */
     size_t num_bytes;
 };
@@ -94,8 +94,7 @@ const char *nano_weights_label(const struct nano_weights *weights);
 /* For loaders: builds the name index and refuses duplicate tensor names and keys. */
 enum nano_status nano_weights_finish(struct nano_weights *weights, struct nano_error *err);
 
-/* Releases everything in it; the struct itself is the caller's. Fine on a zeroed or half-built one.
- */
+/* Releases everything in it but not the struct itself. Fine on a zeroed or half-built one. */
 void nano_weights_close(struct nano_weights *weights);
 
 /* NULL if absent. */

@@ -38,8 +38,8 @@ struct nano_batch {
     struct nano_batch_output *outputs; /* [num_outputs] */
 
     /* Called once for each output that is not greedy, with its logits [vocab_size], which it may
-     * change. It runs on the runner's threads, several outputs at once, before run returns: sampling
-     * is as parallel as the model. */
+     * change. It runs on the runner's threads, several outputs at once, before run returns:
+     * sampling is as parallel as the model. */
     void (*on_logits)(void *context, int output, float *logits);
     void *context;
 };
@@ -53,9 +53,9 @@ struct nano_runner_config {
 };
 
 struct nano_runner_caps {
-    bool paged;           /* KV in blocks at any place; else one contiguous range per sequence */
+    bool paged; /* KV in blocks at any place; else one contiguous range per sequence */
     int64_t vocab_size;
-    int max_num_seqs;     /* 0: no limit of its own */
+    int max_num_seqs; /* 0: no limit of its own */
     const char *isa;
 };
 
@@ -71,11 +71,12 @@ struct nano_runner {
     const char *name;
 
     /* What it would take, without taking it. */
-    enum nano_status (*plan)(const struct nano_runner_config *config, struct nano_runner_memory *out,
-                             struct nano_error *err);
+    enum nano_status (*plan)(const struct nano_runner_config *config,
+                             struct nano_runner_memory *out, struct nano_error *err);
 
     /* *state is NULL on failure. The config is copied; the program and its weights are borrowed. */
-    enum nano_status (*open)(void **state, const struct nano_runner_config *config, struct nano_error *err);
+    enum nano_status (*open)(void **state, const struct nano_runner_config *config,
+                             struct nano_error *err);
     void (*close)(void *state); /* NULL is fine */
 
     void (*caps)(const void *state, struct nano_runner_caps *out);
@@ -94,6 +95,7 @@ struct nano_runner {
 };
 
 /* By name ("cpu", "mock"); an unknown one is an error that lists those in this build. */
-enum nano_status nano_runner_find(const struct nano_runner **out, const char *name, struct nano_error *err);
+enum nano_status nano_runner_find(const struct nano_runner **out, const char *name,
+                                  struct nano_error *err);
 
 #endif

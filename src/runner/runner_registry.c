@@ -5,9 +5,11 @@
 #include "runner/mock/mock_runner.h"
 #include "runner/runner.h"
 
-static const struct nano_runner *const runners[] = {&nano_runner_cpu, &nano_runner_mock, &nano_runner_mock_kv};
+static const struct nano_runner *const runners[] = {&nano_runner_cpu, &nano_runner_mock,
+                                                    &nano_runner_mock_kv};
 
-enum nano_status nano_runner_find(const struct nano_runner **out, const char *name, struct nano_error *err)
+enum nano_status nano_runner_find(const struct nano_runner **out, const char *name,
+                                  struct nano_error *err)
 {
     char known[128] = "";
     *out = NULL;
@@ -19,5 +21,6 @@ enum nano_status nano_runner_find(const struct nano_runner **out, const char *na
         strcat(known, i ? ", " : "");
         strcat(known, runners[i]->name);
     }
-    return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "runner '%s' is unknown, expected one of: %s", name, known);
+    return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
+                          "runner '%s' is unknown, expected one of: %s", name, known);
 }

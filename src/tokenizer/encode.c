@@ -58,9 +58,9 @@ static void word_key(const char *word, size_t num_bytes, uint64_t *low, uint64_t
     }
 }
 
-static size_t word_hash(uint64_t low, uint64_t high, size_t num_bytes)
+static size_t word_hash(uint64_t low, uint64_t high)
 {
-    uint64_t mixed = (low ^ num_bytes) * UINT64_C(0x9E3779B97F4A7C15);
+    uint64_t mixed = low * UINT64_C(0x9E3779B97F4A7C15);
     mixed = (mixed ^ mixed >> 32 ^ high) * UINT64_C(0xD6E8FEB86659FD93);
     return (size_t)(mixed ^ mixed >> 32);
 }
@@ -75,7 +75,7 @@ bool nano_encoder_recall(struct nano_encoder *encoder, const char *word, size_t 
     uint64_t low, high;
     word_key(word, num_bytes, &low, &high);
     struct nano_cached_word *cached =
-        &encoder->cache[word_hash(low, high, num_bytes) & (encoder->cache_capacity - 1)];
+        &encoder->cache[word_hash(low, high) & (encoder->cache_capacity - 1)];
     if (cached->low != low || cached->high != high || cached->num_bytes != num_bytes) {
         *cached = (struct nano_cached_word){low, high, {0}, 0, (uint8_t)num_bytes, 0};
         *slot = cached;

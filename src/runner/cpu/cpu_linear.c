@@ -127,9 +127,8 @@ static void quantize_input(struct linear *l)
                                                   (size_t)t * l->bound->x_row_bytes,
                                               nano_cpu_row(r, in, t), in.width);
     }
-    if (!alone) {
-#pragma omp barrier
-    }
+    if (!alone)
+        nano_cpu_sync(w);
 }
 
 void nano_cpu_linear(struct nano_cpu_worker *w, int op, int64_t rows)

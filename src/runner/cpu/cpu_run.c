@@ -10,6 +10,11 @@
 #include "runner/cpu/cpu_state.h"
 #include "simd/fp_mode.h"
 
+void nano_cpu_sync(struct nano_cpu_worker *w)
+{
+    nano_cpu_barrier_wait(&w->runner->barrier, (uint32_t)w->num_threads);
+}
+
 void nano_cpu_share(const struct nano_cpu_worker *w, int64_t count, int64_t *begin, int64_t *end)
 {
     *begin = count * w->index / w->num_threads;
@@ -190,9 +195,8 @@ static void run_ops(struct nano_cpu_worker *w, int begin, int end, int64_t rows,
     uint64_t last_ns = w->index == 0 ? nano_os_clock_ns() : 0;
     for (int i = begin; i < end; i++) {
         run_op(w, i, rows);
-        if (i + 1 == end || w->runner->ops[i + 1].barrier_before) {
-#pragma omp barrier
-        }
+        if (i + 1 == end || w->runner->ops[i + 1].barrier_before)
+            nano_cpu_sync(w);
         if (w->index == 0) {
             const uint64_t now_ns = nano_os_clock_ns();
             account(w->runner, i, now_ns - last_ns, rows, num_pairs);
@@ -216,14 +220,14 @@ static void deliver_logits(struct nano_cpu_worker *w)
         else
             w->batch->on_logits(w->batch->context, index, logits);
     }
-#pragma omp barrier
+    nano_cpu_sync(w);
 }
 
 static void work(struct nano_cpu_worker *w, uint64_t num_pairs)
 {
     const struct nano_program *p = w->runner->program;
     nano_cpu_rope_tables(w);
-#pragma omp barrier
+    nano_cpu_sync(w);
     run_ops(w, 0, p->gather_op, w->batch->num_tokens, num_pairs);
     for (int first = 0; first < w->batch->num_outputs; first += w->runner->max_outputs) {
         const int left = w->batch->num_outputs - first;

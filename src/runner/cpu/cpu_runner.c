@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/os.h"
 #include "runner/cpu/cpu_state.h"
 
 #define MAX_THREADS 1024
@@ -57,6 +58,7 @@ static enum nano_status make(struct nano_cpu_runner **out, const struct nano_run
     r->max_outputs = config->max_num_batched_tokens < NANO_CPU_OUTPUT_ROWS
                          ? config->max_num_batched_tokens
                          : NANO_CPU_OUTPUT_ROWS;
+    nano_cpu_barrier_init(&r->barrier, config->num_threads <= nano_os_num_cpus());
     nano_kernels_init(&r->kernels, nano_cpu_detect());
     nano_kernels_init_ref(&r->file_kernels);
     NANO_TRY(nano_cpu_weights_collect(&r->weights, r->program, &r->kernels, err));

@@ -4,6 +4,7 @@
  *   cpu_weights.c    which tensors are packed, which are read where the file has them
  *   cpu_layout.c     one block of memory: activations, tables, scratch
  *   cpu_run.c        a step: checks, the parallel region, the walk over the ops, outputs, profile
+ *   cpu_barrier.c    how its threads wait for each other
  *   cpu_ops.c, cpu_linear.c, cpu_attention.c     what each op does
  *
  * Invariant: after nano_cpu_lay_out nothing here is allocated but the KV pool; a step writes only
@@ -14,6 +15,7 @@
 #include <stdatomic.h>
 
 #include "base/memory.h"
+#include "runner/cpu/cpu_barrier.h"
 #include "runner/runner.h"
 
 /* Output rows that go through the ops after the gather at a time: bounds the memory of logits. */
@@ -87,6 +89,7 @@ struct nano_cpu_runner {
     int num_blocks;
     uint64_t kv_bytes;
 
+    struct nano_cpu_barrier barrier;
     _Alignas(NANO_CACHE_LINE) _Atomic int64_t next_item[2];
 };
 
@@ -127,6 +130,9 @@ size_t nano_cpu_kv_block_bytes(const struct nano_cpu_runner *runner, int kv_laye
 /* ---- cpu_run.c ---- */
 
 enum nano_status nano_cpu_run(void *state, struct nano_batch *batch, struct nano_error *err);
+
+/* Waits until all threads of the step are here. */
+void nano_cpu_sync(struct nano_cpu_worker *w);
 
 /* Thread `index` of `num_threads` gets items [*begin, *end) of `count`. */
 void nano_cpu_share(const struct nano_cpu_worker *w, int64_t count, int64_t *begin, int64_t *end);

@@ -11,8 +11,8 @@ struct mock {
     uint32_t *slots; /* [num_blocks, block_size], of mock-kv */
 };
 
-static enum nano_status mock_plan(const struct nano_runner_config *config, struct nano_runner_memory *out,
-                                  struct nano_error *err)
+static enum nano_status mock_plan(const struct nano_runner_config *config,
+                                  struct nano_runner_memory *out, struct nano_error *err)
 {
     (void)config, (void)err;
     *out = (struct nano_runner_memory){.activation_bytes = NANO_MOCK_VOCAB_SIZE * sizeof(float)};
@@ -29,7 +29,8 @@ static void mock_close(void *state)
     nano_mem_free(mock);
 }
 
-static enum nano_status mock_open(void **state, const struct nano_runner_config *config, struct nano_error *err)
+static enum nano_status mock_open(void **state, const struct nano_runner_config *config,
+                                  struct nano_error *err)
 {
     struct mock *mock = nano_mem_calloc(1, sizeof *mock);
     *state = NULL;
@@ -45,7 +46,8 @@ static enum nano_status mock_open(void **state, const struct nano_runner_config 
 static void mock_caps(const void *state, struct nano_runner_caps *out)
 {
     (void)state;
-    *out = (struct nano_runner_caps){.paged = true, .vocab_size = NANO_MOCK_VOCAB_SIZE, .isa = "none"};
+    *out =
+        (struct nano_runner_caps){.paged = true, .vocab_size = NANO_MOCK_VOCAB_SIZE, .isa = "none"};
 }
 
 static enum nano_status mock_kv_alloc(void *state, int num_blocks, struct nano_error *err)
@@ -59,7 +61,8 @@ static enum nano_status mock_kv_kv_alloc(void *state, int num_blocks, struct nan
     struct mock *mock = state;
     size_t count = (size_t)num_blocks * (size_t)mock->config.block_size;
     mock->slots = nano_mem_calloc(count, sizeof *mock->slots);
-    return mock->slots ? NANO_OK : nano_error_no_memory(err, "the mock pool", count * sizeof *mock->slots);
+    return mock->slots ? NANO_OK
+                       : nano_error_no_memory(err, "the mock pool", count * sizeof *mock->slots);
 }
 
 static void mock_kv_copy(void *state, int32_t src_block, int32_t dst_block)
@@ -67,8 +70,8 @@ static void mock_kv_copy(void *state, int32_t src_block, int32_t dst_block)
     struct mock *mock = state;
     size_t block_size = (size_t)mock->config.block_size;
     if (mock->slots)
-        memcpy(mock->slots + (size_t)dst_block * block_size, mock->slots + (size_t)src_block * block_size,
-               block_size * sizeof *mock->slots);
+        memcpy(mock->slots + (size_t)dst_block * block_size,
+               mock->slots + (size_t)src_block * block_size, block_size * sizeof *mock->slots);
 }
 
 /* The multipliers are xxHash's 32-bit primes. */
@@ -92,12 +95,14 @@ static void store_tokens(const struct mock *mock, const struct nano_batch *batch
         for (int t = 0; t < seq->num_tokens; t++) {
             int position = seq->first_position + t;
             uint32_t before = position > 0 ? *slot_of(mock, seq, position - 1) : 0;
-            *slot_of(mock, seq, position) = mix((uint32_t)batch->tokens[seq->first_token + t], before);
+            *slot_of(mock, seq, position) =
+                mix((uint32_t)batch->tokens[seq->first_token + t], before);
         }
     }
 }
 
-static void give_logits(const struct mock *mock, const struct nano_batch *batch, int output, int32_t token)
+static void give_logits(const struct mock *mock, const struct nano_batch *batch, int output,
+                        int32_t token)
 {
     for (int i = 0; i < NANO_MOCK_VOCAB_SIZE; i++)
         mock->logits[i] = (float)((i * 37 + token) % 101) * 0.01f;
@@ -111,12 +116,12 @@ static enum nano_status mock_run(void *state, struct nano_batch *batch, struct n
     (void)err;
     if (mock->slots)
         store_tokens(mock, batch);
-    int s = 0;
+    const struct nano_batch_seq *seq = batch->seqs;
+    int end_row = batch->num_outputs > 0 ? seq->num_tokens : 0;
     for (int i = 0; i < batch->num_outputs; i++) {
         struct nano_batch_output *output = &batch->outputs[i];
-        while (output->row >= batch->seqs[s].first_token + batch->seqs[s].num_tokens)
-            s++;
-        const struct nano_batch_seq *seq = &batch->seqs[s];
+        while (output->row >= end_row)
+            end_row += (++seq)->num_tokens;
         int position = seq->first_position + output->row - seq->first_token;
         uint32_t hash = mock->slots ? *slot_of(mock, seq, position)
                                     : mix((uint32_t)batch->tokens[output->row], (uint32_t)position);

@@ -1,10 +1,9 @@
 /* Mock runners: no model.
  *
- * "mock"     the next token is a hash of the last one and its position; costs next to nothing, so it
- *            measures the engine alone
- * "mock-kv"  keeps a pool in which every slot holds a hash of the slot before it and its own token,
- *            and the next token depends on it: as with a real model, a wrong block, a stale slot or
- *            a sequence that reads another's changes the tokens */
+ * "mock"     the next token is a hash of the last one and its position; costs next to nothing, so
+ * it measures the engine alone "mock-kv"  keeps a pool in which every slot holds a hash of the slot
+ * before it and its own token, and the next token depends on it: as with a real model, a wrong
+ * block, a stale slot or a sequence that reads another's changes the tokens */
 #ifndef NANO_RUNNER_MOCK_RUNNER_H
 #define NANO_RUNNER_MOCK_RUNNER_H
 

@@ -1,0 +1,25 @@
+/* Barrier of a step's threads, hundreds of times per step.
+ *
+ * OpenMP's own barrier spins for milliseconds before it sleeps, which is right while every thread
+ * has a processor of its own and ruinous when it has not: the one that all wait for cannot run.
+ * This one spins for as long as a wake-up takes and then sleeps. */
+#ifndef NANO_RUNNER_CPU_BARRIER_H
+#define NANO_RUNNER_CPU_BARRIER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct nano_cpu_barrier {
+    bool spin; /* false: sleep at once, because there are more threads than processors */
+    _Atomic uint32_t arrived;
+    _Atomic uint32_t generation; /* grows when all have arrived */
+    _Atomic uint32_t sleepers;
+};
+
+void nano_cpu_barrier_init(struct nano_cpu_barrier *barrier, bool spin);
+
+/* Returns when num_threads threads have called it; what they wrote before is visible after. */
+void nano_cpu_barrier_wait(struct nano_cpu_barrier *barrier, uint32_t num_threads);
+
+#endif
