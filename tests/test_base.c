@@ -80,6 +80,7 @@ Test(arena, pieces_are_zeroed_aligned_and_apart)
 {
     struct nano_arena arena;
     nano_arena_init(&arena);
+    cr_assert_not_null(nano_arena_alloc(&arena, 0, 8));
     unsigned char *previous = NULL;
     for (size_t i = 1; i < 3000; i++) {
         unsigned char *p = nano_arena_alloc(&arena, i, 1);

@@ -570,6 +570,25 @@ Test(info, describes_the_model)
     program_free(&r);
 }
 
+Test(info, sizes_are_powers_of_1024)
+{
+    static const struct {
+        const char *text;
+        int64_t num_bytes;
+    } cases[] = {{"300M", 300 << 20},
+                 {"1.5GiB", 3 << 29},
+                 {"200000k", 200000 << 10},
+                 {"400000000", 400000000}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct program_result r = RUN("info", "--json", "--mem-budget", cases[i].text);
+        json_t *j = program_json(&r, 0);
+        cr_assert_eq(int_of(json_object_get(j, "memory_plan"), "budget_bytes"), cases[i].num_bytes,
+                     "%s", cases[i].text);
+        json_decref(j);
+        program_free(&r);
+    }
+}
+
 Test(bench, json_has_the_documented_form)
 {
     struct program_result r =

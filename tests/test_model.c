@@ -113,6 +113,9 @@ Test(model, opening_without_memory)
         enum nano_status status = nano_model_open(&model, path, &err);
         uint64_t num_allocations = nano_mem_fail_after(0);
         if (status == NANO_OK) { /* some memory only makes it faster */
+            cr_assert_not_null(nano_model_get_tokenizer(model, NULL));
+            cr_assert_eq(nano_model_get_info(model)->vocab_size, 1024);
+            cr_assert_eq(nano_model_get_info(model)->num_layers, 5);
             nano_model_close(model);
             if (num_allocations < n)
                 break;

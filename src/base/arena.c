@@ -33,6 +33,8 @@ void *nano_arena_alloc(struct nano_arena *arena, size_t count, size_t size)
     if (!nano_mem_size(count, size, ARENA_ALIGN - 1, &num_bytes))
         return NULL;
     num_bytes -= num_bytes % ARENA_ALIGN;
+    if (num_bytes == 0)
+        num_bytes = ARENA_ALIGN; /* an address of its own, also in an empty arena */
     if (num_bytes > arena->capacity - arena->used) {
         size_t capacity =
             arena->total_bytes > FIRST_CHUNK_BYTES ? arena->total_bytes : FIRST_CHUNK_BYTES;

@@ -6,8 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/memory.h"
-
 #define HELP_COLUMN 32 /* where the explanations begin */
 #define HELP_WIDTH 80
 #define MAX_WORD_BYTES 64

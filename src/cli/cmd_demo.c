@@ -6,7 +6,6 @@
 #include "base/memory.h"
 #include "base/os.h"
 #include "cli/cli_engine.h"
-#include "cli/cli_json.h"
 #include "cli/commands.h"
 #include "cli/demo.h"
 
@@ -51,7 +50,9 @@ static void on_output(const struct nano_output *output, void *user_data)
     struct nano_demo_seq *seq = user_data;
     void *text = seq->text;
     seq->num_tokens += output->num_tokens;
-    if (nano_mem_grow(&text, &seq->text_capacity, seq->text_bytes + output->text_bytes, 1)) {
+    if (!nano_mem_grow(&text, &seq->text_capacity, seq->text_bytes + output->text_bytes + 1, 1)) {
+        nano_error_no_memory(&seq->error, "a text", seq->text_bytes + output->text_bytes + 1);
+    } else {
         seq->text = text;
         memcpy(seq->text + seq->text_bytes, output->text, output->text_bytes);
         seq->text_bytes += output->text_bytes;
@@ -59,7 +60,6 @@ static void on_output(const struct nano_output *output, void *user_data)
     if (output->finish_reason == NANO_FINISH_NONE)
         return;
     seq->finishing = true;
-    seq->reason = output->finish_reason;
     seq->num_cached = output->num_cached_tokens;
     if (output->error)
         seq->error = *output->error;
@@ -83,6 +83,7 @@ static enum nano_status submit(nano_engine *engine, const nano_tokenizer *tokeni
     request.sampling.seed = (uint64_t)options->seed;
     if (seq->letter == 'B') /* so that not all end together */
         request.sampling.max_tokens = (request.sampling.max_tokens * 3 + 3) / 4;
+    request.sampling.min_tokens = request.sampling.max_tokens; /* the same steps on every machine */
     request.on_output = on_output;
     request.user_data = seq;
     seq->num_prompt_tokens = seq->num_tokens = (int)num_tokens;
@@ -211,7 +212,7 @@ static enum nano_status run_demo(struct demo_options *options, struct nano_demo 
     NANO_TRY(run_requests(engine, tokenizer, demo, options, err));
     uint64_t elapsed = nano_os_clock_ns() - start;
     for (int i = 0; i < NANO_DEMO_SEQS; i++) {
-        if (demo->seqs[i].reason == NANO_FINISH_ERROR) {
+        if (demo->seqs[i].error.status != NANO_OK) {
             status =
                 nano_error_set(err, demo->seqs[i].error.status, "%s", demo->seqs[i].error.message);
             goto fail;

@@ -37,7 +37,6 @@ struct nano_demo_seq {
     int num_scheduled, num_computed;
     bool is_prefill;
     int num_cached, num_preemptions;
-    enum nano_finish_reason reason;
     struct nano_error error;
     char *text;
     size_t text_bytes, text_capacity;
@@ -60,7 +59,6 @@ struct nano_demo {
     int block_size, num_blocks;
     struct nano_demo_row pending; /* num_steps 0: none */
     bool said_mixed, said_pieces;
-    bool out_of_memory;
     int max_shared, num_mixed_steps;
     struct nano_cli_style style;
 };

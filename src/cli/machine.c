@@ -8,7 +8,8 @@
 #include "base/memory.h"
 #include "base/os.h"
 
-#define BUFFER_BYTES ((size_t)512 << 20)
+#define MAX_BUFFER_BYTES ((uint64_t)1 << 30) /* no cache is larger */
+#define MIN_BUFFER_BYTES ((uint64_t)32 << 20)
 #define NUM_PASSES 5
 #define UNROLL 8
 
@@ -48,10 +49,20 @@ static bool run_pass(struct slice *slices, pthread_t *threads, int num_threads)
     return started == num_threads;
 }
 
+/* A sixteenth of the memory, so that a small machine survives it. */
+static size_t choose_buffer_bytes(void)
+{
+    uint64_t share = nano_os_physical_bytes() / 16;
+    if (share > MAX_BUFFER_BYTES)
+        return (size_t)MAX_BUFFER_BYTES;
+    return (size_t)(share < MIN_BUFFER_BYTES ? MIN_BUFFER_BYTES : share);
+}
+
 double nano_machine_read_gbps(int num_threads)
 {
-    size_t words_each = BUFFER_BYTES / sizeof(uint64_t) / (size_t)num_threads / UNROLL * UNROLL;
-    uint64_t *buffer = nano_mem_alloc_aligned(BUFFER_BYTES);
+    size_t buffer_bytes = choose_buffer_bytes();
+    size_t words_each = buffer_bytes / sizeof(uint64_t) / (size_t)num_threads / UNROLL * UNROLL;
+    uint64_t *buffer = nano_mem_alloc_aligned(buffer_bytes);
     struct slice *slices = nano_mem_calloc((size_t)num_threads, sizeof *slices);
     pthread_t *threads = nano_mem_calloc((size_t)num_threads, sizeof *threads);
     uint64_t best_ns = 0;
@@ -68,7 +79,7 @@ double nano_machine_read_gbps(int num_threads)
         if (pass > 0 && (best_ns == 0 || ns < best_ns))
             best_ns = ns;
     }
-    nano_mem_free_aligned(buffer, BUFFER_BYTES);
+    nano_mem_free_aligned(buffer, buffer_bytes);
     nano_mem_free(slices);
     nano_mem_free(threads);
     size_t num_bytes = words_each * (size_t)num_threads * sizeof(uint64_t);
