@@ -8,3 +8,7 @@ tests_test_engine_SOURCES = \
   tests/test_waiting_queue.c
 tests_test_engine_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_test_engine_LDADD = $(TEST_LIBS)
+
+check_PROGRAMS += tests/fuzz/fuzz_scheduler
+tests_fuzz_fuzz_scheduler_SOURCES = tests/fuzz/fuzz_scheduler.c tests/fuzz/replay.c
+tests_fuzz_fuzz_scheduler_LDADD = $(NANO_LAYERS) $(NANO_LIBS)

@@ -75,10 +75,20 @@ static void mock_kv_copy(void *state, int32_t src_block, int32_t dst_block)
 }
 
 /* The multipliers are xxHash's 32-bit primes. */
-static uint32_t mix(uint32_t token, uint32_t before)
+static inline uint32_t mix(int32_t token, uint32_t before)
 {
-    uint32_t x = token * 0x9E3779B1u + before * 0x85EBCA77u + 1;
+    uint32_t x = (uint32_t)token * 0x9E3779B1u + before * 0x85EBCA77u + 1;
     return (x ^ x >> 15) * 0xC2B2AE3Du;
+}
+
+uint32_t nano_mock_hash(int32_t token, uint32_t before)
+{
+    return mix(token, before);
+}
+
+int32_t nano_mock_token(uint32_t hash)
+{
+    return (int32_t)(hash % NANO_MOCK_VOCAB_SIZE);
 }
 
 static uint32_t *slot_of(const struct mock *mock, const struct nano_batch_seq *seq, int position)
@@ -95,8 +105,7 @@ static void store_tokens(const struct mock *mock, const struct nano_batch *batch
         for (int t = 0; t < seq->num_tokens; t++) {
             int position = seq->first_position + t;
             uint32_t before = position > 0 ? *slot_of(mock, seq, position - 1) : 0;
-            *slot_of(mock, seq, position) =
-                mix((uint32_t)batch->tokens[seq->first_token + t], before);
+            *slot_of(mock, seq, position) = mix(batch->tokens[seq->first_token + t], before);
         }
     }
 }
@@ -124,8 +133,8 @@ static enum nano_status mock_run(void *state, struct nano_batch *batch, struct n
             end_row += (++seq)->num_tokens;
         int position = seq->first_position + output->row - seq->first_token;
         uint32_t hash = mock->slots ? *slot_of(mock, seq, position)
-                                    : mix((uint32_t)batch->tokens[output->row], (uint32_t)position);
-        int32_t token = (int32_t)(hash % NANO_MOCK_VOCAB_SIZE);
+                                    : mix(batch->tokens[output->row], (uint32_t)position);
+        int32_t token = nano_mock_token(hash);
         if (output->greedy)
             output->token = token;
         else

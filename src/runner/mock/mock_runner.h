@@ -14,4 +14,9 @@
 extern const struct nano_runner nano_runner_mock;
 extern const struct nano_runner nano_runner_mock_kv;
 
+/* What mock-kv stores in a slot: a hash of its token and the slot before it (0 before the first),
+ * and the token that it predicts from there when sampling is greedy. */
+uint32_t nano_mock_hash(int32_t token, uint32_t before);
+int32_t nano_mock_token(uint32_t hash);
+
 #endif
