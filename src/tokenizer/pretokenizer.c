@@ -74,6 +74,18 @@ void nano_pretokenizer_deinit(struct nano_pretokenizer *pre)
     memset(pre, 0, sizeof *pre);
 }
 
+size_t nano_pretokenizer_memory_bytes(const struct nano_pretokenizer *pre)
+{
+    size_t total = 0;
+    for (int i = 0; i < pre->num_regexes; i++) {
+        size_t code_bytes = 0, jit_bytes = 0;
+        pcre2_pattern_info(pre->regexes[i].code, PCRE2_INFO_SIZE, &code_bytes);
+        pcre2_pattern_info(pre->regexes[i].code, PCRE2_INFO_JITSIZE, &jit_bytes);
+        total += code_bytes + jit_bytes;
+    }
+    return total;
+}
+
 /* One call of nano_pretokenizer_split. */
 struct splitter {
     const struct nano_pretokenizer *pre;

@@ -29,6 +29,9 @@ enum nano_status nano_pretokenizer_init(struct nano_pretokenizer *pre,
                                         const struct nano_pre_row *row, struct nano_error *err);
 void nano_pretokenizer_deinit(struct nano_pretokenizer *pre);
 
+/* Of the compiled expressions. */
+size_t nano_pretokenizer_memory_bytes(const struct nano_pretokenizer *pre);
+
 /* Receives one word. */
 typedef enum nano_status (*nano_word_fn)(void *user_data, const char *word, size_t num_bytes,
                                          struct nano_error *err);

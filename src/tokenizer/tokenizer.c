@@ -82,8 +82,9 @@ size_t nano_tokenizer_memory_bytes(const nano_tokenizer *tokenizer)
     bytes += special->num_slots * sizeof *special->edges +
              special->num_nodes * sizeof *special->node_tokens;
     bytes += (tokenizer->bpe.pairs.capacity + spm->pairs.capacity) * sizeof *spm->pairs.slots;
-    return bytes + spm->num_char_slots * sizeof *spm->chars +
-           spm->tokenless_capacity * sizeof *spm->tokenless;
+    bytes +=
+        spm->num_char_slots * sizeof *spm->chars + spm->tokenless_capacity * sizeof *spm->tokenless;
+    return bytes + nano_pretokenizer_memory_bytes(&tokenizer->bpe.pre);
 }
 
 int nano_tokenizer_eog_tokens(const nano_tokenizer *tokenizer, const int32_t **tokens)

@@ -27,7 +27,9 @@ int nano_tokenizer_eog_tokens(const nano_tokenizer *tokenizer, const int32_t **t
 struct nano_token_stream {
     const nano_tokenizer *tokenizer;
     bool skip_special;
-    bool at_start; /* nothing decoded yet: SPM drops the first space */
+    /* Nothing decoded yet: SPM drops the first space. Set it to false after init when the text goes
+     * on after another one, as a completion does after its prompt. */
+    bool at_start;
     char pending[4];
     int num_pending;
 };
