@@ -126,13 +126,16 @@ enum nano_status nano_program_fuse(struct nano_program *p, struct nano_error *er
 
 /* ---- gather after the last attention ---- */
 
-/* True if the buffer is used in ops [0, split) and in (split, gather]. */
+/* True if the buffer is used in ops [0, split] and in (split, gather]. */
 static bool crosses(const struct nano_program *p, int buffer, int split)
 {
     bool before = false, after = false;
-    for (int i = 0; i <= p->gather_op; i++)
-        if (op_uses(&p->ops[i], buffer))
-            *(i <= split ? &before : &after) = true;
+    for (int i = 0; i <= p->gather_op; i++) {
+        if (i <= split)
+            before |= op_uses(&p->ops[i], buffer);
+        else
+            after |= op_uses(&p->ops[i], buffer);
+    }
     return before && after;
 }
 
