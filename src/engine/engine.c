@@ -154,6 +154,7 @@ enum nano_status nano_engine_create(nano_engine **out, nano_model *model,
     engine->salt = nano_os_random_seed();
     engine->token_output = (struct nano_output){.num_tokens = 1, .text = "", .stop_token_id = -1};
     pthread_mutex_init(&engine->lock, NULL);
+    pthread_mutex_init(&engine->runner_lock, NULL);
     pthread_cond_init(&engine->wake, NULL);
     pthread_cond_init(&engine->idle, NULL);
     enum nano_status status = open_parts(engine, err);
@@ -195,6 +196,7 @@ void nano_engine_destroy(nano_engine *engine)
     nano_mem_free(engine->table);
     pthread_cond_destroy(&engine->idle);
     pthread_cond_destroy(&engine->wake);
+    pthread_mutex_destroy(&engine->runner_lock);
     pthread_mutex_destroy(&engine->lock);
     nano_mem_free(engine);
 }
@@ -337,7 +339,11 @@ void nano_engine_get_stats(const nano_engine *engine, struct nano_stats *out)
 size_t nano_engine_get_profile(const nano_engine *engine, struct nano_op_profile *out,
                                size_t capacity)
 {
-    return engine->setup.runner->profile(engine->runner_state, out, capacity);
+    pthread_mutex_t *lock = (pthread_mutex_t *)&engine->runner_lock;
+    pthread_mutex_lock(lock);
+    size_t count = engine->setup.runner->profile(engine->runner_state, out, capacity);
+    pthread_mutex_unlock(lock);
+    return count;
 }
 
 const char *nano_engine_get_isa(const nano_engine *engine)

@@ -34,6 +34,8 @@ struct nano_engine {
     pthread_t thread;
     bool thread_started;
 
+    pthread_mutex_t runner_lock; /* the runner does one thing at a time: run, or tell its profile */
+
     /* Under the lock: */
     pthread_mutex_t lock;
     pthread_cond_t wake; /* there is something in the inboxes */

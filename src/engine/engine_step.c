@@ -364,8 +364,10 @@ bool nano_engine_run_step(struct nano_engine *engine, struct nano_error *err)
     s->batch.context = engine;
     uint64_t scheduled = nano_os_clock_ns();
     struct nano_error run_error = {0};
+    pthread_mutex_lock(&engine->runner_lock);
     enum nano_status status =
         engine->setup.runner->run(engine->runner_state, &s->batch, &run_error);
+    pthread_mutex_unlock(&engine->runner_lock);
     uint64_t ran = nano_os_clock_ns();
     if (status == NANO_OK)
         postprocess(engine, ran);
