@@ -6,9 +6,6 @@
 #include "base/memory.h"
 #include "engine/sampler.h"
 
-/* Token ids that could end a generation of a model; a vocabulary has a handful. */
-#define MAX_EOG_TOKENS 32
-
 static enum nano_status check_token(int32_t token, int64_t vocab_size, const char *what,
                                     struct nano_error *err)
 {
@@ -77,21 +74,21 @@ static bool copy_params(struct nano_request_state *r, const struct nano_sampling
     r->params.stop = stop;
     r->params.logit_bias =
         copy_array(arena, p->logit_bias, (size_t)p->num_logit_bias, sizeof *p->logit_bias);
+    const int32_t *eog = NULL;
+    int num_eog = limits->tokenizer && !p->ignore_eos
+                      ? nano_tokenizer_eog_tokens(limits->tokenizer, &eog)
+                      : 0;
     int32_t *tokens =
-        nano_arena_alloc(arena, (size_t)p->num_stop_token_ids + MAX_EOG_TOKENS, sizeof *tokens);
+        nano_arena_alloc(arena, (size_t)p->num_stop_token_ids + (size_t)num_eog, sizeof *tokens);
     if (!r->params.logit_bias || !tokens)
         return false;
     int count = p->num_stop_token_ids;
     if (count)
         memcpy(tokens, p->stop_token_ids, (size_t)count * sizeof *tokens);
     r->params.stop_token_ids = tokens;
-    if (limits->tokenizer && !p->ignore_eos) {
-        const int32_t *eog;
-        int num_eog = nano_tokenizer_eog_tokens(limits->tokenizer, &eog);
-        for (int i = 0; i < num_eog && i < MAX_EOG_TOKENS; i++)
-            if (eog[i] < limits->vocab_size)
-                tokens[count++] = eog[i];
-    }
+    for (int i = 0; i < num_eog; i++)
+        if (eog[i] < limits->vocab_size)
+            tokens[count++] = eog[i];
     r->stop_tokens = tokens;
     r->num_stop_tokens = count;
     return true;
@@ -111,16 +108,9 @@ static enum nano_status init_sequence(struct nano_sequence *s, struct nano_reque
     s->in_prefill = true;
     s->num_prompt_tokens = s->num_tokens = num_prompt_tokens;
     s->max_length = num_prompt_tokens + max_output;
-    s->tokens = nano_arena_alloc(arena, (size_t)s->max_length, sizeof *s->tokens);
-    size_t num_blocks =
-        ((size_t)s->max_length + (size_t)limits->block_size - 1) / (size_t)limits->block_size;
-    s->block_table = nano_arena_alloc(arena, num_blocks, sizeof *s->block_table);
-    if (!s->tokens || !s->block_table)
-        return nano_error_no_memory(err, "a sequence", (size_t)s->max_length * sizeof *s->tokens);
-    memcpy(s->tokens, prompt, (size_t)num_prompt_tokens * sizeof *prompt);
     if (p->logprobs > 0 && !(s->top = nano_arena_alloc(arena, (size_t)p->logprobs, sizeof *s->top)))
         return nano_error_no_memory(err, "logprobs", (size_t)p->logprobs * sizeof *s->top);
-    if (p->prompt_logprobs >= 0) {
+    if (p->prompt_logprobs >= 0 && index == 0) { /* they are the same for all completions */
         size_t count = (size_t)num_prompt_tokens, num_top = (size_t)p->prompt_logprobs;
         s->prompt_logprobs = nano_arena_alloc(arena, count, sizeof *s->prompt_logprobs);
         s->prompt_top = nano_arena_alloc(arena, count, num_top * sizeof *s->prompt_top);
@@ -132,9 +122,20 @@ static enum nano_status init_sequence(struct nano_sequence *s, struct nano_reque
     }
     s->greedy = nano_sampling_is_greedy(p);
     s->plain =
-        !p->detokenize && p->logprobs < 0 && p->prompt_logprobs < 0 && r->num_stop_tokens == 0;
-    if (p->detokenize)
-        return nano_text_output_init(&s->text, limits->tokenizer, p, arena, err);
+        !p->detokenize && p->logprobs < 0 && !s->wants_prompt_logprobs && r->num_stop_tokens == 0;
+    if (p->detokenize) {
+        enum nano_status status = nano_text_output_init(&s->text, limits->tokenizer, p, arena, err);
+        if (status != NANO_OK)
+            return status;
+    }
+    /* In one piece and last: what is large gets a chunk of the arena that fits exactly. */
+    size_t length = (size_t)s->max_length, block_size = (size_t)limits->block_size;
+    size_t count = length + (length + block_size - 1) / block_size;
+    s->tokens = nano_arena_alloc(arena, count, sizeof *s->tokens);
+    if (!s->tokens)
+        return nano_error_no_memory(err, "a sequence", count * sizeof *s->tokens);
+    s->block_table = s->tokens + length;
+    memcpy(s->tokens, prompt, (size_t)num_prompt_tokens * sizeof *prompt);
     return NANO_OK;
 }
 

@@ -37,7 +37,7 @@ struct nano_sequence {
     bool in_prefill;            /* the next token it samples ends a prefill (or a recomputation) */
     bool greedy;                /* nano_sampling_is_greedy */
     bool shares_blocks;         /* its full blocks may be found by others */
-    bool wants_prompt_logprobs; /* and has not sent them */
+    bool wants_prompt_logprobs; /* and has not sent them; only completion 0 does */
     bool plain; /* neither text nor logprobs nor anything that could stop it early */
 
     uint64_t block_hash; /* of the last published block; the salt when there is none */
