@@ -152,7 +152,8 @@ static enum nano_status fixed_parts(struct nano_engine_setup *s, const nano_mode
     s->request_bytes = per_request * (uint64_t)s->runner_config.max_num_seqs;
     if (s->request_bytes > MAX_REQUEST_BYTES)
         s->request_bytes = per_request > MAX_REQUEST_BYTES ? per_request : MAX_REQUEST_BYTES;
-    plan->engine_bytes = PROCESS_BYTES + s->request_bytes + scheduler_bytes(s, 0);
+    plan->engine_bytes = PROCESS_BYTES + s->request_bytes + scheduler_bytes(s, 0) +
+                         (uint64_t)plan->max_num_seqs * sizeof(struct nano_step_entry);
     if (model) {
         uint64_t file_bytes = mapped_file_bytes(model);
         plan->engine_bytes +=
@@ -181,10 +182,18 @@ static void set_blocks(struct nano_engine_setup *s, int num_blocks)
         .block_size = s->runner_config.block_size};
 }
 
-static enum nano_status refuse(const struct nano_engine_setup *s, struct nano_error *err)
+static enum nano_status refuse(const struct nano_engine_setup *s, int num_affordable,
+                               struct nano_error *err)
 {
     const struct nano_memory_plan *plan = &s->plan;
     const double mib = 1024.0 * 1024.0;
+    if (plan->budget_bytes == 0)
+        return nano_error_set(err, NANO_ERR_NO_MEMORY,
+                              "one sequence of max_model_len %d needs %d blocks of %d tokens, %.1f "
+                              "MiB of KV; without "
+                              "a memory budget or num_blocks there are %d",
+                              plan->max_model_len, plan->num_blocks, plan->block_size,
+                              (double)plan->kv_bytes / mib, num_affordable);
     return nano_error_set(err, NANO_ERR_NO_MEMORY,
                           "memory budget %.1f MiB is too small: weights %.1f + mapped file %.1f + "
                           "activations %.1f + engine %.1f + "
@@ -246,13 +255,15 @@ enum nano_status nano_engine_setup_make(struct nano_engine_setup *s, const nano_
                 "%d blocks of %d tokens do not hold one sequence of max_model_len %d", num_blocks,
                 block_size, s->runner_config.max_model_len);
         } else {
-            set_blocks(s, p->max_model_len ? one_sequence : blocks_for(smallest, block_size));
-            return refuse(s, err);
+            if (p->max_model_len == 0)
+                s->runner_config.max_model_len = smallest;
+            set_blocks(s, blocks_for(s->runner_config.max_model_len, block_size));
+            return refuse(s, num_blocks, err);
         }
     }
     set_blocks(s, num_blocks);
     if (plan->budget_bytes && plan->total_bytes > plan->budget_bytes)
-        return refuse(s, err);
+        return refuse(s, num_blocks, err);
     return NANO_OK;
 fail:
     return status;
