@@ -3,6 +3,7 @@ tests_test_engine_SOURCES = \
   tests/engine_harness.c tests/engine_harness.h \
   tests/test_block_manager.c \
   tests/test_engine.c \
+  tests/test_engine_faults.c \
   tests/test_engine_random.c \
   tests/test_sampler.c \
   tests/test_waiting_queue.c
@@ -12,3 +13,7 @@ tests_test_engine_LDADD = $(TEST_LIBS)
 check_PROGRAMS += tests/fuzz/fuzz_scheduler
 tests_fuzz_fuzz_scheduler_SOURCES = tests/fuzz/fuzz_scheduler.c tests/fuzz/replay.c
 tests_fuzz_fuzz_scheduler_LDADD = $(NANO_LAYERS) $(NANO_LIBS)
+
+check_PROGRAMS += tests/check_engine_threads
+tests_check_engine_threads_SOURCES = tests/check_engine_threads.c
+tests_check_engine_threads_LDADD = $(NANO_LAYERS) $(NANO_LIBS)

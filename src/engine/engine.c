@@ -151,6 +151,7 @@ enum nano_status nano_engine_create(nano_engine **out, nano_model *model,
     engine->model = model;
     engine->tokenizer = model ? model->tokenizer : NULL;
     engine->inbox_end = &engine->inbox;
+    engine->is_idle = true;
     engine->salt = nano_os_random_seed();
     engine->token_output = (struct nano_output){.num_tokens = 1, .text = "", .stop_token_id = -1};
     pthread_mutex_init(&engine->lock, NULL);
@@ -177,16 +178,13 @@ void nano_engine_destroy(nano_engine *engine)
 {
     if (!engine)
         return;
-    if (engine->thread_started) {
-        pthread_mutex_lock(&engine->lock);
-        engine->stopping = true;
-        pthread_cond_signal(&engine->wake);
-        pthread_mutex_unlock(&engine->lock);
+    pthread_mutex_lock(&engine->lock);
+    engine->stopping = true; /* nothing is submitted any more, not even from callbacks */
+    pthread_cond_signal(&engine->wake);
+    pthread_mutex_unlock(&engine->lock);
+    if (engine->thread_started)
         pthread_join(engine->thread, NULL);
-    }
-    /* Callbacks may submit once more; those are cancelled as well. */
-    while (engine->num_live > 0)
-        nano_engine_cancel_all(engine);
+    nano_engine_cancel_all(engine);
     if (engine->setup.runner)
         engine->setup.runner->close(engine->runner_state);
     nano_scheduler_deinit(&engine->scheduler);
@@ -228,13 +226,19 @@ static enum nano_status enqueue(struct nano_engine *engine, struct nano_request_
         return nano_error_set(err, NANO_ERR_QUEUE_FULL,
                               "%zu requests are waiting, the limit is %zu", engine->num_queued,
                               limit);
-    if (engine->params.mem_budget_bytes &&
-        engine->request_bytes + bytes > engine->setup.request_bytes)
+    uint64_t most_bytes =
+        engine->params.mem_budget_bytes ? engine->setup.request_bytes : UINT64_MAX;
+    if (bytes > most_bytes)
+        return nano_error_set(
+            err, NANO_ERR_INVALID_ARGUMENT,
+            "this request needs %llu bytes, the memory budget has %llu for all requests",
+            (unsigned long long)bytes, (unsigned long long)most_bytes);
+    if (bytes > most_bytes - engine->request_bytes)
         return nano_error_set(
             err, NANO_ERR_QUEUE_FULL,
             "requests hold %llu bytes and this one needs %llu; the memory budget has %llu for them",
             (unsigned long long)engine->request_bytes, (unsigned long long)bytes,
-            (unsigned long long)engine->setup.request_bytes);
+            (unsigned long long)most_bytes);
     if (engine->num_live > engine->table_mask && !table_grow(engine))
         return nano_error_no_memory(err, "the request table",
                                     2 * engine->table_mask * sizeof(void *));
@@ -251,6 +255,7 @@ static enum nano_status enqueue(struct nano_engine *engine, struct nano_request_
     *slot = request;
     *engine->inbox_end = request;
     engine->inbox_end = &request->next;
+    engine->is_idle = false;
     engine->num_live++;
     engine->num_queued++;
     engine->request_bytes += bytes;
@@ -265,7 +270,7 @@ enum nano_status nano_engine_submit(nano_engine *engine, const struct nano_reque
     enum nano_status status;
     int32_t *encoded = NULL;
     const int32_t *prompt = request->prompt_token_ids;
-    size_t num_prompt_tokens = request->num_prompt_token_ids;
+    size_t num_prompt_tokens = prompt ? request->num_prompt_token_ids : 0;
     struct nano_request_state *state = NULL;
     if (!prompt && request->prompt) {
         if (!engine->tokenizer)
@@ -316,7 +321,7 @@ void nano_engine_wait_idle(nano_engine *engine)
         return;
     }
     pthread_mutex_lock(&engine->lock);
-    while (engine->num_live > 0)
+    while (!engine->is_idle)
         pthread_cond_wait(&engine->idle, &engine->lock);
     pthread_mutex_unlock(&engine->lock);
 }

@@ -1,8 +1,7 @@
 /* The engine's state, shared by engine.c (lifecycle, the clients' side) and engine_step.c (the
  * engine thread's side).
  *
- *   clients ── lock ──▶ inbox, cancelled ─▶ step: schedule ▶ run ▶ sample ▶ postprocess ─▶
- * callbacks
+ *   clients ── lock ──▶ inbox, cancelled ─▶ step: schedule ▶ run ▶ postprocess ─▶ callbacks
  *
  * What stands under `lock` is shared; everything else belongs to whoever runs steps. Callbacks are
  * called without the lock, so they may submit and cancel. */
@@ -39,7 +38,7 @@ struct nano_engine {
     /* Under the lock: */
     pthread_mutex_t lock;
     pthread_cond_t wake; /* there is something in the inboxes */
-    pthread_cond_t idle; /* num_live is 0 at the end of a step */
+    pthread_cond_t idle; /* is_idle has become true */
     struct nano_request_state *inbox, **inbox_end;
     struct nano_request_state *cancelled;
     struct nano_request_state **table; /* unfinished requests by id: [table_mask + 1] chains */
@@ -48,6 +47,7 @@ struct nano_engine {
     size_t num_queued;      /* of them, those that have not been admitted yet */
     uint64_t request_bytes; /* that they hold */
     uint64_t last_id;
+    bool is_idle; /* no unfinished request, and the step of the last one is over */
     bool stopping;
     struct nano_stats snapshot;
 };

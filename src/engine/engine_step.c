@@ -82,7 +82,7 @@ static void emit(struct nano_sequence *seq, int num_new, const struct ending *en
         .num_cached_tokens = seq->num_cached_tokens,
         .num_completion_tokens = num_output,
     };
-    if (!seq->plain && num_new > 0 && request->params.logprobs >= 0)
+    if (num_new > 0 && request->params.logprobs >= 0)
         output.logprobs = &seq->logprobs; /* num_new is 1: every token is sent in its own step */
     if (seq->wants_prompt_logprobs && seq->num_computed_tokens >= seq->num_prompt_tokens) {
         output.prompt_logprobs = seq->prompt_logprobs;
@@ -98,7 +98,7 @@ static void emit(struct nano_sequence *seq, int num_new, const struct ending *en
         output.decode_ns = now - first;
     }
     char after = '\0';
-    struct nano_text_output *text = !seq->plain && request->params.detokenize ? &seq->text : NULL;
+    struct nano_text_output *text = request->params.detokenize ? &seq->text : NULL;
     if (text) {
         output.text = text->held;
         output.text_bytes = text->num_ready;
@@ -114,12 +114,14 @@ static void emit(struct nano_sequence *seq, int num_new, const struct ending *en
     }
 }
 
-/* Tells the client, takes the sequence out of the scheduler, and drops the request with its last.
+/* Sends what is left, takes the sequence out of the scheduler and drops the request with its last.
  */
 static void finish(struct nano_engine *engine, struct nano_sequence *seq, int num_new,
                    const struct ending *ending)
 {
     struct nano_request_state *request = seq->request;
+    if (request->params.detokenize)
+        nano_text_output_flush(&seq->text);
     emit(seq, num_new, ending);
     nano_scheduler_finish(&engine->scheduler, seq);
     if (--request->num_unfinished > 0)
@@ -163,8 +165,6 @@ static struct ending check_end(struct nano_sequence *seq, int32_t token)
         else if (seq->num_tokens >= seq->max_length)
             ending.reason = NANO_FINISH_LENGTH;
     }
-    if (ending.reason != NANO_FINISH_NONE && !ending.stop_string && request->params.detokenize)
-        nano_text_output_flush(&seq->text);
     return ending;
 }
 
@@ -229,8 +229,6 @@ static void finish_all_sequences(struct nano_engine *engine, struct nano_request
         if (request->sequences[i].state == NANO_SEQUENCE_FINISHED)
             continue;
         left--; /* the request is gone after its last one */
-        if (request->params.detokenize)
-            nano_text_output_flush(&request->sequences[i].text);
         finish(engine, &request->sequences[i], 0, ending);
     }
 }
@@ -301,8 +299,17 @@ static void publish_stats(struct nano_engine *engine)
     pthread_mutex_lock(&engine->lock);
     engine->snapshot = *t;
     engine->snapshot.num_requests_submitted = engine->last_id;
-    if (engine->num_live == 0) /* only now, so that who waited sees the last step's numbers */
+    pthread_mutex_unlock(&engine->lock);
+}
+
+/* The last thing in a step, so that who waited has its numbers and its on_step. */
+static void report_idle(struct nano_engine *engine)
+{
+    pthread_mutex_lock(&engine->lock);
+    if (engine->num_live == 0) {
+        engine->is_idle = true;
         pthread_cond_broadcast(&engine->idle);
+    }
     pthread_mutex_unlock(&engine->lock);
 }
 
@@ -335,13 +342,14 @@ static void call_on_step(struct nano_engine *engine, struct nano_step *step)
 bool nano_engine_run_step(struct nano_engine *engine, struct nano_error *err)
 {
     struct nano_scheduler *s = &engine->scheduler;
-    uint64_t start = nano_os_clock_ns();
     nano_mem_forbid_begin();
     take_inboxes(engine);
+    uint64_t start = nano_os_clock_ns(); /* nothing is admitted before it was submitted */
     if (!nano_scheduler_schedule(s, start)) {
         assert(s->num_running == 0 && !s->waiting.first);
         publish_stats(engine);
         nano_mem_forbid_end();
+        report_idle(engine);
         return false;
     }
     count_admitted(engine);
@@ -383,6 +391,7 @@ bool nano_engine_run_step(struct nano_engine *engine, struct nano_error *err)
     if (engine->params.on_step)
         call_on_step(engine, &step);
     nano_mem_forbid_end();
+    report_idle(engine);
     if (status != NANO_OK && err)
         *err = run_error;
     return true;
