@@ -87,7 +87,7 @@ static void on_output(const struct nano_output *output, void *user_data)
         c->num_tokens++;
     }
     cr_assert_eq(output->num_completion_tokens, c->num_tokens);
-    cr_assert_eq(strlen(output->text), output->text_bytes);
+    cr_assert_eq(output->text[output->text_bytes], '\0'); /* and it may hold NUL bytes */
     c->text = realloc(c->text, c->text_bytes + output->text_bytes + 1);
     memcpy(c->text + c->text_bytes, output->text, output->text_bytes + 1);
     c->text_bytes += output->text_bytes;
@@ -140,7 +140,8 @@ void client_compare(const struct client *got, const struct client *expected, boo
                 "completion %d: logprobs differ in their bits", i);
         if (!prefix_only) {
             cr_assert_eq(g->reason, e->reason);
-            cr_assert_str_eq(g->text, e->text);
+            cr_assert_eq(g->text_bytes, e->text_bytes);
+            cr_assert_eq(memcmp(g->text, e->text, e->text_bytes), 0);
             cr_assert_str_eq(g->stop_reason, e->stop_reason);
         }
     }

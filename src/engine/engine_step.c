@@ -189,23 +189,25 @@ static void append(struct nano_engine *engine, struct nano_sequence *seq, int32_
         finish(engine, seq, 1, &ending);
 }
 
+/* Sequences of which only the prompt was asked for end without an output. */
+static void finish_prompts(struct nano_engine *engine)
+{
+    const struct nano_scheduler *s = &engine->scheduler;
+    const struct ending ending = {.reason = NANO_FINISH_LENGTH, .stop_token = -1};
+    for (int i = 0; i < s->batch.num_seqs; i++)
+        if (s->scheduled[i]->num_computed_tokens >= s->scheduled[i]->max_length)
+            finish(engine, s->scheduled[i], 0, &ending);
+}
+
 static void postprocess(struct nano_engine *engine, uint64_t now_ns)
 {
     struct nano_scheduler *s = &engine->scheduler;
-    const struct nano_scheduled_output *target = s->targets, *end = target + s->batch.num_outputs;
     nano_scheduler_commit(s);
-    for (int i = 0; i < s->batch.num_seqs; i++) {
-        struct nano_sequence *seq = s->scheduled[i];
-        while (target < end && target->sequence == seq && target->prompt_position > 0)
-            target++;
-        if (target < end && target->sequence == seq) {
-            append(engine, seq, s->outputs[target - s->targets].token, now_ns);
-            target++;
-        } else if (seq->num_computed_tokens >= seq->max_length) { /* only the prompt was wanted */
-            struct ending ending = {.reason = NANO_FINISH_LENGTH, .stop_token = -1};
-            finish(engine, seq, 0, &ending);
-        }
-    }
+    if (s->num_prefill_tokens > 0)
+        finish_prompts(engine);
+    for (int i = 0, num_outputs = s->batch.num_outputs; i < num_outputs; i++)
+        if (s->targets[i].prompt_position == 0)
+            append(engine, s->targets[i].sequence, s->outputs[i].token, now_ns);
 }
 
 /* The runner failed: whatever was in the batch cannot go on, and no content of the pool is sure. */

@@ -92,11 +92,18 @@ static void preempt_last(struct nano_scheduler *s)
     s->num_preemptions_total++;
 }
 
+/* True if num_tokens computed tokens fill a block that is not published yet. */
+static inline bool completes_block(const struct nano_scheduler *s, const struct nano_sequence *seq,
+                                   int num_tokens)
+{
+    return (seq->num_published + 1) * s->config.block_size <= num_tokens;
+}
+
 /* Makes the blocks findable that are full once num_tokens tokens are computed. */
 static void publish_blocks(struct nano_scheduler *s, struct nano_sequence *seq, int num_tokens)
 {
     int block_size = s->config.block_size;
-    while ((seq->num_published + 1) * block_size <= num_tokens) {
+    while (completes_block(s, seq, num_tokens)) {
         const int32_t *tokens = seq->tokens + (size_t)seq->num_published * (size_t)block_size;
         uint64_t hash = nano_block_hash(seq->block_hash, tokens, block_size);
         nano_block_publish(&s->blocks, seq->block_table[seq->num_published], hash, seq->block_hash,
@@ -106,8 +113,8 @@ static void publish_blocks(struct nano_scheduler *s, struct nano_sequence *seq, 
     }
 }
 
-static void add_output(struct nano_scheduler *s, struct nano_sequence *seq, int row,
-                       int prompt_position)
+static inline void add_output(struct nano_scheduler *s, struct nano_sequence *seq, int row,
+                              int prompt_position)
 {
     int i = s->batch.num_outputs++;
     s->outputs[i].row = row;
@@ -116,7 +123,7 @@ static void add_output(struct nano_scheduler *s, struct nano_sequence *seq, int 
 }
 
 /* A sequence's next num_tokens tokens become the last rows of the batch. */
-static void add_rows(struct nano_scheduler *s, struct nano_sequence *seq, int num_tokens)
+static inline void add_rows(struct nano_scheduler *s, struct nano_sequence *seq, int num_tokens)
 {
     struct nano_batch *batch = &s->batch;
     int first = seq->num_computed_tokens, i = batch->num_seqs++;
@@ -124,11 +131,11 @@ static void add_rows(struct nano_scheduler *s, struct nano_sequence *seq, int nu
     batch->num_tokens += num_tokens;
     s->seqs[i] = (struct nano_batch_seq){first_row, num_tokens, first, seq->block_table};
     s->scheduled[i] = seq;
-    if (seq->shares_blocks)
+    if (seq->shares_blocks && completes_block(s, seq, first + num_tokens))
         publish_blocks(s, seq, first + num_tokens);
 }
 
-static void add_decode(struct nano_scheduler *s, struct nano_sequence *seq)
+static inline void add_decode(struct nano_scheduler *s, struct nano_sequence *seq)
 {
     int row = s->batch.num_tokens;
     s->tokens[row] = seq->tokens[seq->num_computed_tokens];
@@ -178,9 +185,13 @@ static void schedule_running(struct nano_scheduler *s, int *budget)
             const struct nano_sequence *later = s->running[i + PREFETCH_DISTANCE];
             __builtin_prefetch(&later->tokens[later->num_computed_tokens]);
         }
-        int needed = seq->num_tokens - seq->num_computed_tokens;
-        int room = *budget - (s->num_running - 1 - i); /* the others' one token each is theirs */
-        int chunk = needed < room ? needed : room;
+        int chunk = 1;
+        if (seq->in_prefill) {
+            int needed = seq->num_tokens - seq->num_computed_tokens;
+            int room =
+                *budget - (s->num_running - 1 - i); /* the others' one token each is theirs */
+            chunk = needed < room ? needed : room;
+        }
         int end = seq->num_computed_tokens + chunk;
         if (end > seq->num_blocks * s->config.block_size && !grow(s, seq, end))
             return;
