@@ -72,14 +72,6 @@ static void run_alone(struct workload *w)
     }
 }
 
-static struct client *find(struct client *clients, int count, uint64_t id)
-{
-    for (int i = 0; i < count; i++)
-        if (clients[i].id == id)
-            return &clients[i];
-    return NULL;
-}
-
 /* One random schedule; returns how many preemptions it had. */
 static uint64_t run_schedule(struct workload *w, uint64_t seed, uint64_t *num_hits)
 {
@@ -113,27 +105,17 @@ static uint64_t run_schedule(struct workload *w, uint64_t seed, uint64_t *num_hi
             may_be_cut[count] = true;
         }
         count++;
-        if (params.manual_step) {
-            cr_assert_eq(client_submit(c, engine, &err), NANO_OK, "%s", err.message);
-            bool has_work = true;
-            for (uint32_t steps = harness_random(&random, 6); steps > 0 && has_work; steps--) {
-                cr_assert_eq(nano_engine_step(engine, &has_work, &err), NANO_OK, "%s", err.message);
-                cr_assert(nano_scheduler_check(&engine->scheduler));
-            }
-            if (harness_random(&random, 10) == 0) {
-                struct client *victim =
-                    find(running, count, 1 + harness_random(&random, (uint32_t)count));
-                nano_engine_cancel(engine, victim->id);
-                may_be_cut[victim - running] = true;
-            }
+        cr_assert_eq(client_submit(c, engine, &err), NANO_OK, "%s", err.message);
+        bool has_work = params.manual_step;
+        for (uint32_t steps = harness_random(&random, 6); steps > 0 && has_work; steps--) {
+            cr_assert_eq(nano_engine_step(engine, &has_work, &err), NANO_OK, "%s", err.message);
+            cr_assert(nano_scheduler_check(&engine->scheduler));
         }
-    }
-    if (!params
-             .manual_step) { /* ids are known before the first callback only if nothing runs yet */
-        for (int i = 0; i < count; i++)
-            running[i].id = (uint64_t)i + 1;
-        for (int i = 0; i < count; i++)
-            cr_assert_eq(client_submit(&running[i], engine, &err), NANO_OK, "%s", err.message);
+        if (harness_random(&random, 10) == 0) {
+            uint32_t victim = harness_random(&random, (uint32_t)count);
+            nano_engine_cancel(engine, running[victim].id);
+            may_be_cut[victim] = true;
+        }
     }
     nano_engine_wait_idle(engine);
     struct nano_stats stats;
