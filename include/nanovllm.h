@@ -218,7 +218,7 @@ struct nano_memory_plan {
     uint64_t kv_block_bytes;   /* one block, all layers */
     uint64_t kv_bytes;         /* num_blocks of them */
     uint64_t activation_bytes; /* the program's buffers and logits for one step */
-    uint64_t engine_bytes;     /* sequences, queues, block tables, hashes, tokenizer */
+    uint64_t engine_bytes;     /* requests, queues, block tables, hashes, sampler, tokenizer, process */
     uint64_t total_bytes;
     uint64_t budget_bytes;     /* 0: no limit */
     int num_blocks, block_size, max_model_len, max_num_seqs, max_num_batched_tokens, num_threads;
@@ -235,14 +235,16 @@ NANO_API enum nano_status nano_engine_create(nano_engine **out, nano_model *mode
                                              const struct nano_engine_params *params,
                                              struct nano_error *err);
 
-/* Cancels what is still running (their callbacks are called) and releases everything. Not from a
- * callback. NULL is fine. */
+/* Cancels what is still running (their callbacks are called on this thread, and what they submit is
+ * refused) and releases everything. Not from a callback, nor while another thread uses the engine.
+ * NULL is fine. */
 NANO_API void nano_engine_destroy(nano_engine *engine);
 
 NANO_API void nano_engine_get_plan(const nano_engine *engine, struct nano_memory_plan *out);
 
-/* With manual_step: runs one step; *has_work is false when there was nothing to do. An error is one
- * of the engine's own (a failing request is reported through its callback). */
+/* With manual_step: runs one step, with its callbacks, on this thread; *has_work is false when there
+ * was nothing to do. An error is the runner's: the sequences of the step end with
+ * NANO_FINISH_ERROR, the others go on. One thread at a time, and not from a callback. */
 NANO_API enum nano_status nano_engine_step(nano_engine *engine, bool *has_work, struct nano_error *err);
 
 struct nano_logit_bias {
@@ -306,7 +308,8 @@ struct nano_output {
     const char *text;                 /* new text, whole UTF-8 characters, zero-terminated */
     size_t text_bytes;
     const struct nano_token_logprobs *logprobs;        /* one per new token, or NULL */
-    const struct nano_token_logprobs *prompt_logprobs; /* one per prompt token, once, or NULL */
+    /* One per prompt token, once, with completion 0 (they are the same for all), or NULL: */
+    const struct nano_token_logprobs *prompt_logprobs;
     int num_prompt_logprobs;
     enum nano_finish_reason finish_reason;
     const char *stop_reason;          /* the stop string that matched, or NULL */
@@ -326,14 +329,15 @@ struct nano_request {
     size_t num_prompt_token_ids;
     struct nano_sampling_params sampling;
     int priority;                    /* lower runs first; equal ones in order of arrival */
-    nano_output_fn on_output;        /* called on the engine's thread; it may submit and cancel */
+    nano_output_fn on_output;        /* called on the thread that steps; it may submit and cancel */
     void *user_data;
 };
 NANO_API struct nano_request nano_request_default(void);
 
-/* Queues a request; thread-safe. Bad parameters, a prompt that cannot fit and a full queue are
- * refused here. *request_id may be NULL. After NANO_OK each of the n completions gets exactly one
- * output with a finish_reason. */
+/* Queues a request; thread-safe. Bad parameters, a prompt that cannot fit and a full queue
+ * (NANO_ERR_QUEUE_FULL: later it may have room) are refused here. request_id may be NULL;
+ * *request_id is set before the first callback. After NANO_OK each of the n completions gets exactly
+ * one output with a finish_reason. */
 NANO_API enum nano_status nano_engine_submit(nano_engine *engine, const struct nano_request *request,
                                              uint64_t *request_id, struct nano_error *err);
 
@@ -341,12 +345,14 @@ NANO_API enum nano_status nano_engine_submit(nano_engine *engine, const struct n
  * Thread-safe. */
 NANO_API void nano_engine_cancel(nano_engine *engine, uint64_t request_id);
 
-/* Blocks until no request is waiting or running. Not from a callback. With manual_step it steps. */
+/* Blocks until no request is waiting or running and the last step is over, its on_step included.
+ * Not from a callback. With manual_step it steps. */
 NANO_API void nano_engine_wait_idle(nano_engine *engine);
 
 struct nano_stats {
-    uint64_t num_requests_submitted, num_requests_finished, num_requests_cancelled;
-    int num_requests_running, num_requests_waiting; /* sequences, counted as vLLM does */
+    uint64_t num_requests_submitted, num_requests_finished; /* however they ended */
+    uint64_t num_requests_cancelled;                        /* of the finished ones */
+    int num_requests_running, num_requests_waiting; /* sequences, counted as vLLM does, after a step */
     uint64_t prompt_tokens_total;      /* of admitted requests */
     uint64_t computed_tokens_total;    /* token positions actually run through the model */
     uint64_t generation_tokens_total;
@@ -356,7 +362,7 @@ struct nano_stats {
     int num_blocks, num_blocks_used, num_blocks_cached; /* cached: free, but reusable by content */
     int num_blocks_shared, max_blocks_used;
     uint64_t schedule_ns_total, run_ns_total, postprocess_ns_total;
-    uint64_t memory_used_bytes;        /* what the plan's parts really take */
+    uint64_t memory_used_bytes;        /* taken at the start; the weights of a mapped file do not count */
 };
 /* A consistent snapshot; thread-safe. */
 NANO_API void nano_engine_get_stats(const nano_engine *engine, struct nano_stats *out);
@@ -376,7 +382,7 @@ NANO_API const char *nano_engine_get_isa(const nano_engine *engine);
 /* ---- The simple way -------------------------------------------------------------------------- */
 
 /* Submits one text prompt, waits for it and returns its whole text; release *text with nano_free.
- * `sampling` NULL: the defaults (the first completion is returned). */
+ * `sampling` NULL: the defaults (the first completion is returned). Not from a callback. */
 NANO_API enum nano_status nano_generate(nano_engine *engine, const char *prompt,
                                         const struct nano_sampling_params *sampling, char **text,
                                         struct nano_error *err);

@@ -22,15 +22,13 @@ enum nano_status nano_error_prefix(struct nano_error *err, const char *fmt, ...)
 {
     if (!err)
         return NANO_ERR_INTERNAL;
-    char old[sizeof err->message];
+    char old[sizeof err->message], prefix[sizeof err->message];
     memcpy(old, err->message, sizeof old);
     va_list args;
     va_start(args, fmt);
-    int length = vsnprintf(err->message, sizeof err->message, fmt, args);
+    vsnprintf(prefix, sizeof prefix, fmt, args);
     va_end(args);
-    if (length >= 0 && (size_t)length < sizeof err->message)
-        snprintf(err->message + length, sizeof err->message - (size_t)length, ": %s", old);
-    return err->status;
+    return nano_error_set(err, err->status, "%s: %s", prefix, old);
 }
 
 enum nano_status nano_error_no_memory(struct nano_error *err, const char *what, size_t num_bytes)

@@ -41,7 +41,7 @@ static void append_string(struct line *line, struct nano_string string, size_t m
             append(line, string.bytes + i, (size_t)length);
         } else {
             char escaped[8];
-            int n = c == '\n' && length > 0 ? snprintf(escaped, sizeof escaped, "\\n")
+            int n = length > 0 && c == '\n' ? snprintf(escaped, sizeof escaped, "\\n")
                                             : snprintf(escaped, sizeof escaped, "\\x%02x",
                                                        (unsigned char)string.bytes[i]);
             append(line, escaped, (size_t)n);
