@@ -215,6 +215,45 @@ Test(engine_faults, prompt_logprobs_are_computed_once_for_all_completions)
     nano_engine_destroy(engine);
 }
 
+static const char *push_char(struct nano_text_output *text, char c, bool stop_now)
+{
+    int32_t *token;
+    size_t count;
+    nano_text_output_take(text);
+    cr_assert_eq(nano_tokenizer_encode(text->stream.tokenizer, &c, 1, 0, &token, &count, &err),
+                 NANO_OK);
+    cr_assert_eq(count, 1);
+    const char *stop = nano_text_output_push(text, *token, stop_now);
+    nano_free(token);
+    return stop;
+}
+
+/* "ab" was complete before stop strings count; it is still held because "xabc" could follow. */
+Test(engine_faults, a_stop_string_that_did_not_count_does_not_stop_later)
+{
+    nano_model *model;
+    cr_assert_eq(nano_model_open(&model, NULL, &err), NANO_OK, "%s", err.message);
+    const char *stops[] = {"ab", "xabc"};
+    struct nano_sampling_params params = nano_sampling_params_default();
+    struct nano_text_output text;
+    struct nano_arena arena;
+    nano_arena_init(&arena);
+    params.stop = stops;
+    params.num_stop = 2;
+    cr_assert_eq(
+        nano_text_output_init(&text, nano_model_get_tokenizer(model, &err), &params, &arena, &err),
+        NANO_OK);
+    for (const char *c = "xab"; *c; c++)
+        cr_assert_null(push_char(&text, *c, false));
+    cr_assert_eq(text.num_held, 3);
+    cr_assert_eq(text.num_ready, 0);
+    cr_assert_null(push_char(&text, 'z', true));
+    cr_assert_null(push_char(&text, 'a', true));
+    cr_assert_str_eq(push_char(&text, 'b', true), "ab");
+    nano_arena_deinit(&arena);
+    nano_model_close(model);
+}
+
 /* ---- Memory ---------------------------------------------------------------------------------- */
 
 /* Whatever the plan promises as max_model_len can be asked for, also one at a time. */

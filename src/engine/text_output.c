@@ -24,15 +24,17 @@ enum nano_status nano_text_output_init(struct nano_text_output *o, const nano_to
     return o->held ? NANO_OK : nano_error_no_memory(err, "output text", o->capacity);
 }
 
-/* The first place where a stop string stands; among those that begin there the first listed. */
-static const char *find_stop(const struct nano_text_output *o, size_t *begin)
+/* The first place where a stop string stands that ends behind num_old bytes, which is where it
+ * could not be seen before; among those that begin there the first listed. */
+static const char *find_stop(const struct nano_text_output *o, size_t num_old, size_t *begin)
 {
     const char *found = NULL;
     *begin = o->num_held;
     for (int i = 0; i < o->params->num_stop; i++) {
         const char *stop = o->params->stop[i];
         size_t length = strlen(stop);
-        for (size_t at = 0; at + length <= o->num_held && at < *begin; at++) {
+        size_t at = num_old + 1 > length ? num_old + 1 - length : 0;
+        for (; at + length <= o->num_held && at < *begin; at++) {
             if (memcmp(o->held + at, stop, length) == 0) {
                 *begin = at;
                 found = stop;
@@ -62,10 +64,10 @@ static size_t partial_stop(const struct nano_text_output *o)
 const char *nano_text_output_push(struct nano_text_output *o, int32_t token_id, bool stop_now)
 {
     assert(o->num_ready == 0);
-    o->num_held += nano_token_stream_push(&o->stream, token_id, o->held + o->num_held);
+    size_t begin, num_old = o->num_held;
+    o->num_held += nano_token_stream_push(&o->stream, token_id, o->held + num_old);
     assert(o->num_held < o->capacity);
-    size_t begin;
-    const char *stop = stop_now ? find_stop(o, &begin) : NULL;
+    const char *stop = stop_now ? find_stop(o, num_old, &begin) : NULL;
     if (stop) {
         o->num_held = begin + (o->params->include_stop_str_in_output ? strlen(stop) : 0);
         o->num_ready = o->num_held;
