@@ -189,9 +189,8 @@ static enum nano_status refuse(const struct nano_engine_setup *s, int num_afford
     const double mib = 1024.0 * 1024.0;
     if (plan->budget_bytes == 0)
         return nano_error_set(err, NANO_ERR_NO_MEMORY,
-                              "one sequence of max_model_len %d needs %d blocks of %d tokens, %.1f "
-                              "MiB of KV; without "
-                              "a memory budget or num_blocks there are %d",
+                              "one sequence of max_model_len %d needs %d blocks of %d tokens, "
+                              "%.1f MiB of KV; without a memory budget or num_blocks there are %d",
                               plan->max_model_len, plan->num_blocks, plan->block_size,
                               (double)plan->kv_bytes / mib, num_affordable);
     return nano_error_set(err, NANO_ERR_NO_MEMORY,
