@@ -23,3 +23,8 @@ check_PROGRAMS += tests/test_stories
 tests_test_stories_SOURCES = tests/test_stories.c $(PROGRAM_TEST)
 tests_test_stories_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS) $(JANSSON_CFLAGS)
 tests_test_stories_LDADD = $(NANO_LIBS) $(CRITERION_LIBS)
+
+check_PROGRAMS += tests/test_tinymodel
+tests_test_tinymodel_SOURCES = tests/test_tinymodel.c $(PROGRAM_TEST)
+tests_test_tinymodel_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS) $(JANSSON_CFLAGS)
+tests_test_tinymodel_LDADD = $(NANO_LIBS) $(CRITERION_LIBS)
