@@ -1,6 +1,8 @@
 # A module's tests are in tests/test_MODULE.c and built as the program of that name.
 TESTS = $(check_PROGRAMS) $(dist_check_SCRIPTS)
-AM_TESTS_ENVIRONMENT = NANOVLLM_DATA_DIR='$(abs_top_srcdir)/data'; export NANOVLLM_DATA_DIR; \
+# The verbosity makes Criterion name what it skips.
+AM_TESTS_ENVIRONMENT = CRITERION_VERBOSITY_LEVEL=1; export CRITERION_VERBOSITY_LEVEL; \
+  NANOVLLM_DATA_DIR='$(abs_top_srcdir)/data'; export NANOVLLM_DATA_DIR; \
   srcdir='$(srcdir)'; export srcdir; \
   NANOVLLM_PROGRAM='$(abs_top_builddir)/nanovllm$(EXEEXT)'; export NANOVLLM_PROGRAM;
 TEST_LIBS = $(NANO_LAYERS) $(NANO_LIBS) $(CRITERION_LIBS)
