@@ -81,6 +81,10 @@ struct nano_view nano_build_layer_linear(struct nano_builder *b, const char *nam
 struct nano_view nano_build_layer_norm(struct nano_builder *b, const char *name,
                                        struct nano_view in, int64_t group_width);
 
+/* The dense feed-forward half of most layers, added to x: "ffn_norm", then
+ * ffn_down(silu(ffn_gate) * ffn_up). */
+void nano_build_swiglu_ffn(struct nano_builder *b, struct nano_view x, enum nano_bias bias);
+
 /* What ends most models: rows that are sampled, "output_norm.weight", logits with "output.weight"
  * or, without one, the embedding's matrix. */
 void nano_build_head(struct nano_builder *b, struct nano_view x,

@@ -206,6 +206,16 @@ struct nano_view nano_build_layer_norm(struct nano_builder *b, const char *name,
                                group_width);
 }
 
+void nano_build_swiglu_ffn(struct nano_builder *b, struct nano_view x, enum nano_bias bias)
+{
+    const struct nano_model_config *c = &b->program->config;
+    struct nano_view h = nano_build_layer_norm(b, "ffn_norm", x, c->hidden_size);
+    struct nano_view gate = nano_build_layer_linear(b, "ffn_gate", h, c->intermediate_size, bias);
+    struct nano_view up = nano_build_layer_linear(b, "ffn_up", h, c->intermediate_size, bias);
+    struct nano_view act = nano_build_silu_mul(b, gate, up);
+    nano_build_add(b, x, nano_build_layer_linear(b, "ffn_down", act, c->hidden_size, bias));
+}
+
 void nano_build_head(struct nano_builder *b, struct nano_view x,
                      const struct nano_tensor *embedding)
 {

@@ -32,14 +32,7 @@ static void build_layer(struct nano_builder *b, struct nano_view x, int rope)
     nano_build_add(
         b, x, nano_build_layer_linear(b, "attn_output", attention, c->hidden_size, NANO_BIAS_NONE));
 
-    h = nano_build_layer_norm(b, "ffn_norm", x, c->hidden_size);
-    struct nano_view gate =
-        nano_build_layer_linear(b, "ffn_gate", h, c->intermediate_size, NANO_BIAS_NONE);
-    struct nano_view up =
-        nano_build_layer_linear(b, "ffn_up", h, c->intermediate_size, NANO_BIAS_NONE);
-    struct nano_view act = nano_build_silu_mul(b, gate, up);
-    nano_build_add(b, x,
-                   nano_build_layer_linear(b, "ffn_down", act, c->hidden_size, NANO_BIAS_NONE));
+    nano_build_swiglu_ffn(b, x, NANO_BIAS_NONE);
 }
 
 static void build(struct nano_builder *b)

@@ -2,7 +2,7 @@ PROGRAM_TEST = tests/program.c tests/program.h
 
 check_PROGRAMS += tests/test_cli
 tests_test_cli_SOURCES = tests/test_cli.c $(PROGRAM_TEST)
-tests_test_cli_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS) $(JANSSON_CFLAGS)
+tests_test_cli_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_test_cli_LDADD = $(NANO_LIBS) $(CRITERION_LIBS)
 
 AM_TESTS_ENVIRONMENT += CC='$(CC)'; CXX='$(CXX)'; MAKE='$(MAKE)'; NM='$(NM)'; \
@@ -11,20 +11,20 @@ dist_check_SCRIPTS += tests/check_install.sh tests/check_layers.sh tests/check_s
 
 check_PROGRAMS += tests/test_bad_input
 tests_test_bad_input_SOURCES = tests/test_bad_input.c $(PROGRAM_TEST) $(GGUF_BUILDER)
-tests_test_bad_input_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS) $(JANSSON_CFLAGS)
+tests_test_bad_input_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_test_bad_input_LDADD = $(TEST_LIBS)
 
 check_PROGRAMS += tests/test_model
 tests_test_model_SOURCES = tests/test_model.c $(PROGRAM_TEST) $(GGUF_BUILDER)
-tests_test_model_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS) $(JANSSON_CFLAGS)
+tests_test_model_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_test_model_LDADD = $(TEST_LIBS)
 
 check_PROGRAMS += tests/test_stories
 tests_test_stories_SOURCES = tests/test_stories.c $(PROGRAM_TEST)
-tests_test_stories_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS) $(JANSSON_CFLAGS)
+tests_test_stories_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_test_stories_LDADD = $(NANO_LIBS) $(CRITERION_LIBS)
 
 check_PROGRAMS += tests/test_tinymodel
 tests_test_tinymodel_SOURCES = tests/test_tinymodel.c $(PROGRAM_TEST)
-tests_test_tinymodel_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS) $(JANSSON_CFLAGS)
+tests_test_tinymodel_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_test_tinymodel_LDADD = $(NANO_LIBS) $(CRITERION_LIBS)

@@ -7,5 +7,5 @@ tests_test_cpu_runner_LDADD = $(LOWER_LIBS)
 
 check_PROGRAMS += tests/test_golden_logits
 tests_test_golden_logits_SOURCES = tests/test_golden_logits.c $(RUNNER_TEST_SOURCES)
-tests_test_golden_logits_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS) $(JANSSON_CFLAGS)
+tests_test_golden_logits_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_test_golden_logits_LDADD = $(LOWER_LIBS)

@@ -8,7 +8,7 @@ tests_test_tokenizer_parts_SOURCES = tests/test_tokenizer_parts.c
 tests_test_tokenizer_parts_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS) $(PCRE2_CFLAGS)
 tests_test_tokenizer_parts_LDADD = $(TEST_LIBS)
 tests_test_tokenizer_data_SOURCES = tests/test_tokenizer_data.c $(TOKENIZER_FIXTURE)
-tests_test_tokenizer_data_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS) $(JANSSON_CFLAGS)
+tests_test_tokenizer_data_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_test_tokenizer_data_LDADD = $(TEST_LIBS)
 
 check_PROGRAMS += tests/fuzz/fuzz_tokenizer

@@ -63,8 +63,8 @@ static int blocks_for(const struct nano_scheduler *s, int num_tokens)
 /* Takes all blocks away; the next prefill begins at token 0. */
 static void release_blocks(struct nano_scheduler *s, struct nano_sequence *seq)
 {
-    for (int i = seq->num_blocks - 1; i >= 0;
-         i--) /* the end of a prefix is forgotten before its beginning */
+    /* Backwards, so that the end of a prefix is forgotten before its beginning. */
+    for (int i = seq->num_blocks - 1; i >= 0; i--)
         nano_block_release(&s->blocks, seq->block_table[i]);
     seq->num_blocks = seq->num_published = 0;
     seq->num_computed_tokens = 0;
