@@ -140,6 +140,7 @@ enum nano_cpu_tier {
     NANO_CPU_AVX2,
     NANO_CPU_AVXVNNI,
     NANO_CPU_AVX512,
+    NANO_CPU_AVX512_AMD, /* the same instructions in another tile */
     NANO_NUM_CPU_TIERS
 };
 
@@ -159,5 +160,6 @@ void nano_kernels_init_ref(struct nano_kernels *kernels);
 void nano_kernels_init_avx2(struct nano_kernels *kernels);
 void nano_kernels_init_avxvnni(struct nano_kernels *kernels);
 void nano_kernels_init_avx512(struct nano_kernels *kernels);
+void nano_kernels_init_avx512_amd(struct nano_kernels *kernels);
 
 #endif

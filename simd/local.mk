@@ -30,7 +30,7 @@ endif
 if HAVE_AVX512
 noinst_LTLIBRARIES += libsimd_avx512.la
 libsimd_avx512_la_SOURCES = simd/avx512/avx512.h simd/avx512/vec_avx512.h simd/avx512/veci_avx512.h simd/avx512/init_avx512.c \
-  simd/avx512/linear_avx512.c \
+  simd/avx512/linear_avx512.c simd/avx512/linear_amd_avx512.c \
   simd/avx512/activation_avx512.c simd/avx512/attention_avx512.c simd/avx512/vectors_avx512.c
 libsimd_avx512_la_CFLAGS = $(AM_CFLAGS) $(NANO_AVX512_CFLAGS)
 libsimd_la_LIBADD += libsimd_avx512.la

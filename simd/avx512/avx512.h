@@ -5,7 +5,7 @@
 #include "simd/kernels.h"
 
 #define NANO_FORMAT(NAME, name, gguf_id, length, bytes, activation) \
-    nano_linear_fn nano_linear_##name##_avx512;
+    nano_linear_fn nano_linear_##name##_avx512, nano_linear_##name##_avx512_amd;
 #include "simd/quant.def"
 #undef NANO_FORMAT
 
