@@ -63,6 +63,41 @@ void nano_os_file_close(struct nano_os_file *file)
     *file = (struct nano_os_file){0};
 }
 
+#ifdef __linux__
+/* Advises whole pages; true if [data, data + num_bytes) lies in the file. */
+static bool advise(const struct nano_os_file *file, const void *data, size_t num_bytes, int advice)
+{
+    const uintptr_t begin = (uintptr_t)data, first = (uintptr_t)file->data;
+    if (!file->data || begin < first || begin - first > file->num_bytes ||
+        num_bytes > file->num_bytes - (begin - first))
+        return false;
+    const uintptr_t page = begin - begin % (uintptr_t)sysconf(_SC_PAGE_SIZE);
+    if (num_bytes)
+        madvise((void *)page, begin - page + num_bytes, advice);
+    return true;
+}
+#endif
+
+bool nano_os_file_will_read(const struct nano_os_file *file, const void *data, size_t num_bytes)
+{
+#ifdef __linux__
+    return advise(file, data, num_bytes, MADV_WILLNEED);
+#else
+    (void)file, (void)data, (void)num_bytes;
+    return false;
+#endif
+}
+
+bool nano_os_file_release(const struct nano_os_file *file, const void *data, size_t num_bytes)
+{
+#ifdef __linux__ /* elsewhere DONTNEED means something else, or nothing */
+    return advise(file, data, num_bytes, MADV_DONTNEED);
+#else
+    (void)file, (void)data, (void)num_bytes;
+    return false;
+#endif
+}
+
 bool nano_os_file_exists(const char *path)
 {
     return access(path, R_OK) == 0;

@@ -18,6 +18,12 @@ enum nano_status nano_os_file_open(struct nano_os_file *out, const char *path,
                                    struct nano_error *err);
 void nano_os_file_close(struct nano_os_file *file);
 
+/* Hints: the bytes will be read soon, so that the disk may begin; they are done with, so that they
+ * stop counting as this process's memory. They stay readable (from the system's cache or the disk).
+ * False, and nothing done, if they do not lie in the file or the system has no such hint. */
+bool nano_os_file_will_read(const struct nano_os_file *file, const void *data, size_t num_bytes);
+bool nano_os_file_release(const struct nano_os_file *file, const void *data, size_t num_bytes);
+
 bool nano_os_file_exists(const char *path);
 
 /* Zeroed memory at a multiple of 2 MiB, with huge pages advised; NULL without memory. Nothing is
