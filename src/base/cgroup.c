@@ -90,7 +90,7 @@ static void for_lines(struct hierarchy *h, const char *path,
 {
     char line[3 * PATH_BYTES];
     snprintf(line, sizeof line, "%s%s", h->root, path);
-    FILE *file = fopen(line, "r");
+    FILE *file = fopen(line, "re");
     while (file && fgets(line, sizeof line, file)) {
         line[strcspn(line, "\n")] = '\0';
         read(h, line);
@@ -104,7 +104,7 @@ static int read_numbers(const struct hierarchy *h, const char *name, long long n
 {
     char path[3 * PATH_BYTES];
     snprintf(path, sizeof path, "%s%s%s/%s", h->root, h->mount, h->group, name);
-    FILE *file = fopen(path, "r");
+    FILE *file = fopen(path, "re");
     const int count = file ? fscanf(file, "%lld %lld", &numbers[0], &numbers[1]) : 0;
     if (file)
         fclose(file);
@@ -114,8 +114,7 @@ static int read_numbers(const struct hierarchy *h, const char *name, long long n
 /* CPUs that the current group is limited to, 0 if it is not. */
 static int group_cpus(const struct hierarchy *h)
 {
-    long long v[2],
-        period[2]; /* quota and period, both in microseconds; a quota may be "max", -1 */
+    long long v[2], period[2]; /* microseconds; the quota "max" is no number */
     if (h->v2) {
         if (read_numbers(h, "cpu.max", v) != 2)
             return 0;

@@ -10,7 +10,7 @@
 
 #define SPIN_NS 100000 /* about what it takes to wake a thread on another processor */
 #define SPINS_PER_CLOCK 32
-#define MAX_PENALTY 1024
+#define MAX_PENALTY 256
 
 void nano_cpu_barrier_init(struct nano_cpu_barrier *barrier, bool spin)
 {
