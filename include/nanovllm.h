@@ -195,7 +195,7 @@ struct nano_step {
 
 struct nano_engine_params {
     const char *runner;          /* "cpu" (default), "mock" */
-    int num_threads;             /* 0: as many as this process may use */
+    int num_threads;             /* at most one per CPU that affinity and cgroups leave; 0: that many */
     int max_model_len;           /* tokens of prompt + output of one sequence; 0: the model's */
     int max_num_seqs;            /* sequences running at once */
     int max_num_batched_tokens;  /* tokens computed in one step */

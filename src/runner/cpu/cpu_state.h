@@ -3,8 +3,8 @@
  *   cpu_runner.c     the vtable: open, close, KV pool
  *   cpu_weights.c    which tensors are packed, which are read where the file has them
  *   cpu_layout.c     one block of memory: activations, tables, scratch
- *   cpu_run.c        a step: checks, the parallel region, the walk over the ops, outputs, profile
- *   cpu_barrier.c    how its threads wait for each other
+ *   cpu_run.c        a step: checks, the walk over the ops, outputs, profile
+ *   cpu_pool.c       the threads; cpu_barrier.c  how they wait for each other
  *   cpu_ops.c, cpu_linear.c, cpu_attention.c     what each op does
  *
  * Invariant: after nano_cpu_lay_out nothing here is allocated but the KV pool; a step writes only
@@ -15,7 +15,7 @@
 #include <stdatomic.h>
 
 #include "base/memory.h"
-#include "runner/cpu/cpu_barrier.h"
+#include "runner/cpu/cpu_pool.h"
 #include "runner/runner.h"
 
 /* Output rows that go through the ops after the gather at a time: bounds the memory of logits. */
@@ -88,7 +88,7 @@ struct nano_cpu_runner {
     int num_blocks;
     uint64_t kv_bytes;
 
-    struct nano_cpu_barrier barrier;
+    struct nano_cpu_pool pool;
     _Alignas(NANO_CACHE_LINE) _Atomic int64_t next_item[2];
 };
 
