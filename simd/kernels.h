@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include "simd/formats.h"
+#include "simd/peak.h"
 
 /* Everything known about multiplying with one weight format.
  *
@@ -120,6 +121,8 @@ struct nano_kernels {
 
     /* log(sum of exp(x[i])), computed around the maximum. n >= 1. */
     double (*log_sum_exp)(const float *x, int64_t n);
+
+    struct nano_peak_kernels peak;
 };
 
 enum nano_cpu_tier { NANO_CPU_REF, NANO_CPU_AVX2, NANO_CPU_AVX512, NANO_NUM_CPU_TIERS };

@@ -4,6 +4,7 @@
  *   cpu_weights.c    which tensors are packed, which are read where the file has them
  *   cpu_layout.c     one block of memory: activations, tables, scratch
  *   cpu_run.c        a step: checks, the parallel region, the walk over the ops, outputs, profile
+ *   cpu_limits.c     what the machine does at best (no part of a runner)
  *   cpu_barrier.c    how its threads wait for each other
  *   cpu_ops.c, cpu_linear.c, cpu_attention.c     what each op does
  *
