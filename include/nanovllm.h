@@ -389,7 +389,7 @@ struct nano_machine_limits {
 };
 
 /* Measures for about half a second what `num_threads` threads (0: as many as this process may use)
- * do together, with the instruction set that engines use. It takes up to 512 MiB while it runs. */
+ * do together at best, with the instruction set that engines use. It takes up to 512 MiB meanwhile. */
 NANO_API enum nano_status nano_measure_machine(struct nano_machine_limits *out, int num_threads,
                                                struct nano_error *err);
 

@@ -33,8 +33,9 @@ uint64_t nano_os_random_seed(void);
 /* CPUs this process may use: affinity mask and cgroup quota (rounded up) considered; at least 1. */
 int nano_os_num_cpus(void);
 
-/* Largest resident set so far, and physical memory. 0 if unknown. */
+/* Largest resident set so far, the present one, and physical memory. 0 if unknown. */
 uint64_t nano_os_peak_rss_bytes(void);
+uint64_t nano_os_rss_bytes(void);
 uint64_t nano_os_physical_bytes(void);
 
 /* For threads that wait for each other: a hint to the processor inside a loop that watches memory.

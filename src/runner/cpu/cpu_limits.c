@@ -1,10 +1,9 @@
 /* What the machine does at best: memory read, and multiply-adds in registers, with as many threads
  * as an engine would use and the kernels of the same instruction set.
  *
- * Each number is the median of several short runs: on a machine with other work it says what could
- * be had at this time, as the timings beside it do. */
+ * Each number is the best of many runs of a few milliseconds: other work on the machine can only
+ * make them slower. */
 #include <omp.h>
-#include <stdlib.h>
 
 #include "base/memory.h"
 #include "base/os.h"
@@ -14,34 +13,28 @@
 #define MAX_BUFFER_BYTES ((uint64_t)512 << 20) /* no cache is larger */
 #define MIN_BUFFER_BYTES ((uint64_t)32 << 20)
 #define MEMORY_SHARE 16 /* of physical memory at most, so that a small machine survives it */
-#define NUM_RUNS 5
-#define MIN_RUN_NS 5000000 /* of a run of a loop */
+#define NUM_RUNS 32
+#define NUM_PARTS 16 /* of the buffer, read in turn: a run is one of them */
+#define FIRST_ROUNDS 4096
+#define MIN_RUN_NS 1000000 /* of a run of a loop */
 
-static int compare_u64(const void *a, const void *b)
-{
-    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return (x > y) - (x < y);
-}
-
-static uint64_t median(uint64_t ns[NUM_RUNS])
-{
-    qsort(ns, NUM_RUNS, sizeof *ns, compare_u64);
-    return ns[NUM_RUNS / 2];
-}
-
-/* Of one run, by all threads; *ns is the time from when all have begun until all are done. */
-static void begin_run(uint64_t *ns)
+/* By all threads, before and after a run; it lasts from when all have begun until all are done. */
+static void begin_run(uint64_t *start_ns)
 {
 #pragma omp barrier
 #pragma omp master
-    *ns = nano_os_clock_ns();
+    *start_ns = nano_os_clock_ns();
 }
 
-static void end_run(uint64_t *ns)
+static void end_run(uint64_t start_ns, uint64_t *best_ns)
 {
 #pragma omp barrier
 #pragma omp master
-    *ns = nano_os_clock_ns() - *ns;
+    {
+        const uint64_t ns = nano_os_clock_ns() - start_ns;
+        if (ns < *best_ns)
+            *best_ns = ns;
+    }
 }
 
 /* So that no compiler drops what `result` came from. */
@@ -51,34 +44,47 @@ static void keep(uint64_t result)
     (void)sink;
 }
 
+/* How many rounds last MIN_RUN_NS on one thread. Too many for that does no harm, too few would. */
+static uint64_t choose_num_rounds(struct nano_peak_loop loop)
+{
+    uint64_t num_rounds = FIRST_ROUNDS, ns;
+    do {
+        num_rounds *= 2;
+        ns = UINT64_MAX;
+        for (int i = 0; i < 3; i++) { /* one may have been interrupted */
+            const uint64_t start_ns = nano_os_clock_ns();
+            keep(loop.run(num_rounds));
+            const uint64_t end_ns = nano_os_clock_ns();
+            ns = end_ns - start_ns < ns ? end_ns - start_ns : ns;
+        }
+    } while (ns < MIN_RUN_NS);
+    return num_rounds;
+}
+
 /* Multiply-adds per ns of all threads together. */
 static double measure_loop(struct nano_peak_loop loop, int num_threads)
 {
     if (!loop.run)
         return 0;
-    uint64_t num_rounds = 1000, ns[NUM_RUNS], result = 0, start, first_ns;
-    do {
-        num_rounds *= 2;
-        start = nano_os_clock_ns();
-        result += loop.run(num_rounds);
-        first_ns = nano_os_clock_ns() - start;
-    } while (first_ns < MIN_RUN_NS);
+    const uint64_t num_rounds = choose_num_rounds(loop);
+    uint64_t result = 0, start_ns, best_ns = UINT64_MAX;
 #pragma omp parallel num_threads(num_threads) reduction(+ : result)
     for (int run = 0; run < NUM_RUNS; run++) {
-        begin_run(&ns[run]);
+        begin_run(&start_ns);
         result += loop.run(num_rounds);
-        end_run(&ns[run]);
+        end_run(start_ns, &best_ns);
     }
     keep(result);
-    return (double)num_rounds * (double)loop.macs_per_round * num_threads / (double)median(ns);
+    return (double)num_rounds * (double)loop.macs_per_round * num_threads / (double)best_ns;
 }
 
-static size_t choose_slice_bytes(int num_threads)
+/* What one thread reads in a run. */
+static size_t choose_part_bytes(int num_threads)
 {
     uint64_t bytes = nano_os_physical_bytes() / MEMORY_SHARE;
     bytes = bytes < MIN_BUFFER_BYTES ? MIN_BUFFER_BYTES : bytes;
     bytes = bytes > MAX_BUFFER_BYTES ? MAX_BUFFER_BYTES : bytes;
-    bytes = bytes / (uint64_t)num_threads / NANO_PEAK_READ_BYTES;
+    bytes = bytes / (uint64_t)num_threads / NUM_PARTS / NANO_PEAK_READ_BYTES;
     return (size_t)(bytes ? bytes : 1) * NANO_PEAK_READ_BYTES;
 }
 
@@ -86,26 +92,26 @@ static size_t choose_slice_bytes(int num_threads)
 static enum nano_status measure_read(const struct nano_peak_kernels *peak, int num_threads,
                                      double *out, struct nano_error *err)
 {
-    const size_t slice_bytes = choose_slice_bytes(num_threads);
-    const size_t num_bytes = slice_bytes * (size_t)num_threads;
+    const size_t part_bytes = choose_part_bytes(num_threads);
+    const size_t run_bytes = part_bytes * (size_t)num_threads, num_bytes = run_bytes * NUM_PARTS;
     unsigned char *buffer = nano_mem_alloc_aligned(num_bytes);
     if (!buffer)
         return nano_error_no_memory(err, "measuring the memory", num_bytes);
-    uint64_t ns[NUM_RUNS], result = 0;
+    uint64_t result = 0, start_ns, best_ns = UINT64_MAX;
 #pragma omp parallel num_threads(num_threads) reduction(+ : result)
     {
-        unsigned char *slice = buffer + (size_t)omp_get_thread_num() * slice_bytes;
-        for (size_t i = 0; i < slice_bytes; i += NANO_PEAK_READ_BYTES)
+        unsigned char *slice = buffer + (size_t)omp_get_thread_num() * part_bytes * NUM_PARTS;
+        for (size_t i = 0; i < part_bytes * NUM_PARTS; i += NANO_PEAK_READ_BYTES)
             slice[i] = 1;
         for (int run = 0; run < NUM_RUNS; run++) {
-            begin_run(&ns[run]);
-            result += peak->read(slice, slice_bytes);
-            end_run(&ns[run]);
+            begin_run(&start_ns);
+            result += peak->read(slice + (size_t)(run % NUM_PARTS) * part_bytes, part_bytes);
+            end_run(start_ns, &best_ns);
         }
     }
     keep(result);
     nano_mem_free_aligned(buffer, num_bytes);
-    *out = (double)num_bytes / (double)median(ns);
+    *out = (double)run_bytes / (double)best_ns;
     return NANO_OK;
 }
 
