@@ -196,12 +196,20 @@ static double ratio(const struct nano_bench_result *result)
     return result->old_value != 0 ? result->new_value / result->old_value : NAN;
 }
 
+static void print_value(double value)
+{
+    printf("%12.*f", fabs(value) >= 1000 ? 0 : fabs(value) >= 10 ? 1 : 4, value);
+}
+
 void nano_bench_comparison_print(const struct nano_bench_comparison *c)
 {
     printf("\n  compared with %s\n  %-44s%12s%12s%9s\n", c->path, "", "old", "new", "new/old");
-    for (size_t i = 0; i < c->num_results; i++)
-        printf("  %-44s%12.6g%12.6g%9.2f\n", c->results[i].name, c->results[i].old_value,
-               c->results[i].new_value, ratio(&c->results[i]));
+    for (size_t i = 0; i < c->num_results; i++) {
+        printf("  %-44s", c->results[i].name);
+        print_value(c->results[i].old_value);
+        print_value(c->results[i].new_value);
+        printf("%9.2f\n", ratio(&c->results[i]));
+    }
     for (size_t i = 0; i < c->num_warnings; i++)
         printf("  warning: %s\n", c->warnings[i]);
 }

@@ -185,7 +185,7 @@ static int64_t longest_sequence(const struct nano_bench_options *options)
     return longest;
 }
 
-/* The engine must hold the longest prompt, and all sequences of the largest batch, no more. */
+/* The engine must hold the longest prompt, and all sequences of the largest batch at once. */
 static void fit_engine(const struct nano_bench_options *options, const struct nano_model_info *info,
                        struct nano_engine_params *params)
 {
@@ -197,6 +197,12 @@ static void fit_engine(const struct nano_bench_options *options, const struct na
         params->max_model_len = min_int(longest_sequence(options), info->context_length);
     params->max_num_seqs = largest + (options->mixed ? NANO_BENCH_NUM_ARRIVALS : 0);
     params->enable_prefix_caching = options->depth > 0 || options->shared_prefix;
+    /* A block more for each, which the scheduler wants free before it takes another one in. */
+    if (params->num_blocks == 0 && params->mem_budget_bytes == 0)
+        params->num_blocks =
+            min_int((int64_t)params->max_num_seqs *
+                        ((params->max_model_len + params->block_size - 1) / params->block_size + 1),
+                    INT32_MAX);
 }
 
 static enum nano_status no_room(const char *what, int num_tokens, int max_model_len,

@@ -28,10 +28,11 @@ static struct rates rates_of(const struct nano_bench_report *report,
                              const struct nano_bench_row *row)
 {
     const struct nano_bench_work *work = &row->work;
+    const double tokens_per_ns = row->tokens_per_s / 1e9, num_tokens = (double)work->num_tokens;
     struct rates r;
-    r.read_gbps = ratio((double)(work->weight_bytes + work->kv_bytes), (double)work->ns);
+    r.read_gbps = ratio((double)(work->weight_bytes + work->kv_bytes), num_tokens) * tokens_per_ns;
     r.read_share = ratio(r.read_gbps, row->read_limit_gbps);
-    r.gops = ratio(2 * (double)work->num_macs, (double)work->ns);
+    r.gops = 2 * ratio((double)work->num_macs, num_tokens) * tokens_per_ns;
     r.peak_share = ratio(r.gops, nano_machine_gops(&report->machine.best, peak_of(report)));
     return r;
 }
@@ -174,8 +175,10 @@ void nano_bench_print_end(const struct nano_bench_report *report)
     snprintf(what, sizeof what, "%d thread%s, best of %d", machine->num_threads,
              machine->num_threads == 1 ? "" : "s", machine->num_slices);
     print_limits(what, &machine->best);
-    print_limits("  at the beginning", &machine->first);
-    print_limits("  at the end", &machine->last);
+    if (machine->num_slices > 1) {
+        print_limits("  at the beginning", &machine->first);
+        print_limits("  at the end", &machine->last);
+    }
     if (machine->num_threads > 1)
         print_limits("1 thread", &machine->one_thread);
     printf("\n  peak memory %s\n", nano_cli_bytes(report->peak_rss_bytes).text);

@@ -12,7 +12,8 @@ struct nano_bench_times {
     double median, p99;
 };
 
-/* One line of results. Rates are medians of the repetitions, `work` is the sum of them. */
+/* One line of results. Rates are medians of the repetitions; `work` is the sum of them, for what a
+ * token takes, its num_tokens being of the kind that tokens_per_s counts. */
 struct nano_bench_row {
     int batch;      /* sequences; in a mixed workload those that decode */
     int num_tokens; /* of a prompt; behind a shared prefix */

@@ -32,6 +32,7 @@ struct serving {
     struct samples ttft, itl, itl_alone, rates, total_rates;
     struct samples *gaps; /* where the times between tokens go */
     uint64_t num_cached;
+    uint64_t num_generated; /* in runs that count */
 };
 
 static void add_sample(struct samples *samples, double value)
@@ -103,6 +104,7 @@ static enum nano_status run(struct serving *s, uint64_t num_prompt_tokens, uint6
     const double seconds = (double)(nano_os_clock_ns() - start_ns) / 1e9;
     if (status != NANO_OK)
         return status;
+    s->num_generated += num_expected;
     add_sample(&s->rates, (double)num_expected / seconds);
     add_sample(&s->total_rates, (double)(num_expected + num_prompt_tokens) / seconds);
     return NANO_OK;
@@ -196,6 +198,7 @@ static void finish(struct serving *s, struct nano_bench_row *row)
     row->itl = summary(&s->itl);
     row->itl_alone = summary(&s->itl_alone);
     row->num_cached = s->num_cached;
+    row->work.num_tokens = s->num_generated;
 }
 
 enum nano_status nano_bench_mixed(struct nano_bench *bench, int num_repeats, int64_t vocab_size,
@@ -207,8 +210,9 @@ enum nano_status nano_bench_mixed(struct nano_bench *bench, int num_repeats, int
     NANO_TRY(allocate(&s, (size_t)num_repeats, err));
     for (int r = 0; r < num_repeats; r++) {
         NANO_TRY(run_mixed(&s, 0, err));
-        s.rates.num--; /* counted are the rates with prompts */
+        s.rates.num--; /* what counts are the runs with prompts */
         s.total_rates.num--;
+        s.num_generated -= bench->num_generated;
         nano_bench_reset(bench);
         NANO_TRY(run_mixed(&s, NANO_BENCH_NUM_ARRIVALS, err));
         for (int phase = 0; phase < NANO_BENCH_NUM_PHASES; phase++)

@@ -104,8 +104,9 @@ static enum nano_status read_container(struct parser *p, bool is_object)
         nano_mem_free(key);
         if (written >= (int)(sizeof p->path - path_bytes))
             return fail_at(p, "a shorter key");
-        if (is_object && *p->next++ != ':')
+        if (is_object && *p->next != ':')
             return fail_at(p, "':'");
+        p->next += is_object;
         status = read_value(p);
         if (status != NANO_OK)
             return status;

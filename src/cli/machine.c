@@ -3,6 +3,10 @@
 
 #include <string.h>
 
+#include "base/os.h"
+
+#define MIN_DISTANCE_NS 2000000000 /* between two slices */
+
 const char *const nano_machine_peak_names[] = {"int8", "bf16", "f32"};
 
 static double larger(double a, double b)
@@ -31,6 +35,7 @@ enum nano_status nano_machine_init(struct nano_machine *machine, int num_threads
     if (num_threads != 1)
         NANO_TRY(nano_measure_machine(&machine->first, num_threads, err));
     machine->last = machine->best = machine->first;
+    machine->last_ns = nano_os_clock_ns();
 fail:
     return status;
 }
@@ -39,12 +44,16 @@ enum nano_status nano_machine_update(struct nano_machine *machine, double *read_
                                      struct nano_error *err)
 {
     struct nano_machine_limits now;
+    *read_gbps = machine->last.read_gbps;
+    if (nano_os_clock_ns() - machine->last_ns < MIN_DISTANCE_NS)
+        return NANO_OK;
     enum nano_status status = nano_measure_machine(&now, machine->num_threads, err);
     if (status != NANO_OK)
         return status;
     *read_gbps = larger(machine->last.read_gbps, now.read_gbps);
     machine->best = best_of(machine->best, now);
     machine->last = now;
+    machine->last_ns = nano_os_clock_ns();
     machine->num_slices++;
     return NANO_OK;
 }

@@ -3,11 +3,14 @@
 #ifndef NANO_CLI_MACHINE_H
 #define NANO_CLI_MACHINE_H
 
+#include <stdint.h>
+
 #include "base/error.h"
 
 struct nano_machine {
     int num_threads; /* of all slices but one_thread */
     int num_slices;
+    uint64_t last_ns; /* when the last one was measured */
     struct nano_machine_limits one_thread, first, last, best;
 };
 
@@ -15,9 +18,9 @@ struct nano_machine {
 enum nano_status nano_machine_init(struct nano_machine *machine, int num_threads,
                                    struct nano_error *err);
 
-/* Another slice. Bandwidth is shared with whatever else runs and drifts, so *read_gbps is the
- * better of this slice and the one before it; what a core computes does not, so its peak is the
- * best of all. */
+/* Another slice, unless there was one a moment ago. Bandwidth is shared with whatever else runs and
+ * drifts, so *read_gbps is the better of this slice and the one before it; what a core computes
+ * does not, so its peak is the best of all. */
 enum nano_status nano_machine_update(struct nano_machine *machine, double *read_gbps,
                                      struct nano_error *err);
 
