@@ -92,7 +92,7 @@ static double weight_bytes_of_decode(const json_t *j, double *num_steps)
         const char *name = json_string_value(json_object_get(op, "op"));
         if (strncmp(name, "attention ", 10) != 0)
             sum += number_of(op, "weight_bytes");
-        if (strcmp(name, "linear output") == 0)
+        if (strncmp(name, "embed ", 6) == 0)
             *num_steps = number_of(op, "count");
     }
     return sum;

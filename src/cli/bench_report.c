@@ -157,10 +157,10 @@ static void print_profile(const struct nano_bench *bench, enum nano_bench_phase 
         total += ops[i].total_ns;
     if (total == 0)
         return;
-    printf("\n  %-32s%10s%10s%7s%9s%9s\n", phase_names[phase], "count", "ms", "%", "GB/s", "GOP/s");
+    printf("\n  %-38s%8s%9s%6s%8s%9s\n", phase_names[phase], "count", "ms", "%", "GB/s", "GOP/s");
     for (size_t i = 0; i < bench->num_ops; i++) {
         const double ns = ops[i].total_ns ? (double)ops[i].total_ns : 1;
-        printf("  %-32s%10" PRIu64 "%10.1f%7.1f%9.2f%9.2f\n", ops[i].name, ops[i].count, ns / 1e6,
+        printf("  %-38s%8" PRIu64 "%9.1f%6.1f%8.2f%9.2f\n", ops[i].name, ops[i].count, ns / 1e6,
                100 * ns / (double)total, (double)ops[i].weight_bytes / ns,
                2 * (double)ops[i].num_macs / ns);
     }

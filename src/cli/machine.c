@@ -34,7 +34,8 @@ enum nano_status nano_machine_init(struct nano_machine *machine, int num_threads
     machine->first = machine->one_thread;
     if (num_threads != 1)
         NANO_TRY(nano_measure_machine(&machine->first, num_threads, err));
-    machine->last = machine->best = machine->first;
+    machine->last = machine->first;
+    machine->best = best_of(machine->first, machine->one_thread); /* more threads do no less */
     machine->last_ns = nano_os_clock_ns();
 fail:
     return status;

@@ -14,7 +14,7 @@
 #define MIN_BUFFER_BYTES ((uint64_t)32 << 20)
 #define MEMORY_SHARE 16 /* of physical memory at most, so that a small machine survives it */
 #define NUM_RUNS 16
-#define NUM_ATTEMPTS 4
+#define NUM_ATTEMPTS 8
 #define NUM_PARTS 16 /* of the buffer, read in turn: a run is one of them */
 #define FIRST_ROUNDS 4096
 #define MIN_RUN_NS 1000000 /* of a run of a loop */
