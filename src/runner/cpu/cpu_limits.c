@@ -27,12 +27,12 @@ static void begin_run(uint64_t *start_ns)
     *start_ns = nano_os_clock_ns();
 }
 
-static void end_run(uint64_t start_ns, uint64_t *best_ns)
+static void end_run(const uint64_t *start_ns, uint64_t *best_ns)
 {
 #pragma omp barrier
 #pragma omp master
     {
-        const uint64_t ns = nano_os_clock_ns() - start_ns;
+        const uint64_t ns = nano_os_clock_ns() - *start_ns;
         if (ns < *best_ns)
             *best_ns = ns;
     }
@@ -76,7 +76,7 @@ static double measure_loop(struct nano_peak_loop loop, int num_threads)
         for (int run = 0; run < NUM_RUNS; run++) {
             begin_run(&start_ns);
             result += loop.run(num_rounds);
-            end_run(start_ns, &best_ns);
+            end_run(&start_ns, &best_ns);
         }
     }
     keep(result);
@@ -104,7 +104,7 @@ static uint64_t time_reads(const struct nano_peak_kernels *peak, const unsigned 
         for (int run = 0; run < NUM_RUNS; run++) {
             begin_run(&start_ns);
             result += peak->read(slice + (size_t)(run % NUM_PARTS) * part_bytes, part_bytes);
-            end_run(start_ns, &best_ns);
+            end_run(&start_ns, &best_ns);
         }
     }
     keep(result);
