@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include "simd/formats.h"
+#include "simd/peak.h"
 
 /* One call of a linear kernel:
  *
@@ -133,6 +134,8 @@ struct nano_kernels {
 
     /* log(sum of exp(x[i])), computed around the maximum. n >= 1. */
     double (*log_sum_exp)(const float *x, int64_t n);
+
+    struct nano_peak_kernels peak;
 };
 
 enum nano_cpu_tier {

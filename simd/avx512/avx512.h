@@ -25,4 +25,6 @@ void nano_add_avx512(float *y, const float *x, int64_t n);
 int64_t nano_argmax_avx512(const float *x, int64_t n);
 double nano_log_sum_exp_avx512(const float *x, int64_t n);
 
+void nano_peak_init_avx512(struct nano_peak_kernels *peak);
+
 #endif

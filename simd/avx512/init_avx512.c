@@ -24,6 +24,7 @@ void nano_kernels_init_avx512(struct nano_kernels *kernels)
     kernels->add = nano_add_avx512;
     kernels->argmax = nano_argmax_avx512;
     kernels->log_sum_exp = nano_log_sum_exp_avx512;
+    nano_peak_init_avx512(&kernels->peak);
 }
 
 void nano_kernels_init_avx512_amd(struct nano_kernels *kernels)

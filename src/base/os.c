@@ -177,6 +177,21 @@ uint64_t nano_os_peak_rss_bytes(void)
 #endif
 }
 
+uint64_t nano_os_rss_bytes(void)
+{
+    unsigned long long pages = 0;
+#ifdef __linux__
+    FILE *file = fopen("/proc/self/statm", "re");
+    if (file) {
+        if (fscanf(file, "%*u %llu", &pages) != 1)
+            pages = 0;
+        fclose(file);
+    }
+#endif
+    long page = sysconf(_SC_PAGE_SIZE);
+    return page > 0 ? (uint64_t)pages * (uint64_t)page : 0;
+}
+
 uint64_t nano_os_physical_bytes(void)
 {
     long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGE_SIZE);

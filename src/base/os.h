@@ -41,8 +41,9 @@ uint64_t nano_os_random_seed(void);
  * that its control groups leave it (rounded up); at least 1. */
 int nano_os_num_cpus(void);
 
-/* Largest resident set so far, and physical memory. 0 if unknown. */
+/* Largest resident set so far, the present one, and physical memory. 0 if unknown. */
 uint64_t nano_os_peak_rss_bytes(void);
+uint64_t nano_os_rss_bytes(void);
 uint64_t nano_os_physical_bytes(void);
 
 /* For threads that wait for each other: a hint to the processor inside a loop that watches memory.
