@@ -6,6 +6,7 @@ tests_test_engine_SOURCES = \
   tests/test_engine_faults.c \
   tests/test_engine_random.c \
   tests/test_sampler.c \
+  tests/test_speculative.c \
   tests/test_waiting_queue.c
 tests_test_engine_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_test_engine_LDADD = $(TEST_LIBS)

@@ -87,6 +87,7 @@ enum nano_status nano_bench_run(struct nano_bench *bench, uint64_t num_expected,
     bench->num_generated = 0;
     while (has_work) {
         bench->last = (struct nano_step){0};
+        uint64_t num_before = bench->num_generated;
         uint64_t start = nano_os_clock_ns();
         enum nano_status status = nano_engine_step(bench->engine, &has_work, err);
         uint64_t ns = nano_os_clock_ns() - start;
@@ -97,7 +98,7 @@ enum nano_status nano_bench_run(struct nano_bench *bench, uint64_t num_expected,
             out->num_prefill_tokens += (uint64_t)bench->last.num_prefill_tokens;
         } else if (bench->last.num_decode_tokens > 0) {
             out->decode_ns += ns;
-            out->num_decode_tokens += (uint64_t)bench->last.num_decode_tokens;
+            out->num_decode_tokens += bench->num_generated - num_before;
         }
         if (nano_cli_interrupted())
             return nano_error_set(err, NANO_ERR_INTERNAL, "bench: interrupted");

@@ -13,5 +13,7 @@ libengine_la_SOURCES = \
   src/engine/sampling_params.c \
   src/engine/scheduler.c src/engine/scheduler.h \
   src/engine/sequence.c src/engine/sequence.h \
+  src/engine/speculative.c src/engine/speculative.h \
+  src/engine/step_time.c src/engine/step_time.h \
   src/engine/text_output.c src/engine/text_output.h \
   src/engine/waiting_queue.c src/engine/waiting_queue.h
