@@ -173,8 +173,8 @@ static struct ending check_end(struct nano_sequence *seq, int32_t token)
 }
 
 /* False when the sequence is finished, and with it perhaps its request. */
-static bool append(struct nano_engine *engine, struct nano_sequence *seq, int32_t token,
-                   uint64_t now_ns)
+static inline bool append(struct nano_engine *engine, struct nano_sequence *seq, int32_t token,
+                          uint64_t now_ns)
 {
     seq->tokens[seq->num_tokens++] = token;
     engine->totals.generation_tokens_total++;
@@ -220,6 +220,18 @@ static void append_speculated(struct nano_engine *engine, struct nano_sequence *
     nano_draft_observe(seq->draft, first_token, num_accepted);
 }
 
+static void append_all_speculated(struct nano_engine *engine, uint64_t now_ns)
+{
+    const struct nano_scheduler *s = &engine->scheduler;
+    for (int i = 0, count; i < s->batch.num_outputs; i += count) {
+        count = 1;
+        while (i + count < s->batch.num_outputs && s->targets[i + count].num_ahead > 0)
+            count++;
+        if (s->targets[i].prompt_position == 0)
+            append_speculated(engine, s->targets[i].sequence, &s->outputs[i], count, now_ns);
+    }
+}
+
 /* Sequences of which only the prompt was asked for end without an output. */
 static void finish_prompts(struct nano_engine *engine)
 {
@@ -236,19 +248,13 @@ static void postprocess(struct nano_engine *engine, uint64_t now_ns)
     nano_scheduler_commit(s);
     if (s->num_prefill_tokens > 0)
         finish_prompts(engine);
-    bool speculates = s->config.speculative.num_speculative_tokens > 0;
-    for (int i = 0, count = 1, num_outputs = s->batch.num_outputs; i < num_outputs; i += count) {
-        struct nano_sequence *seq = s->targets[i].sequence;
-        count = 1;
-        if (s->targets[i].prompt_position > 0)
-            continue;
-        while (i + count < num_outputs && s->targets[i + count].num_ahead > 0)
-            count++;
-        if (speculates)
-            append_speculated(engine, seq, &s->outputs[i], count, now_ns);
-        else
-            append(engine, seq, s->outputs[i].token, now_ns);
+    if (s->config.speculative.num_speculative_tokens > 0) {
+        append_all_speculated(engine, now_ns);
+        return;
     }
+    for (int i = 0, num_outputs = s->batch.num_outputs; i < num_outputs; i++)
+        if (s->targets[i].prompt_position == 0)
+            append(engine, s->targets[i].sequence, s->outputs[i].token, now_ns);
 }
 
 /* The runner failed: whatever was in the batch cannot go on, and no content of the pool is sure. */

@@ -122,10 +122,8 @@ static inline void add_output(struct nano_scheduler *s, struct nano_sequence *se
     s->targets[i] = (struct nano_scheduled_output){seq, prompt_position, num_ahead};
 }
 
-/* A sequence's next num_tokens tokens become the last rows of the batch; the last num_proposed of
- * them are not its own yet. */
-static inline void add_rows(struct nano_scheduler *s, struct nano_sequence *seq, int num_tokens,
-                            int num_proposed)
+/* A sequence's next num_tokens tokens become the last rows of the batch. */
+static inline void add_rows(struct nano_scheduler *s, struct nano_sequence *seq, int num_tokens)
 {
     struct nano_batch *batch = &s->batch;
     int first = seq->num_computed_tokens, i = batch->num_seqs++;
@@ -133,22 +131,17 @@ static inline void add_rows(struct nano_scheduler *s, struct nano_sequence *seq,
     batch->num_tokens += num_tokens;
     s->seqs[i] = (struct nano_batch_seq){first_row, num_tokens, first, seq->block_table};
     s->scheduled[i] = seq;
-    int end = first + num_tokens - num_proposed;
-    if (seq->shares_blocks && completes_block(s, seq, end))
-        publish_blocks(s, seq, end);
+    if (seq->shares_blocks && completes_block(s, seq, first + num_tokens))
+        publish_blocks(s, seq, first + num_tokens);
 }
 
-static inline void add_decode(struct nano_scheduler *s, struct nano_sequence *seq, int num_proposed)
+static inline void add_decode(struct nano_scheduler *s, struct nano_sequence *seq)
 {
-    int row = s->batch.num_tokens, num_tokens = 1 + num_proposed;
-    const int32_t *tokens = &seq->tokens[seq->num_computed_tokens];
-    for (int i = 0; i < num_tokens; i++)
-        s->tokens[row + i] = tokens[i];
-    s->num_decode_tokens += num_tokens;
-    s->num_speculated_tokens += num_proposed;
-    add_rows(s, seq, num_tokens, num_proposed);
-    for (int i = 0; i < num_tokens; i++)
-        add_output(s, seq, row + i, 0, i);
+    int row = s->batch.num_tokens;
+    s->tokens[row] = seq->tokens[seq->num_computed_tokens];
+    s->num_decode_tokens++;
+    add_rows(s, seq, 1);
+    add_output(s, seq, row, 0, 0);
 }
 
 static void add_prefill(struct nano_scheduler *s, struct nano_sequence *seq, int num_tokens)
@@ -157,7 +150,7 @@ static void add_prefill(struct nano_scheduler *s, struct nano_sequence *seq, int
     int first = seq->num_computed_tokens, end = first + num_tokens;
     memcpy(s->tokens + first_row, seq->tokens + first, (size_t)num_tokens * sizeof *s->tokens);
     s->num_prefill_tokens += num_tokens;
-    add_rows(s, seq, num_tokens, 0);
+    add_rows(s, seq, num_tokens);
     if (seq->wants_prompt_logprobs)
         for (int p = first; p < end && p + 1 < seq->num_prompt_tokens; p++)
             add_output(s, seq, first_row + p - first, p + 1, 0);
@@ -184,7 +177,8 @@ static bool grow(struct nano_scheduler *s, struct nano_sequence *seq, int num_to
     return true;
 }
 
-/* Proposes tokens behind a sequence that decodes, at most `limit`, and returns how many. */
+/* Adds at most `limit` proposals behind the sequence that was added last and decodes; returns how
+ * many. They may have blocks as long as one is left free for each running sequence. */
 static int speculate(struct nano_scheduler *s, struct nano_sequence *seq, int limit,
                      double row_cost)
 {
@@ -197,15 +191,25 @@ static int speculate(struct nano_scheduler *s, struct nano_sequence *seq, int li
     int fitting = seq->num_blocks * s->config.block_size - seq->num_tokens;
     if (fitting < num_proposed)
         seq->draft->num_proposed = num_proposed = fitting;
+    for (int i = 0; i < num_proposed; i++) {
+        int row = s->batch.num_tokens++;
+        s->tokens[row] = seq->tokens[seq->num_tokens + i];
+        add_output(s, seq, row, 0, 1 + i);
+    }
+    s->seqs[s->batch.num_seqs - 1].num_tokens += num_proposed;
+    s->num_decode_tokens += num_proposed;
+    s->num_speculated_tokens += num_proposed;
     return num_proposed;
 }
 
-/* Tokens of this step that nothing but proposals can use. */
-static int speculation_budget(const struct nano_scheduler *s, int num_decoding, int budget)
+/* Tokens of this step that nothing but proposals can use; none where no proposal can be worth it.
+ */
+static int speculation_budget(const struct nano_scheduler *s, int num_decoding, double row_cost,
+                              int budget)
 {
     bool may_admit = s->waiting.first && s->num_running < s->config.max_num_seqs;
     if (s->config.speculative.num_speculative_tokens == 0 || num_decoding < s->num_running ||
-        may_admit)
+        may_admit || row_cost >= 1.0)
         return 0;
     return budget - s->num_running;
 }
@@ -266,10 +270,12 @@ static void schedule_running(struct nano_scheduler *s, struct budget *budget, in
             add_prefill(s, seq, chunk);
             budget->prefill_tokens -= chunk;
         } else {
-            int num_proposed = spare > 0 ? speculate(s, seq, spare, row_cost) : 0;
-            add_decode(s, seq, num_proposed);
-            spare -= num_proposed;
-            chunk += num_proposed;
+            add_decode(s, seq);
+            if (spare > 0) {
+                int num_proposed = speculate(s, seq, spare, row_cost);
+                spare -= num_proposed;
+                chunk += num_proposed;
+            }
         }
         budget->tokens -= chunk;
     }
@@ -350,8 +356,9 @@ bool nano_scheduler_schedule(struct nano_scheduler *s, const struct nano_step_li
     s->num_speculated_tokens = 0;
     int num_decoding;
     struct budget budget = make_budget(s, limits, &num_decoding);
-    schedule_running(s, &budget, speculation_budget(s, num_decoding, budget.tokens),
-                     limits->row_cost * num_decoding);
+    double row_cost = limits->row_cost * num_decoding;
+    schedule_running(s, &budget, speculation_budget(s, num_decoding, row_cost, budget.tokens),
+                     row_cost);
     /* Whoever was preempted in this step would only be preempted again. */
     while (budget.tokens > 0 && budget.prefill_tokens > 0 && s->num_preempted == 0 &&
            s->waiting.first && s->num_running < s->config.max_num_seqs)
