@@ -95,13 +95,18 @@ int64_t VEC_NAME(nano_argmax)(const float *x, int64_t n)
     return i < n ? i : 0;
 }
 
+/* Mostly nothing is found: one branch for four vectors. */
 int64_t VEC_NAME(nano_collect)(int32_t *out, const float *x, int64_t n, float floor)
 {
     int64_t count = 0, i = 0;
-    for (; i + VEC_LANES <= n; i += VEC_LANES)
-        for (unsigned found = vec_at_least(vec_load(x + i), vec_set1(floor)); found;
-             found &= found - 1)
-            out[count++] = (int32_t)(i + __builtin_ctz(found));
+    for (; i + 4 * VEC_LANES <= n; i += 4 * VEC_LANES) {
+        uint64_t found = 0;
+        for (int k = 0; k < 4; k++)
+            found |= (uint64_t)vec_at_least(vec_load(x + i + k * VEC_LANES), vec_set1(floor))
+                     << (k * VEC_LANES);
+        for (; found; found &= found - 1)
+            out[count++] = (int32_t)(i + __builtin_ctzll(found));
+    }
     for (; i < n; i++)
         if (x[i] >= floor)
             out[count++] = (int32_t)i;

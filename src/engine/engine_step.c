@@ -35,9 +35,11 @@ static void on_logits(void *context, int output, float *logits)
         .banned = request->stop_tokens,
         .num_banned = too_short ? request->num_stop_tokens : 0,
     };
+    struct nano_token_logprobs *logprobs = seq->logprobs ? &seq->logprobs[num_ahead] : NULL;
+    struct nano_top_logprob *top =
+        seq->logprobs ? &seq->top[num_ahead * request->params.logprobs] : NULL;
     engine->scheduler.outputs[output].token =
-        nano_sampler_sample(&engine->sampler, &input, logits, seq->logprobs + num_ahead,
-                            seq->top + (ptrdiff_t)num_ahead * request->params.logprobs);
+        nano_sampler_sample(&engine->sampler, &input, logits, logprobs, top);
 }
 
 /* ---- Emitting -------------------------------------------------------------------------------- */
