@@ -256,7 +256,7 @@ static int settle(struct nano_step_time *time, double base_ns, double token_ns, 
     for (int i = 0; i < num_steps; i++) {
         double noise = 1.0 + jitter * ((double)harness_random(&random, 2001) / 1000.0 - 1.0);
         chunk = i % 4 == 3 ? 0 : nano_step_time_prefill_limit(time, target_ns, 512);
-        nano_step_time_add(time, chunk, 0, (uint64_t)((base_ns + token_ns * chunk) * noise));
+        nano_step_time_add(time, chunk, 4, 0, (uint64_t)((base_ns + token_ns * chunk) * noise));
     }
     return nano_step_time_prefill_limit(time, target_ns, 512);
 }
@@ -278,7 +278,7 @@ Test(step_time, the_target_is_met_without_steps_that_only_decode)
     struct nano_step_time time = {0};
     int chunk = 64;
     for (int i = 0; i < 100; i++) {
-        nano_step_time_add(&time, chunk, 0, (uint64_t)(20e6 + 0.1e6 * chunk));
+        nano_step_time_add(&time, chunk, 4, 0, (uint64_t)(20e6 + 0.1e6 * chunk));
         chunk = nano_step_time_prefill_limit(&time, 40e6, 512);
     }
     cr_assert(chunk >= 180 && chunk <= 220, "%d tokens", chunk);
@@ -287,7 +287,7 @@ Test(step_time, the_target_is_met_without_steps_that_only_decode)
 Test(step_time, bounds)
 {
     struct nano_step_time time = {0};
-    cr_assert_eq(nano_step_time_row_cost(&time), 0.0);
+    cr_assert_eq(nano_step_time_row_cost(&time, 4), 0.0);
     int least = nano_step_time_prefill_limit(&time, 1e6, 512);
     cr_assert_gt(least, 0, "nothing is known, but prompts go on");
     cr_assert_eq(settle(&time, 20e6, 0.1e6, 10e6, 50, 0.0), least, "a target out of reach");
@@ -299,23 +299,32 @@ Test(step_time, one_step_that_was_held_up_changes_little)
 {
     struct nano_step_time time = {0};
     int before = settle(&time, 20e6, 0.1e6, 40e6, 100, 0.0);
-    nano_step_time_add(&time, 0, 0, (uint64_t)5e9);
+    nano_step_time_add(&time, 0, 4, 0, (uint64_t)5e9);
     int after = nano_step_time_prefill_limit(&time, 40e6, 512);
     cr_assert(after >= before / 2, "%d tokens instead of %d", after, before);
     settle(&time, 20e6, 0.1e6, 40e6, 100, 0.0);
-    nano_step_time_add(&time, before, 0, (uint64_t)5e9);
+    nano_step_time_add(&time, before, 4, 0, (uint64_t)5e9);
     after = nano_step_time_prefill_limit(&time, 40e6, 512);
     cr_assert(after >= before / 2, "%d tokens instead of %d", after, before);
 }
 
+/* A row of a small batch may cost more than one of a prompt, or nothing: decoding shows it. */
 Test(step_time, row_cost_is_a_row_against_a_decode_step)
 {
     struct nano_step_time time = {0};
-    settle(&time, 20e6, 1e6, 40e6, 100, 0.0);
-    cr_assert_float_eq(nano_step_time_row_cost(&time), 0.05, 0.01);
-    for (int i = 0; i < 50; i++) /* steps with proposals do not hide what decoding takes */
-        nano_step_time_add(&time, 0, 4, (uint64_t)24e6);
-    cr_assert_float_eq(nano_step_time_row_cost(&time), 0.05, 0.01);
+    settle(&time, 20e6, 0.5e6, 40e6, 100, 0.0);
+    cr_assert_float_eq(nano_step_time_row_cost(&time, 4), 0.1, 0.01, "what prompts have shown");
+    cr_assert_lt(nano_step_time_row_cost(&time, 1), nano_step_time_row_cost(&time, 4));
+    for (int i = 0; i < 60; i++)
+        nano_step_time_add(&time, 0, 4 + i % 5, i % 5, (uint64_t)(12e6 + 2e6 * (4 + i % 5)));
+    cr_assert_float_eq(nano_step_time_row_cost(&time, 4), 8.0 / 20.0, 0.1);
+    cr_assert_float_eq(time.decode_ns, 20e6, 2e6, "proposals do not hide what decoding takes");
+    for (int i = 0; i < 60; i++)
+        nano_step_time_add(&time, 0, 4 + i % 5, i % 5, (uint64_t)20e6);
+    cr_assert_lt(nano_step_time_row_cost(&time, 4), 0.05);
+    for (int i = 0; i < 60; i++)
+        nano_step_time_add(&time, 0, 4 + i % 5, i % 5, (uint64_t)(5e6 * (4 + i % 5)));
+    cr_assert(nano_step_time_row_cost(&time, 4) > 0.7 && nano_step_time_row_cost(&time, 4) <= 1.0);
 }
 
 struct chunk_log {
@@ -354,7 +363,8 @@ Test(step_time, only_steps_in_which_somebody_decodes_are_cut)
     cr_assert_eq(client_submit(&clients[0], engine, &err), NANO_OK);
     for (int i = 0; has_work; i++) {
         /* 2 ms and 0.1 ms a token: 80 tokens of prefill keep to 10 ms. */
-        engine->step_time = (struct nano_step_time){2e6, 0.1e6 * 1000, 1000};
+        engine->step_time = (struct nano_step_time){
+            .decode_ns = 2e6, .prefill_ns_sum = 0.1e6 * 1000, .prefill_tokens_sum = 1000};
         cr_assert_eq(nano_engine_step(engine, &has_work, &err), NANO_OK);
         cr_assert(nano_scheduler_check(&engine->scheduler));
         if (i == 3) {

@@ -13,7 +13,6 @@
 #include "engine/memory_plan.h"
 #include "engine/sampler.h"
 #include "engine/scheduler.h"
-#include "engine/step_time.h"
 
 struct nano_engine {
     nano_model *model;

@@ -394,7 +394,7 @@ static struct nano_step_limits step_limits(const struct nano_engine *engine)
 {
     struct nano_step_limits limits = {.num_prefill_tokens =
                                           engine->scheduler.config.max_num_batched_tokens,
-                                      .row_cost = nano_step_time_row_cost(&engine->step_time)};
+                                      .time = &engine->step_time};
     if (engine->params.itl_target_ms > 0)
         limits.num_prefill_tokens = nano_step_time_prefill_limit(
             &engine->step_time, (double)engine->params.itl_target_ms * 1e6,
@@ -449,8 +449,8 @@ bool nano_engine_run_step(struct nano_engine *engine, struct nano_error *err)
     step.schedule_ns = scheduled - start;
     step.run_ns = ran - scheduled;
     if (status == NANO_OK)
-        nano_step_time_add(&engine->step_time, step.num_prefill_tokens, step.num_speculated_tokens,
-                           step.run_ns);
+        nano_step_time_add(&engine->step_time, step.num_prefill_tokens, step.num_decode_tokens,
+                           step.num_speculated_tokens, step.run_ns);
     step.postprocess_ns = nano_os_clock_ns() - ran;
     engine->totals.schedule_ns_total += step.schedule_ns;
     engine->totals.run_ns_total += step.run_ns;

@@ -356,7 +356,7 @@ bool nano_scheduler_schedule(struct nano_scheduler *s, const struct nano_step_li
     s->num_speculated_tokens = 0;
     int num_decoding;
     struct budget budget = make_budget(s, limits, &num_decoding);
-    double row_cost = limits->row_cost * num_decoding;
+    double row_cost = nano_step_time_row_cost(limits->time, num_decoding);
     schedule_running(s, &budget, speculation_budget(s, num_decoding, row_cost, budget.tokens),
                      row_cost);
     /* Whoever was preempted in this step would only be preempted again. */

@@ -26,6 +26,7 @@
 #define NANO_ENGINE_SCHEDULER_H
 
 #include "engine/block_manager.h"
+#include "engine/step_time.h"
 #include "engine/waiting_queue.h"
 #include "runner/runner.h"
 
@@ -72,8 +73,8 @@ void nano_scheduler_add(struct nano_scheduler *scheduler, struct nano_request_st
 
 /* What a step may do, beside the fixed limits. */
 struct nano_step_limits {
-    int num_prefill_tokens; /* at least 1; it counts while other sequences decode */
-    double row_cost;        /* of nano_step_time_row_cost */
+    int num_prefill_tokens;            /* at least 1; it counts while other sequences decode */
+    const struct nano_step_time *time; /* what proposals are weighed with */
 };
 
 /* Fills scheduler->batch. False when there is nothing to compute. */

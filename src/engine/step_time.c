@@ -3,6 +3,9 @@
 
 /* Weight of one more step. */
 #define STEP_WEIGHT 0.125
+/* How many rows squared of variance the time of a prefill token counts for as that of a row, until
+ * decoding has shown another. */
+#define PRIOR_VARIANCE 0.5
 /* Below, a chunk costs a prompt more than it spares the others: most of a step's time does not
  * depend on it. Shorter ones say too little about the time of a token, too. */
 #define MIN_CHUNK 16
@@ -24,9 +27,30 @@ static double at_most(double x, double most)
     return x < most ? x : most;
 }
 
-static void add_decode(struct nano_step_time *t, int num_speculated, double ns)
+/* The slope of time over rows. */
+static double row_ns(const struct nano_step_time *t)
 {
-    double sample = at_least(ns - token_ns(t) * num_speculated, ns / 2);
+    double ns = (t->rows_ns_covariance + PRIOR_VARIANCE * token_ns(t)) /
+                (t->rows_variance + PRIOR_VARIANCE);
+    return at_least(ns, 0);
+}
+
+static void add_rows(struct nano_step_time *t, double rows, double ns)
+{
+    double weight = t->rows > 0 ? STEP_WEIGHT : 1;
+    if (t->rows > 0)
+        ns = at_most(ns, MAX_DEVIATION * t->rows_ns * at_least(rows / t->rows, 1));
+    double rows_off = rows - t->rows, ns_off = ns - t->rows_ns;
+    t->rows += weight * rows_off;
+    t->rows_ns += weight * ns_off;
+    t->rows_variance += weight * ((1 - weight) * rows_off * rows_off - t->rows_variance);
+    t->rows_ns_covariance += weight * ((1 - weight) * rows_off * ns_off - t->rows_ns_covariance);
+}
+
+static void add_decode(struct nano_step_time *t, int num_rows, int num_speculated, double ns)
+{
+    add_rows(t, num_rows, ns);
+    double sample = at_least(ns - row_ns(t) * num_speculated, ns / 2);
     if (t->decode_ns > 0)
         sample = t->decode_ns +
                  STEP_WEIGHT * (at_most(sample, MAX_DEVIATION * t->decode_ns) - t->decode_ns);
@@ -42,11 +66,11 @@ static void add_prefill(struct nano_step_time *t, int num_tokens, double ns)
     t->prefill_tokens_sum += num_tokens - STEP_WEIGHT * t->prefill_tokens_sum;
 }
 
-void nano_step_time_add(struct nano_step_time *t, int num_prefill_tokens, int num_speculated,
-                        uint64_t ns)
+void nano_step_time_add(struct nano_step_time *t, int num_prefill_tokens, int num_decode_tokens,
+                        int num_speculated, uint64_t ns)
 {
     if (num_prefill_tokens == 0)
-        add_decode(t, num_speculated, (double)ns);
+        add_decode(t, num_decode_tokens, num_speculated, (double)ns);
     else if (num_prefill_tokens >= MIN_CHUNK)
         add_prefill(t, num_prefill_tokens, (double)ns);
 }
@@ -58,7 +82,9 @@ int nano_step_time_prefill_limit(const struct nano_step_time *t, double target_n
     return (int)limit;
 }
 
-double nano_step_time_row_cost(const struct nano_step_time *t)
+double nano_step_time_row_cost(const struct nano_step_time *t, int num_seqs)
 {
-    return t->decode_ns > 0 ? token_ns(t) / t->decode_ns : 0;
+    double cost = row_ns(t) * num_seqs;
+    double step_ns = at_least(t->rows_ns + row_ns(t) * (num_seqs - t->rows), cost);
+    return t->rows > 0 && step_ns > 0 ? cost / step_ns : 0;
 }
