@@ -212,6 +212,7 @@ enum { VECTOR_N = 4096, VOCABULARY = 151936 };
 struct vector_call {
     const struct nano_kernels *kernels;
     float *x, *y, *z;
+    int32_t *found;
 };
 
 static volatile double sink; /* keeps results of reductions alive */
@@ -246,6 +247,18 @@ static void run_argmax(void *context)
     sink = (double)c->kernels->argmax(c->x, VOCABULARY);
 }
 
+static void run_collect(void *context)
+{
+    struct vector_call *c = context;
+    sink = (double)c->kernels->collect(c->found, c->x, VOCABULARY, 0.999f);
+}
+
+static void run_sum_exp(void *context)
+{
+    struct vector_call *c = context;
+    sink = c->kernels->sum_exp(c->x, VOCABULARY, 1, 1.25f);
+}
+
 static void run_log_sum_exp(void *context)
 {
     struct vector_call *c = context;
@@ -255,7 +268,7 @@ static void run_log_sum_exp(void *context)
 static void bench_vectors(const struct nano_kernels *kernels, const char *filter)
 {
     struct vector_call c = {kernels, malloc(VOCABULARY * 4), malloc(VECTOR_N * 4),
-                            malloc(VECTOR_N * 4)};
+                            malloc(VECTOR_N * 4), malloc(VOCABULARY * 4)};
     fill_floats(c.x, VOCABULARY, PATTERN_RANDOM);
     fill_floats(c.y, VECTOR_N, PATTERN_RANDOM);
     for (int i = 0; i < VECTOR_N; i++)
@@ -265,8 +278,11 @@ static void bench_vectors(const struct nano_kernels *kernels, const char *filter
     report(kernels, "silu_mul", "", filter, (struct work){run_silu_mul, &c, VECTOR_N * 8, 0});
     report(kernels, "add", "", filter, (struct work){run_add, &c, VECTOR_N * 8, 0});
     report(kernels, "argmax", "", filter, (struct work){run_argmax, &c, VOCABULARY * 4, 0});
+    report(kernels, "collect", "", filter, (struct work){run_collect, &c, VOCABULARY * 4, 0});
+    report(kernels, "sum_exp", "", filter, (struct work){run_sum_exp, &c, VOCABULARY * 4, 0});
     report(kernels, "log_sum_exp", "", filter,
            (struct work){run_log_sum_exp, &c, VOCABULARY * 4, 0});
+    free(c.found);
     free(c.x);
     free(c.y);
     free(c.z);

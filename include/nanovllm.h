@@ -185,6 +185,7 @@ struct nano_step_entry {
 struct nano_step {
     uint64_t step;
     int num_prefill_tokens, num_decode_tokens; /* scheduled in this step */
+    int num_speculated_tokens; /* of num_decode_tokens, those that are proposals */
     int num_running, num_waiting;
     int num_preempted;         /* sequences that lost their blocks in this step */
     int num_blocks_used, num_blocks_shared, num_blocks; /* shared: referenced more than once */
@@ -205,6 +206,13 @@ struct nano_engine_params {
     uint64_t mem_budget_bytes;   /* weights + KV pool + activations + queues; 0: no limit */
     enum nano_kv_dtype kv_cache_dtype;
     bool enable_prefix_caching;
+    /* While sequences decode, prompts are computed in chunks that keep a step to about this many
+     * milliseconds; 0: as many tokens as max_num_batched_tokens allows. */
+    float itl_target_ms;
+    /* Speculative decoding by n-gram lookup in prompt and output: tokens proposed at most for a
+     * sequence in a step, 0 … 64 (0: off), and how many tokens must match. No token changes. */
+    int num_speculative_tokens;
+    int prompt_lookup_min, prompt_lookup_max;
     bool manual_step;            /* no engine thread: the caller drives nano_engine_step */
     void (*on_step)(const struct nano_step *step, void *user_data); /* may be NULL */
     void *on_step_user_data;
@@ -356,6 +364,7 @@ struct nano_stats {
     uint64_t prompt_tokens_total;      /* of admitted requests */
     uint64_t computed_tokens_total;    /* token positions actually run through the model */
     uint64_t generation_tokens_total;
+    uint64_t draft_tokens_total, accepted_tokens_total; /* of speculative decoding */
     uint64_t prefix_cache_queries_total, prefix_cache_hits_total; /* in tokens */
     uint64_t num_preemptions_total;
     uint64_t num_steps_total;

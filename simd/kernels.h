@@ -132,6 +132,14 @@ struct nano_kernels {
      * NaN. */
     int64_t (*argmax)(const float *x, int64_t n);
 
+    /* Writes the indices i with x[i] >= floor to `out` (room for n), ascending; returns how many. NaN
+     * is never among them. */
+    int64_t (*collect)(int32_t *out, const float *x, int64_t n, float floor);
+
+    /* Sum of exp((x[i] - max) * scale) for x[i] <= max and scale > 0, off by less than 1e-6 of it;
+     * NaN if there is one in x. */
+    double (*sum_exp)(const float *x, int64_t n, float max, float scale);
+
     /* log(sum of exp(x[i])), computed around the maximum. n >= 1. */
     double (*log_sum_exp)(const float *x, int64_t n);
 

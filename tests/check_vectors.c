@@ -158,6 +158,60 @@ static void check_argmax(const struct tiers *tiers)
     check_end();
 }
 
+static void check_collect(const struct tiers *tiers)
+{
+    check_begin(tiers, "collect", "");
+    for (int i = 0; i < 400; i++) {
+        int n = sizes[i % NUM_SIZES], count = 0;
+        struct input x = input_alloc((size_t)n * 4);
+        struct output out = output_alloc((size_t)n * 4, 4 * (size_t)random_below(16));
+        float *xf = x.data, floor = i % 5 ? (float)random_below(i % 3 ? 40 : 4) - 10 : -INFINITY;
+        for (int k = 0; k < n; k++) {
+            int level = random_below(i % 7 ? 40 : 8);
+            xf[k] = level == 0 ? NAN : level == 1 ? -INFINITY : (float)level - 10;
+        }
+        int64_t found = tiers->test->collect(out.data, xf, n, floor);
+        const int32_t *indices = out.data;
+        for (int k = 0; k < n; k++)
+            if (xf[k] >= floor) {
+                check_that(count < found && indices[count] == k, "n %d: index %d is missing", n, k);
+                count++;
+            }
+        check_that(found == count, "n %d: %d indices, expected %d", n, (int)found, count);
+        check_that(output_untouched(&out, (size_t)count * 4, (size_t)n * 4) &&
+                       output_guards_intact(&out),
+                   "n %d: wrote outside the output", n);
+        input_free(&x);
+        output_free(&out);
+    }
+    check_end();
+}
+
+static void check_sum_exp(const struct tiers *tiers)
+{
+    check_begin(tiers, "sum_exp", "");
+    for (int i = 0; i < NUM_SIZES * 12; i++) {
+        int n = sizes[i % NUM_SIZES];
+        struct input x = input_alloc((size_t)n * 4);
+        float *xf = x.data, range[] = {0.001f, 3, 90, 1e5f}, scales[] = {1, 0.3f, 4};
+        float max = -INFINITY, scale = scales[i / NUM_SIZES / 4];
+        double expected = 0;
+        for (int k = 0; k < n; k++) {
+            xf[k] = k % 9 == 8 ? -INFINITY : random_float() * range[i / NUM_SIZES % 4];
+            max = fmaxf(max, xf[k]);
+        }
+        for (int k = 0; k < n; k++)
+            expected += exp((double)((xf[k] - max) * scale));
+        double found = tiers->test->sum_exp(xf, n, max, scale);
+        check_that(is_near(found, expected, expected * 1e-6), "n %d: %.12g, expected %.12g", n,
+                   found, expected);
+        xf[n / 2] = NAN;
+        check_that(isnan(tiers->test->sum_exp(xf, n, max, scale)), "n %d: NaN is lost", n);
+        input_free(&x);
+    }
+    check_end();
+}
+
 static void check_log_sum_exp(const struct tiers *tiers)
 {
     check_begin(tiers, "log_sum_exp", "");
@@ -190,5 +244,7 @@ void check_vectors(const struct tiers *tiers)
     check_silu_mul(tiers);
     check_add(tiers);
     check_argmax(tiers);
+    check_collect(tiers);
+    check_sum_exp(tiers);
     check_log_sum_exp(tiers);
 }

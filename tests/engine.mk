@@ -2,10 +2,12 @@ check_PROGRAMS += tests/test_engine
 tests_test_engine_SOURCES = \
   tests/engine_harness.c tests/engine_harness.h \
   tests/test_block_manager.c \
+  tests/test_candidates.c \
   tests/test_engine.c \
   tests/test_engine_faults.c \
   tests/test_engine_random.c \
   tests/test_sampler.c \
+  tests/test_speculative.c \
   tests/test_waiting_queue.c
 tests_test_engine_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_test_engine_LDADD = $(TEST_LIBS)
@@ -17,3 +19,7 @@ tests_fuzz_fuzz_scheduler_LDADD = $(NANO_LAYERS) $(NANO_LIBS)
 check_PROGRAMS += tests/check_engine_threads
 tests_check_engine_threads_SOURCES = tests/check_engine_threads.c
 tests_check_engine_threads_LDADD = $(NANO_LAYERS) $(NANO_LIBS)
+
+noinst_PROGRAMS += bench/bench_sampler
+bench_bench_sampler_SOURCES = bench/bench_sampler.c
+bench_bench_sampler_LDADD = $(NANO_LAYERS) $(NANO_LIBS)

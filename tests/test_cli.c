@@ -244,6 +244,18 @@ Test(run, text_is_the_prompt_and_its_continuation)
     program_free(&bare);
 }
 
+Test(run, proposals_are_counted)
+{
+    const char *ids = "1,5,6,7,5,6,7,5,6,7,5,6,7"; /* with a bias: the output repeats itself */
+    struct program_result r = RUN("run", "--token-ids", ids, "-n", "40", "--logit-bias", "5=100",
+                                  "--num-speculative-tokens", "4");
+    cr_assert(strstr(r.err, " proposed tokens accepted"), "%s", r.err);
+    program_free(&r);
+    r = RUN("run", "--token-ids", ids, "-n", "40", "--logit-bias", "5=100");
+    cr_assert_not(strstr(r.err, "accepted"), "%s", r.err);
+    program_free(&r);
+}
+
 /* One object per completion, in the order of the prompts. */
 Test(run, several_prompts_are_a_batch)
 {
@@ -328,6 +340,8 @@ Test(run, engine_options_change_no_token)
         {"-c", "64"},
         {"--num-blocks", "200"},
         {"--mem-budget", "200M"},
+        {"--num-speculative-tokens", "4"},
+        {"--itl-target-ms", "0.01"},
     };
     struct program_result r = RUN("run", "-p", "The sun was warm", "-n", "24", "-s", "5", "--json");
     json_t *plain = program_json(&r, 0);

@@ -594,6 +594,7 @@ Test(engine, every_allocation_may_fail)
         params.num_threads = 1;
         params.num_blocks = 64;
         params.on_step = NULL;
+        params.num_speculative_tokens = 3;
         struct nano_request request = nano_request_default();
         request.prompt = "Once upon a time";
         request.prompt_bytes = strlen(request.prompt);
@@ -603,6 +604,7 @@ Test(engine, every_allocation_may_fail)
         request.sampling.stop = stops;
         request.sampling.num_stop = 1;
         request.sampling.prompt_logprobs = 2;
+        request.sampling.logprobs = 1;
         nano_mem_fail_after(n);
         enum nano_status status = nano_model_open(&model, NULL, &err);
         if (status == NANO_OK)

@@ -1,8 +1,9 @@
 /* Same tokens whatever the batch: random schedules against every request run alone.
  *
- * A schedule is a choice of engine parameters (threads, chunk size, block size, pool size, cache)
- * and of requests, submitted and cancelled in the middle of each other. Token ids, texts and the
- * bits of all logprobs must be those of the request alone in an engine of its own. */
+ * A schedule is a choice of engine parameters (threads, chunk size, block size, pool size, cache,
+ * latency target, speculation) and of requests, submitted and cancelled in the middle of each
+ * other. Token ids, texts and the bits of all logprobs must be those of the request alone in an
+ * engine of its own. */
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,8 @@ static void workload_init(struct workload *w, nano_model *model, int longest_pro
                           int longest_output)
 {
     static const char *const stops[] = {" the", "."};
+    /* A few tokens win most draws, so that the output repeats itself, but not surely. */
+    static const struct nano_logit_bias bias[] = {{3, 40.0f}, {5, 41.0f}, {7, 41.0f}};
     uint64_t random = 11;
     *w = (struct workload){.model = model, .params = nano_engine_params_default()};
     w->params.runner = model ? "cpu" : "mock-kv";
@@ -44,6 +47,12 @@ static void workload_init(struct workload *w, nano_model *model, int longest_pro
         p->prompt_logprobs = i % 6 == 1 ? 2 : -1;
         p->n = i % 7 == 3 ? 3 : 1;
         p->repetition_penalty = i % 8 == 5 ? 1.2f : 1.0f;
+        if (i % 3 == 2) {
+            p->logit_bias = bias;
+            p->num_logit_bias = 3;
+        }
+        p->presence_penalty = i % 6 == 2 ? 0.5f : 0.0f;
+        p->frequency_penalty = i % 6 == 5 ? 0.1f : 0.0f;
         p->min_tokens = i % 9 == 4 ? p->max_tokens / 2 : 0;
         p->detokenize = model != NULL;
         if (model && i % 4 == 2) {
@@ -72,8 +81,23 @@ static void run_alone(struct workload *w)
     }
 }
 
-/* One random schedule; returns how many preemptions it had. */
-static uint64_t run_schedule(struct workload *w, uint64_t seed, uint64_t *num_hits)
+/* What the schedules have met. */
+struct tally {
+    uint64_t num_preemptions, num_hits, num_accepted, num_rejected;
+};
+
+/* What steps take on this machine must not decide how much is speculated. */
+static bool step(nano_engine *engine)
+{
+    struct nano_error err = {0};
+    bool has_work;
+    engine->step_time = (struct nano_step_time){0};
+    cr_assert_eq(nano_engine_step(engine, &has_work, &err), NANO_OK, "%s", err.message);
+    cr_assert(nano_scheduler_check(&engine->scheduler));
+    return has_work;
+}
+
+static void run_schedule(struct workload *w, uint64_t seed, struct tally *tally)
 {
     static const int block_sizes[] = {1, 3, 4, 8, 16, 32, 64};
     static const int chunk_sizes[] = {1, 2, 7, 16, 50, 512};
@@ -85,8 +109,16 @@ static uint64_t run_schedule(struct workload *w, uint64_t seed, uint64_t *num_hi
     params.num_threads = 1 + (int)harness_random(&random, 4);
     params.enable_prefix_caching = harness_random(&random, 3) > 0;
     params.manual_step = harness_random(&random, 4) > 0;
+    params.itl_target_ms = harness_random(&random, 3) ? 0.0f : 0.001f;
+    if (harness_random(&random, 2)) {
+        params.num_speculative_tokens = 1 + (int)harness_random(&random, 8);
+        params.prompt_lookup_min = 1 + (int)harness_random(&random, 2);
+        params.prompt_lookup_max = params.prompt_lookup_min + (int)harness_random(&random, 3);
+    }
     int one_sequence = (params.max_model_len + params.block_size - 1) / params.block_size;
     params.num_blocks = one_sequence + (int)harness_random(&random, (uint32_t)one_sequence);
+    if (params.num_speculative_tokens > 0 && harness_random(&random, 2))
+        params.num_blocks += 4 * one_sequence; /* nobody waits, so there is room for proposals */
 
     nano_engine *engine;
     struct nano_error err = {0};
@@ -107,16 +139,16 @@ static uint64_t run_schedule(struct workload *w, uint64_t seed, uint64_t *num_hi
         count++;
         cr_assert_eq(client_submit(c, engine, &err), NANO_OK, "%s", err.message);
         bool has_work = params.manual_step;
-        for (uint32_t steps = harness_random(&random, 6); steps > 0 && has_work; steps--) {
-            cr_assert_eq(nano_engine_step(engine, &has_work, &err), NANO_OK, "%s", err.message);
-            cr_assert(nano_scheduler_check(&engine->scheduler));
-        }
+        for (uint32_t steps = harness_random(&random, 6); steps > 0 && has_work; steps--)
+            has_work = step(engine);
         if (harness_random(&random, 10) == 0) {
             uint32_t victim = harness_random(&random, (uint32_t)count);
             nano_engine_cancel(engine, running[victim].id);
             may_be_cut[victim] = true;
         }
     }
+    while (params.manual_step && step(engine))
+        continue;
     nano_engine_wait_idle(engine);
     struct nano_stats stats;
     nano_engine_get_stats(engine, &stats);
@@ -127,15 +159,17 @@ static uint64_t run_schedule(struct workload *w, uint64_t seed, uint64_t *num_hi
         client_compare(&running[i], &w->clients[expected[i]], may_be_cut[i]);
         client_reset(&running[i]);
     }
-    *num_hits += stats.prefix_cache_hits_total;
-    return stats.num_preemptions_total;
+    tally->num_hits += stats.prefix_cache_hits_total;
+    tally->num_preemptions += stats.num_preemptions_total;
+    tally->num_accepted += stats.accepted_tokens_total;
+    tally->num_rejected += stats.draft_tokens_total - stats.accepted_tokens_total;
 }
 
 static void run_workload(nano_model *model, int longest_prompt, int longest_output,
                          int num_schedules)
 {
     struct workload *w = calloc(1, sizeof *w);
-    uint64_t num_preemptions = 0, num_hits = 0;
+    struct tally tally = {0};
     workload_init(w, model, longest_prompt, longest_output);
     run_alone(w);
     const char *only = getenv("NANOVLLM_TEST_SEED"); /* replays one schedule */
@@ -145,13 +179,17 @@ static void run_workload(nano_model *model, int longest_prompt, int longest_outp
         if (only && i != atoi(only))
             continue;
         cr_log_info("schedule %d", i);
-        num_preemptions += run_schedule(w, (uint64_t)i, &num_hits);
+        run_schedule(w, (uint64_t)i, &tally);
     }
+    cr_log_info("%llu proposals were right, %llu wrong", (unsigned long long)tally.num_accepted,
+                (unsigned long long)tally.num_rejected);
     if (!only) {
-        cr_assert_gt(num_preemptions, (uint64_t)num_schedules / 2,
+        cr_assert_gt(tally.num_preemptions, (uint64_t)num_schedules / 2,
                      "%llu preemptions: the pools are too large",
-                     (unsigned long long)num_preemptions);
-        cr_assert_gt(num_hits, 0, "no prefix was ever shared");
+                     (unsigned long long)tally.num_preemptions);
+        cr_assert_gt(tally.num_hits, 0, "no prefix was ever shared");
+        cr_assert_gt(tally.num_accepted, 0, "no proposal was ever right");
+        cr_assert_gt(tally.num_rejected, 0, "no proposal was ever wrong");
     }
     for (int i = 0; i < NUM_CLIENTS; i++)
         client_deinit(&w->clients[i]);

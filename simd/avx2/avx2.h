@@ -23,6 +23,8 @@ void nano_rope_avx2(float *x, const float *cos_sin, int64_t num_pairs, bool adja
 void nano_silu_mul_avx2(float *y, const float *gate, const float *up, int64_t n);
 void nano_add_avx2(float *y, const float *x, int64_t n);
 int64_t nano_argmax_avx2(const float *x, int64_t n);
+int64_t nano_collect_avx2(int32_t *out, const float *x, int64_t n, float floor);
+double nano_sum_exp_avx2(const float *x, int64_t n, float max, float scale);
 double nano_log_sum_exp_avx2(const float *x, int64_t n);
 
 void nano_peak_init_avx2(struct nano_peak_kernels *peak);

@@ -151,6 +151,12 @@ NANO_INLINE unsigned vec_equal(vec a, vec b)
     return (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_EQ_OQ));
 }
 
+/* The same for a >= b. */
+NANO_INLINE unsigned vec_at_least(vec a, vec b)
+{
+    return (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ));
+}
+
 /* Sum of all lanes, by halves. */
 NANO_INLINE float vec_sum(vec x)
 {

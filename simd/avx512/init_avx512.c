@@ -23,6 +23,8 @@ void nano_kernels_init_avx512(struct nano_kernels *kernels)
     kernels->silu_mul = nano_silu_mul_avx512;
     kernels->add = nano_add_avx512;
     kernels->argmax = nano_argmax_avx512;
+    kernels->collect = nano_collect_avx512;
+    kernels->sum_exp = nano_sum_exp_avx512;
     kernels->log_sum_exp = nano_log_sum_exp_avx512;
     nano_peak_init_avx512(&kernels->peak);
 }

@@ -133,6 +133,12 @@ NANO_INLINE unsigned vec_equal(vec a, vec b)
     return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ);
 }
 
+/* The same for a >= b. */
+NANO_INLINE unsigned vec_at_least(vec a, vec b)
+{
+    return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ);
+}
+
 NANO_INLINE __m256 vec_fold(vec x)
 {
     return _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));

@@ -25,6 +25,8 @@ void nano_kernels_init_ref(struct nano_kernels *kernels)
         .silu_mul = nano_silu_mul_ref,
         .add = nano_add_ref,
         .argmax = nano_argmax_ref,
+        .collect = nano_collect_ref,
+        .sum_exp = nano_sum_exp_ref,
         .log_sum_exp = nano_log_sum_exp_ref,
     };
     nano_peak_init_ref(&kernels->peak);

@@ -63,6 +63,8 @@ void nano_rope_ref(float *x, const float *cos_sin, int64_t num_pairs, bool adjac
 void nano_silu_mul_ref(float *y, const float *gate, const float *up, int64_t n);
 void nano_add_ref(float *y, const float *x, int64_t n);
 int64_t nano_argmax_ref(const float *x, int64_t n);
+int64_t nano_collect_ref(int32_t *out, const float *x, int64_t n, float floor);
+double nano_sum_exp_ref(const float *x, int64_t n, float max, float scale);
 double nano_log_sum_exp_ref(const float *x, int64_t n);
 
 void nano_peak_init_ref(struct nano_peak_kernels *peak);

@@ -70,13 +70,25 @@ int64_t nano_argmax_ref(const float *x, int64_t n)
     return best;
 }
 
+int64_t nano_collect_ref(int32_t *out, const float *x, int64_t n, float floor)
+{
+    int64_t count = 0;
+    for (int64_t i = 0; i < n; i++)
+        if (x[i] >= floor)
+            out[count++] = (int32_t)i;
+    return count;
+}
+
+double nano_sum_exp_ref(const float *x, int64_t n, float max, float scale)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++)
+        sum += nano_exp_ref((x[i] - max) * scale);
+    return sum;
+}
+
 double nano_log_sum_exp_ref(const float *x, int64_t n)
 {
     float max = x[nano_argmax_ref(x, n)];
-    if (isinf(max))
-        return max;
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++)
-        sum += nano_exp_ref(x[i] - max);
-    return max + log(sum);
+    return isinf(max) ? max : max + log(nano_sum_exp_ref(x, n, max, 1));
 }

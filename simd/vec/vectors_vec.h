@@ -1,5 +1,6 @@
-/* rms_norm, rope, silu_mul, add, argmax and log_sum_exp for any instruction set with a vec_<isa>.h,
- * which comes first together with math_vec.h. Included by one file of each folder. */
+/* rms_norm, rope, silu_mul, add, argmax, collect, sum_exp and log_sum_exp for any instruction set
+ * with a vec_<isa>.h, which comes first together with math_vec.h. Included by one file of each
+ * folder. */
 #include <math.h>
 
 /* The number of lanes that are left at i. */
@@ -94,18 +95,40 @@ int64_t VEC_NAME(nano_argmax)(const float *x, int64_t n)
     return i < n ? i : 0;
 }
 
-double VEC_NAME(nano_log_sum_exp)(const float *x, int64_t n)
+/* Mostly nothing is found: one branch for four vectors. */
+int64_t VEC_NAME(nano_collect)(int32_t *out, const float *x, int64_t n, float floor)
 {
-    float max = largest(x, n);
-    if (isinf(max))
-        return max;
+    int64_t count = 0, i = 0;
+    for (; i + 4 * VEC_LANES <= n; i += 4 * VEC_LANES) {
+        uint64_t found = 0;
+        for (int k = 0; k < 4; k++)
+            found |= (uint64_t)vec_at_least(vec_load(x + i + k * VEC_LANES), vec_set1(floor))
+                     << (k * VEC_LANES);
+        for (; found; found &= found - 1)
+            out[count++] = (int32_t)(i + __builtin_ctzll(found));
+    }
+    for (; i < n; i++)
+        if (x[i] >= floor)
+            out[count++] = (int32_t)i;
+    return count;
+}
+
+double VEC_NAME(nano_sum_exp)(const float *x, int64_t n, float max, float scale)
+{
     vec_double sum = vec_double_zero();
     int64_t i = 0;
     for (; i + VEC_LANES <= n; i += VEC_LANES)
-        sum = vec_double_add(sum, vec_exp(vec_sub(vec_load(x + i), vec_set1(max))));
+        sum = vec_double_add(
+            sum, vec_exp(vec_mul(vec_sub(vec_load(x + i), vec_set1(max)), vec_set1(scale))));
     float rest[VEC_LANES];
     for (int k = 0; k < VEC_LANES; k++)
-        rest[k] = i + k < n ? x[i + k] - max : -INFINITY;
+        rest[k] = i + k < n ? (x[i + k] - max) * scale : -INFINITY;
     sum = vec_double_add(sum, vec_exp(vec_load(rest)));
-    return max + log(vec_double_sum(sum));
+    return vec_double_sum(sum);
+}
+
+double VEC_NAME(nano_log_sum_exp)(const float *x, int64_t n)
+{
+    float max = largest(x, n);
+    return isinf(max) ? max : max + log(VEC_NAME(nano_sum_exp)(x, n, max, 1));
 }

@@ -145,7 +145,8 @@ static void add_profile(struct nano_bench *bench, enum nano_bench_phase phase)
     }
 }
 
-static void add_step(struct nano_bench *bench, uint64_t ns)
+/* A decode step counts what it brought, not the proposals that it tried. */
+static void add_step(struct nano_bench *bench, uint64_t ns, uint64_t num_generated)
 {
     const bool has_prefill = bench->last.num_prefill_tokens > 0;
     const enum nano_bench_phase phase = has_prefill ? NANO_BENCH_PREFILL : NANO_BENCH_DECODE;
@@ -154,8 +155,7 @@ static void add_step(struct nano_bench *bench, uint64_t ns)
         return;
     work->ns += ns;
     work->num_steps++;
-    work->num_tokens +=
-        (uint64_t)(has_prefill ? bench->last.num_prefill_tokens : bench->last.num_decode_tokens);
+    work->num_tokens += has_prefill ? (uint64_t)bench->last.num_prefill_tokens : num_generated;
     work->kv_bytes += bench->last_positions * bench->kv_token_bytes;
     add_profile(bench, phase);
     if (bench->attention_op < bench->num_ops)
@@ -186,12 +186,13 @@ enum nano_status nano_bench_run(struct nano_bench *bench, uint64_t num_expected,
     bench->num_generated = 0;
     while (has_work) {
         bench->last = (struct nano_step){0};
+        uint64_t num_before = bench->num_generated;
         uint64_t start = nano_os_clock_ns();
         enum nano_status status = nano_engine_step(bench->engine, &has_work, err);
         uint64_t ns = nano_os_clock_ns() - start;
         if (status != NANO_OK)
             return status;
-        add_step(bench, ns);
+        add_step(bench, ns, bench->num_generated - num_before);
         if (nano_cli_interrupted())
             return nano_error_set(err, NANO_ERR_INTERNAL, "bench: interrupted");
     }

@@ -100,6 +100,17 @@ const struct nano_cli_option nano_cli_engine_table[] = {
      0, 0, "do not share the KV cache of equal prefixes"},
     {"--enable-prefix-caching", NULL, nano_cli_parse_true, ENGINE(params.enable_prefix_caching), 0,
      0, "share it (default)"},
+    {"--itl-target-ms", "X", nano_cli_parse_float, ENGINE(params.itl_target_ms), 0, 1e6,
+     "while sequences generate, cut prompts so that a step takes about X ms; 0: do not (default "
+     "{})"},
+    {"--num-speculative-tokens --spec-draft-n-max", "N", nano_cli_parse_int,
+     ENGINE(params.num_speculative_tokens), 0, 64,
+     "propose at most N tokens by looking up the newest ones earlier in the sequence, and verify "
+     "them in one step; 0: off (default {})"},
+    {"--prompt-lookup-max", "N", nano_cli_parse_int, ENGINE(params.prompt_lookup_max), 1, 64,
+     "longest match to look for (default {})"},
+    {"--prompt-lookup-min", "N", nano_cli_parse_int, ENGINE(params.prompt_lookup_min), 1, 64,
+     "shortest match to propose from (default {})"},
     {"--runner", "NAME", nano_cli_parse_string, ENGINE(params.runner), 0, 0,
      "what computes: cpu, or mock, which only pretends to (default {})"},
 };

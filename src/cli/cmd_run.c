@@ -87,6 +87,7 @@ static enum nano_status submit_all(struct run_options *options, nano_engine *eng
 static void print_statistics(const struct nano_run *run, uint64_t elapsed_ns)
 {
     struct nano_cli_style style;
+    struct nano_stats stats;
     uint64_t prompt = 0, cached = 0, generated = 0;
     for (size_t i = 0; i < run->num_completions; i++) {
         const struct nano_run_completion *c = &run->completions[i];
@@ -94,6 +95,7 @@ static void print_statistics(const struct nano_run *run, uint64_t elapsed_ns)
         cached += (uint64_t)c->num_cached_tokens;
         generated += c->num_tokens;
     }
+    nano_engine_get_stats(run->engine, &stats);
     nano_cli_style_init(&style, stderr);
     fflush(stdout);
     fprintf(stderr, "\n%sprompt %llu tokens", style.dim, (unsigned long long)prompt);
@@ -109,6 +111,10 @@ static void print_statistics(const struct nano_run *run, uint64_t elapsed_ns)
     else if (run->num_completions > 1)
         fprintf(stderr, " in %zu sequences, %.1f tok/s together", run->num_completions,
                 (double)generated * 1e9 / (double)(elapsed_ns ? elapsed_ns : 1));
+    if (stats.draft_tokens_total > 0)
+        fprintf(stderr, " | %llu of %llu proposed tokens accepted",
+                (unsigned long long)stats.accepted_tokens_total,
+                (unsigned long long)stats.draft_tokens_total);
     fprintf(stderr, " | %.2f s", (double)elapsed_ns / 1e9);
     if (run->num_completions == 1)
         fprintf(stderr, " | %s", nano_finish_reason_name(first->finish_reason));

@@ -284,7 +284,8 @@ enum nano_status nano_engine_submit(nano_engine *engine, const struct nano_reque
     struct nano_request_limits limits = {.tokenizer = engine->tokenizer,
                                          .vocab_size = engine->caps.vocab_size,
                                          .max_model_len = engine->setup.plan.max_model_len,
-                                         .block_size = engine->setup.plan.block_size};
+                                         .block_size = engine->setup.plan.block_size,
+                                         .speculative = &engine->scheduler.config.speculative};
     NANO_TRY(nano_request_create(&state, request, prompt, num_prompt_tokens, &limits, err));
     pthread_mutex_lock(&engine->lock);
     status = enqueue(engine, state, err);

@@ -25,6 +25,7 @@ struct nano_engine {
     struct nano_kernels kernels;
     struct nano_sampler sampler;
     struct nano_scheduler scheduler;
+    struct nano_step_time step_time;
     struct nano_step_entry *step_entries; /* [max_num_seqs], when params.on_step is set */
     struct nano_output token_output;      /* what emit_token sends, as it is at rest */
     struct nano_stats totals;             /* the engine thread's own counts */

@@ -22,18 +22,24 @@ static void on_logits(void *context, int output, float *logits)
                               seq->prompt_top + (size_t)position * (size_t)num_top);
         return;
     }
-    bool too_short = seq->num_tokens - seq->num_prompt_tokens < request->params.min_tokens;
+    /* Proposed tokens stand behind the sequence's: if they are not what is drawn before this row,
+     * its own draw is not looked at. */
+    int num_ahead = target->num_ahead, num_tokens = seq->num_tokens + num_ahead;
+    bool too_short = num_tokens - seq->num_prompt_tokens < request->params.min_tokens;
     struct nano_sampler_input input = {
         .params = &request->params,
         .tokens = seq->tokens,
         .num_prompt_tokens = seq->num_prompt_tokens,
-        .num_tokens = seq->num_tokens,
+        .num_tokens = num_tokens,
         .completion = seq->index,
         .banned = request->stop_tokens,
         .num_banned = too_short ? request->num_stop_tokens : 0,
     };
+    struct nano_token_logprobs *logprobs = seq->logprobs ? &seq->logprobs[num_ahead] : NULL;
+    struct nano_top_logprob *top =
+        seq->logprobs ? &seq->top[num_ahead * request->params.logprobs] : NULL;
     engine->scheduler.outputs[output].token =
-        nano_sampler_sample(&engine->sampler, &input, logits, &seq->logprobs, seq->top);
+        nano_sampler_sample(&engine->sampler, &input, logits, logprobs, top);
 }
 
 /* ---- Emitting -------------------------------------------------------------------------------- */
@@ -83,7 +89,7 @@ static void emit(struct nano_sequence *seq, int num_new, const struct ending *en
         .num_completion_tokens = num_output,
     };
     if (num_new > 0 && request->params.logprobs >= 0)
-        output.logprobs = &seq->logprobs; /* num_new is 1: every token is sent in its own step */
+        output.logprobs = seq->logprobs; /* num_new is 1: every token is sent alone */
     if (seq->wants_prompt_logprobs && seq->num_computed_tokens >= seq->num_prompt_tokens) {
         output.prompt_logprobs = seq->prompt_logprobs;
         output.num_prompt_logprobs = seq->num_prompt_tokens;
@@ -168,8 +174,9 @@ static struct ending check_end(struct nano_sequence *seq, int32_t token)
     return ending;
 }
 
-static void append(struct nano_engine *engine, struct nano_sequence *seq, int32_t token,
-                   uint64_t now_ns)
+/* False when the sequence is finished, and with it perhaps its request. */
+static inline bool append(struct nano_engine *engine, struct nano_sequence *seq, int32_t token,
+                          uint64_t now_ns)
 {
     seq->tokens[seq->num_tokens++] = token;
     engine->totals.generation_tokens_total++;
@@ -180,13 +187,51 @@ static void append(struct nano_engine *engine, struct nano_sequence *seq, int32_
     }
     if (seq->plain && seq->num_tokens < seq->max_length) {
         emit_token(engine, seq);
-        return;
+        return true;
     }
     struct ending ending = check_end(seq, token);
     if (ending.reason == NANO_FINISH_NONE)
         emit(seq, 1, &ending);
     else
         finish(engine, seq, 1, &ending);
+    return ending.reason == NANO_FINISH_NONE;
+}
+
+/* The step's token and, as long as the proposals were right, those behind them. */
+static void append_speculated(struct nano_engine *engine, struct nano_sequence *seq,
+                              const struct nano_batch_output *outputs, int num_outputs,
+                              uint64_t now_ns)
+{
+    int32_t first_token = outputs[0].token;
+    int num_accepted = 0, num_tokens = 1;
+    while (num_accepted + 1 < num_outputs &&
+           seq->tokens[seq->num_tokens + num_accepted] == outputs[num_accepted].token)
+        num_accepted++;
+    engine->totals.draft_tokens_total += (uint64_t)num_outputs - 1;
+    engine->totals.accepted_tokens_total += (uint64_t)num_accepted;
+    bool goes_on = append(engine, seq, first_token, now_ns);
+    for (; goes_on && num_tokens <= num_accepted; num_tokens++) {
+        nano_scheduler_accept(&engine->scheduler, seq);
+        if (seq->logprobs)
+            seq->logprobs[0] = seq->logprobs[num_tokens];
+        goes_on = append(engine, seq, outputs[num_tokens].token, now_ns);
+    }
+    if (!goes_on)
+        return;
+    nano_scheduler_drop_proposals(&engine->scheduler, seq);
+    nano_draft_observe(seq->draft, first_token, num_accepted);
+}
+
+static void append_all_speculated(struct nano_engine *engine, uint64_t now_ns)
+{
+    const struct nano_scheduler *s = &engine->scheduler;
+    for (int i = 0, count; i < s->batch.num_outputs; i += count) {
+        count = 1;
+        while (i + count < s->batch.num_outputs && s->targets[i + count].num_ahead > 0)
+            count++;
+        if (s->targets[i].prompt_position == 0)
+            append_speculated(engine, s->targets[i].sequence, &s->outputs[i], count, now_ns);
+    }
 }
 
 /* Sequences of which only the prompt was asked for end without an output. */
@@ -205,6 +250,10 @@ static void postprocess(struct nano_engine *engine, uint64_t now_ns)
     nano_scheduler_commit(s);
     if (s->num_prefill_tokens > 0)
         finish_prompts(engine);
+    if (s->config.speculative.num_speculative_tokens > 0) {
+        append_all_speculated(engine, now_ns);
+        return;
+    }
     for (int i = 0, num_outputs = s->batch.num_outputs; i < num_outputs; i++)
         if (s->targets[i].prompt_position == 0)
             append(engine, s->targets[i].sequence, s->outputs[i].token, now_ns);
@@ -341,13 +390,26 @@ static void call_on_step(struct nano_engine *engine, struct nano_step *step)
     nano_mem_forbid_begin();
 }
 
+static struct nano_step_limits step_limits(const struct nano_engine *engine)
+{
+    struct nano_step_limits limits = {.num_prefill_tokens =
+                                          engine->scheduler.config.max_num_batched_tokens,
+                                      .time = &engine->step_time};
+    if (engine->params.itl_target_ms > 0)
+        limits.num_prefill_tokens = nano_step_time_prefill_limit(
+            &engine->step_time, (double)engine->params.itl_target_ms * 1e6,
+            limits.num_prefill_tokens);
+    return limits;
+}
+
 bool nano_engine_run_step(struct nano_engine *engine, struct nano_error *err)
 {
     struct nano_scheduler *s = &engine->scheduler;
     nano_mem_forbid_begin();
     take_inboxes(engine);
     uint64_t start = nano_os_clock_ns(); /* nothing is admitted before it was submitted */
-    if (!nano_scheduler_schedule(s, start)) {
+    struct nano_step_limits limits = step_limits(engine);
+    if (!nano_scheduler_schedule(s, &limits, start)) {
         assert(s->num_running == 0 && !s->waiting.first);
         publish_stats(engine);
         nano_mem_forbid_end();
@@ -359,6 +421,7 @@ bool nano_engine_run_step(struct nano_engine *engine, struct nano_error *err)
         .step = engine->totals.num_steps_total,
         .num_prefill_tokens = s->num_prefill_tokens,
         .num_decode_tokens = s->num_decode_tokens,
+        .num_speculated_tokens = s->num_speculated_tokens,
         .num_running = s->num_running,
         .num_waiting = s->waiting.num_sequences,
         .num_preempted = s->num_preempted,
@@ -385,6 +448,9 @@ bool nano_engine_run_step(struct nano_engine *engine, struct nano_error *err)
         fail_batch(engine, &run_error);
     step.schedule_ns = scheduled - start;
     step.run_ns = ran - scheduled;
+    if (status == NANO_OK)
+        nano_step_time_add(&engine->step_time, step.num_prefill_tokens, step.num_decode_tokens,
+                           step.num_speculated_tokens, step.run_ns);
     step.postprocess_ns = nano_os_clock_ns() - ran;
     engine->totals.schedule_ns_total += step.schedule_ns;
     engine->totals.run_ns_total += step.run_ns;

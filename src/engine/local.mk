@@ -2,6 +2,7 @@ noinst_LTLIBRARIES += libengine.la
 libengine_la_CPPFLAGS = $(AM_CPPFLAGS) -DNANO_PKGDATADIR='"$(pkgdatadir)"'
 libengine_la_SOURCES = \
   src/engine/block_manager.c src/engine/block_manager.h \
+  src/engine/candidates.c src/engine/candidates.h \
   src/engine/engine.c \
   src/engine/engine_state.h \
   src/engine/engine_step.c \
@@ -13,5 +14,7 @@ libengine_la_SOURCES = \
   src/engine/sampling_params.c \
   src/engine/scheduler.c src/engine/scheduler.h \
   src/engine/sequence.c src/engine/sequence.h \
+  src/engine/speculative.c src/engine/speculative.h \
+  src/engine/step_time.c src/engine/step_time.h \
   src/engine/text_output.c src/engine/text_output.h \
   src/engine/waiting_queue.c src/engine/waiting_queue.h

@@ -1,6 +1,7 @@
 /* Memory plan. */
 #include "engine/memory_plan.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/os.h"
@@ -9,6 +10,8 @@
 #define DEFAULT_MAX_NUM_SEQS 256
 #define DEFAULT_MAX_NUM_BATCHED_TOKENS 512
 #define DEFAULT_BLOCK_SIZE 32
+#define DEFAULT_PROMPT_LOOKUP_MIN 2
+#define DEFAULT_PROMPT_LOOKUP_MAX 4
 #define MOCK_MODEL_LEN 4096
 #define MAX_BLOCK_SIZE 4096
 #define MAX_NUM_BLOCKS (1 << 24)
@@ -35,6 +38,8 @@ struct nano_engine_params nano_engine_params_default(void)
         .block_size = DEFAULT_BLOCK_SIZE,
         .kv_cache_dtype = NANO_KV_F16,
         .enable_prefix_caching = true,
+        .prompt_lookup_min = DEFAULT_PROMPT_LOOKUP_MIN,
+        .prompt_lookup_max = DEFAULT_PROMPT_LOOKUP_MAX,
     };
 }
 
@@ -81,6 +86,18 @@ static enum nano_status resolve(struct nano_engine_setup *s, const nano_model *m
     NANO_TRY(check_range("block_size", p->block_size, 1, MAX_BLOCK_SIZE, err));
     NANO_TRY(check_range("num_blocks", p->num_blocks, 0, MAX_NUM_BLOCKS, err));
     NANO_TRY(check_range("max_num_queued_reqs", p->max_num_queued_reqs, 0, INT32_MAX, err));
+    NANO_TRY(check_range("num_speculative_tokens", p->num_speculative_tokens, 0,
+                         NANO_MAX_SPECULATIVE_TOKENS, err));
+    NANO_TRY(check_range("prompt_lookup_min", p->prompt_lookup_min, 1, NANO_MAX_NGRAM, err));
+    NANO_TRY(check_range("prompt_lookup_max", p->prompt_lookup_max, p->prompt_lookup_min,
+                         NANO_MAX_NGRAM, err));
+    if (!(p->itl_target_ms >= 0) || !isfinite(p->itl_target_ms))
+        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
+                              "itl_target_ms is %g, expected 0 or more", (double)p->itl_target_ms);
+    s->scheduler_config.speculative =
+        (struct nano_speculative_config){.num_speculative_tokens = p->num_speculative_tokens,
+                                         .prompt_lookup_min = p->prompt_lookup_min,
+                                         .prompt_lookup_max = p->prompt_lookup_max};
     int64_t context = model ? model->config.max_position_embeddings : MOCK_MODEL_LEN;
     if (context > (1 << 30))
         context = 1 << 30;
@@ -113,10 +130,17 @@ static int blocks_for(int num_tokens, int block_size)
 }
 
 /* Bytes that one request of the longest kind holds. */
-static uint64_t longest_request_bytes(int max_model_len, int block_size)
+static uint64_t longest_request_bytes(const struct nano_engine_setup *s)
 {
-    return REQUEST_BASE_BYTES + sizeof(int32_t) * ((uint64_t)max_model_len +
-                                                   (uint64_t)blocks_for(max_model_len, block_size));
+    int max_model_len = s->runner_config.max_model_len;
+    uint64_t count =
+        (uint64_t)max_model_len + (uint64_t)blocks_for(max_model_len, s->runner_config.block_size);
+    uint64_t base_bytes = REQUEST_BASE_BYTES;
+    if (s->scheduler_config.speculative.num_speculative_tokens > 0) {
+        count += nano_draft_size(max_model_len);
+        base_bytes += REQUEST_BASE_BYTES; /* log-probabilities behind each proposal */
+    }
+    return base_bytes + sizeof(int32_t) * count;
 }
 
 static uint64_t scheduler_bytes(const struct nano_engine_setup *s, int num_blocks)
@@ -150,8 +174,7 @@ static enum nano_status fixed_parts(struct nano_engine_setup *s, const nano_mode
     plan->mapped_bytes = memory.mapped_bytes;
     plan->activation_bytes = memory.activation_bytes;
     plan->kv_block_bytes = memory.kv_block_bytes;
-    uint64_t per_request =
-        longest_request_bytes(s->runner_config.max_model_len, s->runner_config.block_size);
+    uint64_t per_request = longest_request_bytes(s);
     s->request_bytes = per_request * (uint64_t)s->runner_config.max_num_seqs;
     if (s->request_bytes > MAX_REQUEST_BYTES)
         s->request_bytes = per_request > MAX_REQUEST_BYTES ? per_request : MAX_REQUEST_BYTES;
@@ -178,11 +201,10 @@ static void set_blocks(struct nano_engine_setup *s, int num_blocks)
     plan->max_model_len = s->runner_config.max_model_len;
     plan->total_bytes = plan->weight_bytes + plan->mapped_bytes + plan->kv_bytes +
                         plan->activation_bytes + plan->engine_bytes;
-    s->scheduler_config = (struct nano_scheduler_config){
-        .max_num_seqs = s->runner_config.max_num_seqs,
-        .max_num_batched_tokens = s->runner_config.max_num_batched_tokens,
-        .num_blocks = num_blocks,
-        .block_size = s->runner_config.block_size};
+    s->scheduler_config.max_num_seqs = s->runner_config.max_num_seqs;
+    s->scheduler_config.max_num_batched_tokens = s->runner_config.max_num_batched_tokens;
+    s->scheduler_config.num_blocks = num_blocks;
+    s->scheduler_config.block_size = s->runner_config.block_size;
 }
 
 static enum nano_status refuse(const struct nano_engine_setup *s, int num_affordable,

@@ -4,27 +4,22 @@
 #include <assert.h>
 #include <math.h>
 #include <stdatomic.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
-
-struct candidate {
-    float logit;
-    int32_t token;
-};
+#include "engine/candidates.h"
 
 struct nano_sampler_scratch {
     atomic_flag taken;
-    struct candidate *candidates; /* [vocab_size] */
-    float *raw;                   /* [vocab_size]: logits before they are changed */
-    int32_t *counts;              /* [vocab_size]: all zero between calls */
-    float *weights;               /* [vocab_size] */
+    struct nano_candidate *candidates; /* [vocab_size] */
+    float *raw;                        /* [vocab_size]: logits before they are changed */
+    int32_t *counts;                   /* [vocab_size]: all zero between calls */
+    float *weights;                    /* [vocab_size] */
 };
 
 size_t nano_sampler_bytes(int64_t vocab_size, int num_threads)
 {
-    size_t per_token = sizeof(struct candidate) + 2 * sizeof(float) + sizeof(int32_t);
+    size_t per_token = sizeof(struct nano_candidate) + 2 * sizeof(float) + sizeof(int32_t);
     return (size_t)num_threads *
            ((size_t)vocab_size * per_token + sizeof(struct nano_sampler_scratch));
 }
@@ -108,64 +103,6 @@ bool nano_sampling_is_greedy(const struct nano_sampling_params *p)
            p->min_tokens == 0 && p->logprobs < 0;
 }
 
-/* The order of candidates: most likely first, the smaller id first among equals. */
-static bool before(struct candidate a, struct candidate b)
-{
-    return a.logit > b.logit || (a.logit == b.logit && a.token < b.token);
-}
-
-static int compare_candidates(const void *a, const void *b)
-{
-    struct candidate x = *(const struct candidate *)a, y = *(const struct candidate *)b;
-    return before(x, y) ? -1 : before(y, x) ? 1 : 0;
-}
-
-/* Heap whose root comes first (`last_on_top` false) or last in the candidates' order. */
-static void sift_down(struct candidate *heap, size_t count, size_t i, bool last_on_top)
-{
-    struct candidate moving = heap[i];
-    for (;;) {
-        size_t child = 2 * i + 1;
-        if (child >= count)
-            break;
-        if (child + 1 < count && before(heap[child + 1], heap[child]) != last_on_top)
-            child++;
-        if (before(heap[child], moving) == last_on_top)
-            break;
-        heap[i] = heap[child];
-        i = child;
-    }
-    heap[i] = moving;
-}
-
-static void heapify(struct candidate *heap, size_t count, bool last_on_top)
-{
-    for (size_t i = count / 2; i-- > 0;)
-        sift_down(heap, count, i, last_on_top);
-}
-
-/* Collects the candidates with logit >= floor, at most the k first ones in their order (k 0: all).
- * NaN and minus infinity never qualify. */
-static size_t collect(const float *logits, int64_t vocab_size, float floor, size_t k,
-                      struct candidate *out)
-{
-    size_t count = 0;
-    for (int64_t i = 0; i < vocab_size; i++) {
-        if (!(logits[i] >= floor) || logits[i] == -INFINITY)
-            continue;
-        struct candidate c = {logits[i], (int32_t)i};
-        if (k == 0 || count < k) {
-            out[count++] = c;
-            if (count == k)
-                heapify(out, count, true);
-        } else if (before(c, out[0])) {
-            out[0] = c;
-            sift_down(out, count, 0, true);
-        }
-    }
-    return count;
-}
-
 void nano_sampler_logprobs(struct nano_sampler *sampler, const float *logits, int32_t token,
                            int num_top, struct nano_token_logprobs *out,
                            struct nano_top_logprob *top)
@@ -178,8 +115,10 @@ void nano_sampler_logprobs(struct nano_sampler *sampler, const float *logits, in
     struct nano_sampler_scratch *s = take_scratch(sampler);
     size_t k = (size_t)num_top < (size_t)sampler->vocab_size ? (size_t)num_top
                                                              : (size_t)sampler->vocab_size;
-    size_t count = collect(logits, sampler->vocab_size, -INFINITY, k, s->candidates);
-    qsort(s->candidates, count, sizeof *s->candidates, compare_candidates);
+    struct nano_logits row = {
+        .kernels = sampler->kernels, .values = logits, .vocab_size = sampler->vocab_size};
+    size_t count = nano_candidates_collect(&row, -INFINITY, k, s->candidates);
+    nano_candidates_sort(s->candidates, count);
     for (size_t i = 0; i < count; i++)
         top[i] = (struct nano_top_logprob){s->candidates[i].token,
                                            (float)(s->candidates[i].logit - log_sum)};
@@ -207,6 +146,11 @@ static void apply_penalties(const struct nano_sampler_input *in, float *logits, 
         counts[in->tokens[i]] = 0;
 }
 
+static bool modifies_logits(const struct nano_sampler_input *in)
+{
+    return in->params->num_logit_bias > 0 || has_penalties(in->params) || in->num_banned > 0;
+}
+
 static void modify(const struct nano_sampler_input *in, float *logits, int32_t *counts)
 {
     const struct nano_sampling_params *p = in->params;
@@ -218,28 +162,23 @@ static void modify(const struct nano_sampler_input *in, float *logits, int32_t *
         logits[in->banned[i]] = -INFINITY;
 }
 
-/* Keeps the shortest beginning of the candidates' order whose weight is at least top_p of the
- * total; afterwards they stand in reverse order at the end of the array, the rest is dropped. */
-static struct candidate *keep_top_p(struct candidate *c, size_t *count, float top_p, float max,
-                                    float inv_t)
+/* The first token whose weight, added to those before it, exceeds `uniform` of all; -1 if rounding
+ * left a sliver of the total, or nothing qualified. */
+static int32_t draw_candidate(const struct nano_logits *row, const struct nano_candidate *c,
+                              size_t count, double uniform, float *weights)
 {
-    double total = 0.0, sum = 0.0;
-    for (size_t i = 0; i < *count; i++)
-        total += (double)expf((c[i].logit - max) * inv_t);
-    heapify(c, *count, false);
-    size_t end = *count;
-    while (end > 0) {
-        struct candidate best = c[0];
-        end--;
-        c[0] = c[end];
-        sift_down(c, end, 0, false);
-        c[end] = best;
-        sum += (double)expf((best.logit - max) * inv_t);
-        if (sum >= (double)top_p * total)
-            break;
+    double total = 0.0;
+    for (size_t i = 0; i < count; i++) {
+        weights[i] = nano_candidate_weight(row, c[i].logit);
+        total += (double)weights[i];
     }
-    *count -= end;
-    return c + end;
+    double rest = uniform * total;
+    for (size_t i = 0; i < count; i++) {
+        rest -= (double)weights[i];
+        if (rest < 0.0)
+            return c[i].token;
+    }
+    return -1;
 }
 
 static int32_t draw(struct nano_sampler *sampler, const struct nano_sampler_input *in,
@@ -250,28 +189,33 @@ static int32_t draw(struct nano_sampler *sampler, const struct nano_sampler_inpu
     float max = logits[best];
     if (p->temperature == 0.0f || !isfinite(max))
         return (int32_t)best;
-    float inv_t = 1.0f / p->temperature;
-    float floor = p->min_p > 0.0f ? max + logf(p->min_p) * p->temperature : -INFINITY;
-    size_t k = p->top_k > 0 && p->top_k < sampler->vocab_size ? (size_t)p->top_k : 0;
-    struct candidate *c = s->candidates;
-    size_t count = collect(logits, sampler->vocab_size, floor, k, c);
-    if (p->top_p < 1.0f)
-        c = keep_top_p(c, &count, p->top_p, max, inv_t);
-    double total = 0.0;
-    for (size_t i = 0; i < count; i++) {
-        s->weights[i] = expf((c[i].logit - max) * inv_t);
-        total += (double)s->weights[i];
-    }
+    struct nano_logits row = {.kernels = sampler->kernels,
+                              .values = logits,
+                              .vocab_size = sampler->vocab_size,
+                              .max = max,
+                              .scale = 1.0f / p->temperature};
     uint64_t random[2];
     nano_philox(p->seed, (uint64_t)in->completion,
                 (uint64_t)(in->num_tokens - in->num_prompt_tokens), random);
-    double rest = (double)(random[0] >> 11) * 0x1p-53 * total;
-    for (size_t i = 0; i < count; i++) {
-        rest -= (double)s->weights[i];
-        if (rest < 0.0)
-            return c[i].token;
+    double uniform = (double)(random[0] >> 11) * 0x1p-53;
+    float floor = p->min_p > 0.0f ? max + logf(p->min_p) * p->temperature : -INFINITY;
+    size_t k = p->top_k > 0 && p->top_k < sampler->vocab_size ? (size_t)p->top_k : 0, count;
+    struct nano_candidate *c = s->candidates;
+    int32_t token = -1;
+    bool takes_all = k == 0 && p->min_p <= 0.0f;
+    if (takes_all && p->top_p >= 1.0f)
+        token = nano_candidates_draw_from_all(&row, uniform);
+    if (token >= 0)
+        return token;
+    if (takes_all && p->top_p < 1.0f) {
+        c = nano_candidates_top_p(&row, p->top_p, c, &count);
+    } else {
+        count = nano_candidates_collect(&row, floor, k, c);
+        if (p->top_p < 1.0f)
+            c = nano_candidates_keep_top_p(&row, p->top_p, c, &count);
     }
-    return (int32_t)best; /* rounding left a sliver of the total, or nothing qualified */
+    token = draw_candidate(&row, c, count, uniform, s->weights);
+    return token >= 0 ? token : (int32_t)best;
 }
 
 int32_t nano_sampler_sample(struct nano_sampler *sampler, const struct nano_sampler_input *in,
@@ -279,17 +223,16 @@ int32_t nano_sampler_sample(struct nano_sampler *sampler, const struct nano_samp
                             struct nano_top_logprob *top)
 {
     struct nano_sampler_scratch *s = take_scratch(sampler);
-    bool wants_logprobs = in->params->logprobs >= 0;
-    if (wants_logprobs)
+    bool wants_logprobs = in->params->logprobs >= 0, modifies = modifies_logits(in);
+    if (wants_logprobs && modifies)
         memcpy(s->raw, logits, (size_t)sampler->vocab_size * sizeof *logits);
-    modify(in, logits, s->counts);
+    if (modifies)
+        modify(in, logits, s->counts);
     int32_t token = draw(sampler, in, logits, s);
-    if (wants_logprobs) {
+    if (wants_logprobs && modifies)
         memcpy(logits, s->raw, (size_t)sampler->vocab_size * sizeof *logits);
-        give_scratch(s);
-        nano_sampler_logprobs(sampler, logits, token, in->params->logprobs, logprobs, top);
-        return token;
-    }
     give_scratch(s);
+    if (wants_logprobs)
+        nano_sampler_logprobs(sampler, logits, token, in->params->logprobs, logprobs, top);
     return token;
 }

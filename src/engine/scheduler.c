@@ -114,12 +114,12 @@ static void publish_blocks(struct nano_scheduler *s, struct nano_sequence *seq, 
 }
 
 static inline void add_output(struct nano_scheduler *s, struct nano_sequence *seq, int row,
-                              int prompt_position)
+                              int prompt_position, int num_ahead)
 {
     int i = s->batch.num_outputs++;
     s->outputs[i].row = row;
     s->outputs[i].greedy = prompt_position == 0 && seq->greedy;
-    s->targets[i] = (struct nano_scheduled_output){seq, prompt_position};
+    s->targets[i] = (struct nano_scheduled_output){seq, prompt_position, num_ahead};
 }
 
 /* A sequence's next num_tokens tokens become the last rows of the batch. */
@@ -141,7 +141,7 @@ static inline void add_decode(struct nano_scheduler *s, struct nano_sequence *se
     s->tokens[row] = seq->tokens[seq->num_computed_tokens];
     s->num_decode_tokens++;
     add_rows(s, seq, 1);
-    add_output(s, seq, row, 0);
+    add_output(s, seq, row, 0, 0);
 }
 
 static void add_prefill(struct nano_scheduler *s, struct nano_sequence *seq, int num_tokens)
@@ -153,9 +153,9 @@ static void add_prefill(struct nano_scheduler *s, struct nano_sequence *seq, int
     add_rows(s, seq, num_tokens);
     if (seq->wants_prompt_logprobs)
         for (int p = first; p < end && p + 1 < seq->num_prompt_tokens; p++)
-            add_output(s, seq, first_row + p - first, p + 1);
+            add_output(s, seq, first_row + p - first, p + 1, 0);
     if (end == seq->num_tokens && end < seq->max_length)
-        add_output(s, seq, first_row + num_tokens - 1, 0);
+        add_output(s, seq, first_row + num_tokens - 1, 0, 0);
 }
 
 /* Gives the sequence the blocks for num_tokens tokens, preempting from the end of the running list.
@@ -177,7 +177,77 @@ static bool grow(struct nano_scheduler *s, struct nano_sequence *seq, int num_to
     return true;
 }
 
-static void schedule_running(struct nano_scheduler *s, int *budget)
+/* Adds at most `limit` proposals behind the sequence that was added last and decodes; returns how
+ * many. They may have blocks as long as one is left free for each running sequence. */
+static int speculate(struct nano_scheduler *s, struct nano_sequence *seq, int limit,
+                     double row_cost)
+{
+    int room = seq->max_length - seq->num_tokens - 1; /* one token comes in any case */
+    int num_proposed = nano_draft_propose(seq->draft, seq->tokens, seq->num_tokens,
+                                          limit < room ? limit : room, row_cost);
+    int needed = blocks_for(s, seq->num_tokens + num_proposed);
+    while (seq->num_blocks < needed && s->blocks.num_free > s->num_running)
+        seq->block_table[seq->num_blocks++] = nano_block_allocate(&s->blocks);
+    int fitting = seq->num_blocks * s->config.block_size - seq->num_tokens;
+    if (fitting < num_proposed)
+        seq->draft->num_proposed = num_proposed = fitting;
+    for (int i = 0; i < num_proposed; i++) {
+        int row = s->batch.num_tokens++;
+        s->tokens[row] = seq->tokens[seq->num_tokens + i];
+        add_output(s, seq, row, 0, 1 + i);
+    }
+    s->seqs[s->batch.num_seqs - 1].num_tokens += num_proposed;
+    s->num_decode_tokens += num_proposed;
+    s->num_speculated_tokens += num_proposed;
+    return num_proposed;
+}
+
+/* Tokens of this step that nothing but proposals can use; none where no proposal can be worth it.
+ */
+static int speculation_budget(const struct nano_scheduler *s, int num_decoding, double row_cost,
+                              int budget)
+{
+    bool may_admit = s->waiting.first && s->num_running < s->config.max_num_seqs;
+    if (s->config.speculative.num_speculative_tokens == 0 || num_decoding < s->num_running ||
+        may_admit || row_cost >= 1.0)
+        return 0;
+    return budget - s->num_running;
+}
+
+static int count_decoding(const struct nano_scheduler *s)
+{
+    int count = 0;
+    for (int i = 0; i < s->num_running; i++)
+        count += !s->running[i]->in_prefill;
+    return count;
+}
+
+/* What a step has to give: tokens in all, and of them for prefill. */
+struct budget {
+    int tokens, prefill_tokens;
+};
+
+static struct budget make_budget(const struct nano_scheduler *s,
+                                 const struct nano_step_limits *limits, int *num_decoding)
+{
+    int tokens = s->config.max_num_batched_tokens, prefill_tokens = tokens;
+    bool limited = limits->num_prefill_tokens < tokens;
+    *num_decoding = 0; /* counting touches every sequence */
+    if (limited || s->config.speculative.num_speculative_tokens > 0)
+        *num_decoding = count_decoding(s);
+    if (limited && *num_decoding > 0)
+        prefill_tokens = limits->num_prefill_tokens;
+    return (struct budget){tokens, prefill_tokens};
+}
+
+static int smallest(int a, int b, int c)
+{
+    int ab = a < b ? a : b;
+    return ab < c ? ab : c;
+}
+
+static void schedule_running(struct nano_scheduler *s, struct budget *budget, int spare,
+                             double row_cost)
 {
     for (int i = 0; i < s->num_running; i++) {
         struct nano_sequence *seq = s->running[i];
@@ -188,18 +258,26 @@ static void schedule_running(struct nano_scheduler *s, int *budget)
         int chunk = 1;
         if (seq->in_prefill) {
             int needed = seq->num_tokens - seq->num_computed_tokens;
-            int room =
-                *budget - (s->num_running - 1 - i); /* the others' one token each is theirs */
-            chunk = needed < room ? needed : room;
+            int room = budget->tokens - (s->num_running - 1 - i); /* the others' one token each */
+            chunk = smallest(needed, room, budget->prefill_tokens);
+            if (chunk == 0)
+                continue; /* those before it take all that the latency target leaves */
         }
         int end = seq->num_computed_tokens + chunk;
         if (end > seq->num_blocks * s->config.block_size && !grow(s, seq, end))
             return;
-        if (seq->in_prefill)
+        if (seq->in_prefill) {
             add_prefill(s, seq, chunk);
-        else
+            budget->prefill_tokens -= chunk;
+        } else {
             add_decode(s, seq);
-        *budget -= chunk;
+            if (spare > 0) {
+                int num_proposed = speculate(s, seq, spare, row_cost);
+                spare -= num_proposed;
+                chunk += num_proposed;
+            }
+        }
+        budget->tokens -= chunk;
     }
 }
 
@@ -233,7 +311,7 @@ static void insert_running(struct nano_scheduler *s, struct nano_sequence *seq)
 
 /* Takes the first waiting sequence in if its blocks are there, and one more for each that runs, so
  * that it is not preempted at once. */
-static bool admit(struct nano_scheduler *s, int *budget, uint64_t now_ns)
+static bool admit(struct nano_scheduler *s, struct budget *budget, uint64_t now_ns)
 {
     struct nano_sequence *seq = s->waiting.first;
     uint64_t hash;
@@ -263,21 +341,27 @@ static bool admit(struct nano_scheduler *s, int *budget, uint64_t now_ns)
     seq->state = NANO_SEQUENCE_RUNNING;
     insert_running(s, seq);
     int rest = seq->num_tokens - seq->num_computed_tokens;
-    int chunk = rest < *budget ? rest : *budget;
+    int chunk = smallest(rest, budget->tokens, budget->prefill_tokens);
     add_prefill(s, seq, chunk);
-    *budget -= chunk;
+    budget->tokens -= chunk;
+    budget->prefill_tokens -= chunk;
     return true;
 }
 
-bool nano_scheduler_schedule(struct nano_scheduler *s, uint64_t now_ns)
+bool nano_scheduler_schedule(struct nano_scheduler *s, const struct nano_step_limits *limits,
+                             uint64_t now_ns)
 {
     s->batch.num_tokens = s->batch.num_seqs = s->batch.num_outputs = 0;
     s->num_prefill_tokens = s->num_decode_tokens = s->num_preempted = 0;
-    int budget = s->config.max_num_batched_tokens;
-    schedule_running(s, &budget);
+    s->num_speculated_tokens = 0;
+    int num_decoding;
+    struct budget budget = make_budget(s, limits, &num_decoding);
+    double row_cost = nano_step_time_row_cost(limits->time, num_decoding);
+    schedule_running(s, &budget, speculation_budget(s, num_decoding, row_cost, budget.tokens),
+                     row_cost);
     /* Whoever was preempted in this step would only be preempted again. */
-    while (budget > 0 && s->num_preempted == 0 && s->waiting.first &&
-           s->num_running < s->config.max_num_seqs)
+    while (budget.tokens > 0 && budget.prefill_tokens > 0 && s->num_preempted == 0 &&
+           s->waiting.first && s->num_running < s->config.max_num_seqs)
         if (!admit(s, &budget, now_ns))
             break;
     return s->batch.num_tokens > 0;
@@ -287,6 +371,24 @@ void nano_scheduler_commit(struct nano_scheduler *s)
 {
     for (int i = 0; i < s->batch.num_seqs; i++)
         s->scheduled[i]->num_computed_tokens += s->seqs[i].num_tokens;
+    if (s->num_speculated_tokens == 0)
+        return;
+    for (int i = 0; i < s->batch.num_seqs; i++)
+        if (!s->scheduled[i]->in_prefill)
+            s->scheduled[i]->num_computed_tokens = s->scheduled[i]->num_tokens;
+}
+
+void nano_scheduler_accept(struct nano_scheduler *s, struct nano_sequence *seq)
+{
+    seq->num_computed_tokens++;
+    if (seq->shares_blocks && completes_block(s, seq, seq->num_computed_tokens))
+        publish_blocks(s, seq, seq->num_computed_tokens);
+}
+
+void nano_scheduler_drop_proposals(struct nano_scheduler *s, struct nano_sequence *seq)
+{
+    while (seq->num_blocks > blocks_for(s, seq->num_computed_tokens))
+        nano_block_release(&s->blocks, seq->block_table[--seq->num_blocks]);
 }
 
 void nano_scheduler_finish(struct nano_scheduler *s, struct nano_sequence *seq)

@@ -10,6 +10,11 @@
  * the rest in chunks, and what is left then admits waiting ones. So a long prompt never stops the
  * others.
  *
+ * Proposed tokens (speculative.h) are rows behind a decoding sequence's own. They take what nobody
+ * else could use: budget only in steps without prefill, blocks only while one is left free for
+ * each running sequence, and blocks that hold no accepted token go back after the step. Blocks are
+ * published for the sequence's own tokens only.
+ *
  * Admission takes the blocks of the whole prompt at once: leading blocks whose content is in the
  * pool already are shared, and only the rest is computed. A block is published when the step that
  * completes it is scheduled, not when it has run: a runner stores K and V of the whole batch before
@@ -21,18 +26,21 @@
 #define NANO_ENGINE_SCHEDULER_H
 
 #include "engine/block_manager.h"
+#include "engine/step_time.h"
 #include "engine/waiting_queue.h"
 #include "runner/runner.h"
 
 struct nano_scheduler_config {
     int max_num_seqs, max_num_batched_tokens;
     int num_blocks, block_size;
+    struct nano_speculative_config speculative;
 };
 
 /* What an output row of the batch is for. */
 struct nano_scheduled_output {
     struct nano_sequence *sequence;
     int prompt_position; /* its logits predict this prompt token; 0: they are sampled */
+    int num_ahead;       /* proposed tokens between the sequence's last one and what is sampled */
 };
 
 struct nano_scheduler {
@@ -49,7 +57,7 @@ struct nano_scheduler {
     struct nano_batch_seq *seqs;           /* [max_num_seqs] */
     struct nano_batch_output *outputs;     /* [max_num_batched_tokens] */
     struct nano_scheduled_output *targets; /* [max_num_batched_tokens], as outputs */
-    int num_prefill_tokens, num_decode_tokens, num_preempted;
+    int num_prefill_tokens, num_decode_tokens, num_speculated_tokens, num_preempted;
 
     uint64_t num_preemptions_total, prefix_queries_total, prefix_hits_total, prompt_tokens_total;
 };
@@ -63,11 +71,25 @@ void nano_scheduler_deinit(struct nano_scheduler *scheduler);
 /* Queues all sequences of a request. */
 void nano_scheduler_add(struct nano_scheduler *scheduler, struct nano_request_state *request);
 
-/* Fills scheduler->batch. False when there is nothing to compute. */
-bool nano_scheduler_schedule(struct nano_scheduler *scheduler, uint64_t now_ns);
+/* What a step may do, beside the fixed limits. */
+struct nano_step_limits {
+    int num_prefill_tokens;            /* at least 1; it counts while other sequences decode */
+    const struct nano_step_time *time; /* what proposals are weighed with */
+};
 
-/* After the batch has run: its tokens are computed. */
+/* Fills scheduler->batch. False when there is nothing to compute. */
+bool nano_scheduler_schedule(struct nano_scheduler *scheduler,
+                             const struct nano_step_limits *limits, uint64_t now_ns);
+
+/* After the batch has run: its tokens are computed, but for the proposed ones. */
 void nano_scheduler_commit(struct nano_scheduler *scheduler);
+
+/* The next proposed token of a sequence in the batch was right: it is computed, too. */
+void nano_scheduler_accept(struct nano_scheduler *scheduler, struct nano_sequence *sequence);
+
+/* Takes back the blocks that were for proposals and hold no computed token. */
+void nano_scheduler_drop_proposals(struct nano_scheduler *scheduler,
+                                   struct nano_sequence *sequence);
 
 /* Takes a waiting or running sequence out and releases its blocks; its state becomes finished. */
 void nano_scheduler_finish(struct nano_scheduler *scheduler, struct nano_sequence *sequence);

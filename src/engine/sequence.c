@@ -108,8 +108,14 @@ static enum nano_status init_sequence(struct nano_sequence *s, struct nano_reque
     s->in_prefill = true;
     s->num_prompt_tokens = s->num_tokens = num_prompt_tokens;
     s->max_length = num_prompt_tokens + max_output;
-    if (p->logprobs > 0 && !(s->top = nano_arena_alloc(arena, (size_t)p->logprobs, sizeof *s->top)))
-        return nano_error_no_memory(err, "logprobs", (size_t)p->logprobs * sizeof *s->top);
+    if (p->logprobs >= 0) {
+        size_t count = 1 + (size_t)limits->speculative->num_speculative_tokens;
+        size_t num_top = (size_t)p->logprobs;
+        s->logprobs = nano_arena_alloc(arena, count, sizeof *s->logprobs);
+        s->top = nano_arena_alloc(arena, count, num_top * sizeof *s->top);
+        if (!s->logprobs || !s->top)
+            return nano_error_no_memory(err, "logprobs", count * num_top * sizeof *s->top);
+    }
     if (p->prompt_logprobs >= 0 && index == 0) { /* they are the same for all completions */
         size_t count = (size_t)num_prompt_tokens, num_top = (size_t)p->prompt_logprobs;
         s->prompt_logprobs = nano_arena_alloc(arena, count, sizeof *s->prompt_logprobs);
@@ -128,14 +134,23 @@ static enum nano_status init_sequence(struct nano_sequence *s, struct nano_reque
         if (status != NANO_OK)
             return status;
     }
+    const struct nano_speculative_config *speculative = limits->speculative;
+    bool speculates = speculative->num_speculative_tokens > 0;
+    if (speculates && !(s->draft = nano_arena_alloc(arena, 1, sizeof *s->draft)))
+        return nano_error_no_memory(err, "a sequence", sizeof *s->draft);
     /* In one piece and last: what is large gets a chunk of the arena that fits exactly. */
     size_t length = (size_t)s->max_length, block_size = (size_t)limits->block_size;
-    size_t count = length + (length + block_size - 1) / block_size;
+    size_t num_blocks = (length + block_size - 1) / block_size;
+    size_t count = length + num_blocks + (speculates ? nano_draft_size(s->max_length) : 0);
     s->tokens = nano_arena_alloc(arena, count, sizeof *s->tokens);
     if (!s->tokens)
         return nano_error_no_memory(err, "a sequence", count * sizeof *s->tokens);
     s->block_table = s->tokens + length;
     memcpy(s->tokens, prompt, (size_t)num_prompt_tokens * sizeof *prompt);
+    if (speculates) {
+        nano_draft_init(s->draft, speculative, s->block_table + num_blocks, s->max_length);
+        nano_draft_index(s->draft, prompt, num_prompt_tokens);
+    }
     return NANO_OK;
 }
 

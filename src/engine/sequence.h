@@ -11,6 +11,7 @@
 #define NANO_ENGINE_SEQUENCE_H
 
 #include "base/arena.h"
+#include "engine/speculative.h"
 #include "engine/text_output.h"
 
 enum nano_sequence_state {
@@ -44,9 +45,11 @@ struct nano_sequence {
     uint64_t admitted_ns, first_token_ns;                     /* 0: not yet */
     struct nano_sequence *heap_child, *heap_next, *heap_prev; /* in the waiting queue */
 
-    struct nano_text_output text;        /* when the request is detokenized */
-    struct nano_token_logprobs logprobs; /* of the newest token */
-    struct nano_top_logprob *top;
+    struct nano_text_output text; /* when the request is detokenized */
+    struct nano_draft *draft;     /* NULL without speculative decoding */
+    /* Of the newest token, and in a step of the tokens behind its proposals: */
+    struct nano_token_logprobs *logprobs;        /* [1 + proposals] */
+    struct nano_top_logprob *top;                /* [1 + proposals, params.logprobs] */
     struct nano_token_logprobs *prompt_logprobs; /* [num_prompt_tokens] */
     struct nano_top_logprob *prompt_top;         /* [num_prompt_tokens, params.prompt_logprobs] */
 };
@@ -77,6 +80,7 @@ struct nano_request_limits {
     const nano_tokenizer *tokenizer; /* may be NULL */
     int64_t vocab_size;
     int max_model_len, block_size;
+    const struct nano_speculative_config *speculative; /* borrowed for as long as the request */
 };
 
 /* Checks and copies a request. `prompt` are its token ids, already encoded. Errors name the

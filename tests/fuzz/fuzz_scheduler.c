@@ -21,9 +21,9 @@ struct client {
     int32_t prompt[MAX_PROMPT];
     int num_prompt, max_tokens, n;
     int num_tokens[4], num_finishes[4];
-    int32_t last[4];  /* newest token */
-    uint32_t hash[4]; /* of the sequence so far, as the mock runner's slots hold it */
-    bool cancelled;
+    int32_t last[4];            /* newest token */
+    uint32_t hash[4];           /* of the sequence so far, as the mock runner's slots hold it */
+    bool cancelled, monotonous; /* its output is one token again and again */
 };
 
 struct input {
@@ -44,6 +44,8 @@ static uint8_t next_byte(struct input *in)
         }                                                                                 \
     } while (0)
 
+static const struct nano_logit_bias bias = {7, 100.0f};
+
 static void on_output(const struct nano_output *output, void *user_data)
 {
     struct client *c = user_data;
@@ -55,7 +57,8 @@ static void on_output(const struct nano_output *output, void *user_data)
                 c->hash[i] = nano_mock_hash(c->prompt[p], c->hash[i]);
         else
             c->hash[i] = nano_mock_hash(c->last[i], c->hash[i]);
-        REQUIRE(output->token_ids[t] == nano_mock_token(c->hash[i]));
+        int32_t expected = c->monotonous ? bias.token_id : nano_mock_token(c->hash[i]);
+        REQUIRE(output->token_ids[t] == expected);
         c->last[i] = output->token_ids[t];
         c->num_tokens[i]++;
     }
@@ -86,6 +89,11 @@ static void submit(nano_engine *engine, struct client *c, struct input *in)
     request.sampling.temperature = 0.0f;
     request.sampling.detokenize = false;
     request.priority = (options >> 2) % 3;
+    c->monotonous = options >> 6 == 3;
+    if (c->monotonous) {
+        request.sampling.logit_bias = &bias;
+        request.sampling.num_logit_bias = 1;
+    }
     request.on_output = on_output;
     request.user_data = c;
     REQUIRE(nano_engine_submit(engine, &request, &c->id, NULL) == NANO_OK);
@@ -112,6 +120,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     params.max_num_batched_tokens = 1 + next_byte(&in) % 64;
     params.max_num_seqs = 1 + next_byte(&in) % 12;
     params.enable_prefix_caching = next_byte(&in) % 4 > 0;
+    uint8_t speculation = next_byte(&in);
+    params.num_speculative_tokens = speculation % 8;
+    params.prompt_lookup_min = 1 + (speculation >> 3) % 2;
+    params.itl_target_ms = speculation >> 7 ? 0.001f : 0.0f;
     nano_engine *engine;
     REQUIRE(nano_engine_create(&engine, NULL, &params, NULL) == NANO_OK);
     memset(clients, 0, sizeof clients);

@@ -64,11 +64,15 @@ static enum nano_status check_seq(const struct nano_cpu_runner *r, const struct 
         return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
                               "batch: sequence %d ends at position %lld, expected at most %d",
                               index, (long long)end_position, r->config.max_model_len);
-    for (int64_t b = 0; b * r->config.block_size < end_position; b++)
-        if (seq->block_table[b] < 0 || seq->block_table[b] >= r->num_blocks)
-            return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
-                                  "batch: sequence %d has block %d, expected 0 … %d", index,
-                                  (int)seq->block_table[b], r->num_blocks - 1);
+    uint32_t largest = 0; /* a negative id becomes one; no branch, for tables may be long */
+    for (int64_t b = 0; b * r->config.block_size < end_position; b++) {
+        const uint32_t block = (uint32_t)seq->block_table[b];
+        largest = block > largest ? block : largest;
+    }
+    if (largest >= (uint32_t)r->num_blocks)
+        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
+                              "batch: sequence %d has block %d, expected 0 … %d", index,
+                              (int)largest, r->num_blocks - 1);
     return NANO_OK;
 }
 
