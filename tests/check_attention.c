@@ -7,8 +7,9 @@
 #include <string.h>
 
 #include "simd/half.h"
+#include "simd/kv_layout.h"
 
-static const char *const format_names[NANO_NUM_KV_FORMATS] = {"F32", "F16", "BF16"};
+const char *const kv_format_names[NANO_NUM_KV_FORMATS] = {"F32", "F16", "BF16", "Q8_0"};
 
 static void fill_block_table(int32_t *table, int num_used, int num_blocks)
 {
@@ -34,7 +35,7 @@ struct kv_case kv_case_make(const struct nano_kernels *kernels, struct nano_kv_l
     kv.block_table = malloc((size_t)num_used * sizeof *kv.block_table);
     fill_block_table(kv.block_table, num_used, kv.num_blocks);
     size_t pool_bytes =
-        slots->page_bytes(&layout) * (size_t)layout.num_kv_heads * (size_t)kv.num_blocks;
+        nano_kv_page_bytes(&layout) * (size_t)layout.num_kv_heads * (size_t)kv.num_blocks;
     kv.k_pool = input_alloc((pool_bytes + 63) / 64 * 64);
     kv.v_pool = input_alloc((pool_bytes + 63) / 64 * 64);
     /* What was never stored is NaN and must not be seen. */
@@ -73,7 +74,7 @@ static void attend(const struct nano_kernels *kernels, const struct sizes *s,
     int num_q_heads = head_end - head_begin;
     const struct nano_kv_kernels *slots = &kernels->kv[s->format];
     struct output scratch =
-        output_alloc(slots->attention_scratch_floats(s->head_dim, num_q_heads) * sizeof(float), 0);
+        output_alloc(kernels->attention_scratch_floats(s->head_dim) * sizeof(float), 0);
     struct nano_attention_args args = {
         .kv = kv->layout,
         .k_pool = kv->k_pool.data,
@@ -102,15 +103,35 @@ static void attend_all(const struct nano_kernels *kernels, const struct sizes *s
         attend(kernels, s, kv, head, 0, s->num_positions, 0, s->group, q, out);
 }
 
-static float rounded(enum nano_kv_format format, float x)
+/* x as the pool holds it: i of a row of dim values. */
+static double rounded(enum nano_kv_format format, const float *row, int dim, int i)
 {
-    return format == NANO_KV_FORMAT_F32   ? x
-           : format == NANO_KV_FORMAT_F16 ? nano_f16_to_f32(nano_f32_to_f16(x))
-                                          : nano_bf16_to_f32(nano_f32_to_bf16(x));
+    if (format == NANO_KV_FORMAT_F32)
+        return row[i];
+    if (format == NANO_KV_FORMAT_F16)
+        return nano_f16_to_f32(nano_f32_to_f16(row[i]));
+    if (format == NANO_KV_FORMAT_BF16)
+        return nano_bf16_to_f32(nano_f32_to_bf16(row[i]));
+    float largest = 0;
+    for (int k = 0; k < dim; k++)
+        largest = fmaxf(largest, fabsf(row[k]));
+    const float scale = largest / 127, inverse = largest > 0 ? 1 / scale : 0;
+    return (double)scale * rint(row[i] * inverse);
+}
+
+/* [num_positions, num_kv_heads * head_dim], rounded. */
+static double *rounded_copy(const struct sizes *s, const float *x)
+{
+    const int64_t rows = (int64_t)s->num_positions * s->num_kv_heads;
+    double *copy = malloc((size_t)(rows * s->head_dim) * sizeof *copy);
+    for (int64_t row = 0; row < rows; row++)
+        for (int i = 0; i < s->head_dim; i++)
+            copy[row * s->head_dim + i] = rounded(s->format, x + row * s->head_dim, s->head_dim, i);
+    return copy;
 }
 
 /* One query of one head in double. */
-static void check_values(const struct sizes *s, const float *q, const float *k, const float *v,
+static void check_values(const struct sizes *s, const float *q, const double *k, const double *v,
                          int query, int head, const float *out)
 {
     int64_t width = (int64_t)s->num_kv_heads * s->head_dim,
@@ -121,7 +142,7 @@ static void check_values(const struct sizes *s, const float *q, const float *k, 
         double magnitude = 0;
         p[j] = 0;
         for (int i = 0; i < s->head_dim; i++) {
-            double term = (double)q[i] * rounded(s->format, k[j * width + column + i]) * s->scale;
+            double term = q[i] * k[j * width + column + i] * s->scale;
             p[j] += term;
             magnitude += fabs(term);
         }
@@ -133,7 +154,7 @@ static void check_values(const struct sizes *s, const float *q, const float *k, 
     for (int i = 0; i < s->head_dim; i++) {
         double expected = 0, magnitude = 0;
         for (int j = 0; j <= query; j++) {
-            double term = p[j] / sum * rounded(s->format, v[j * width + column + i]);
+            double term = p[j] / sum * v[j * width + column + i];
             expected += term;
             magnitude += fabs(term);
         }
@@ -190,13 +211,16 @@ static void check_case(const struct tiers *tiers, const struct sizes *s, float r
     struct nano_kv_layout layout = {s->format, s->num_kv_heads, s->head_dim, 16};
     struct kv_case kv = kv_case_make(tiers->test, layout, s->num_positions, k, v);
     attend_all(tiers->test, s, &kv, qf, out);
+    double *rounded_k = rounded_copy(s, k), *rounded_v = rounded_copy(s, v);
     int num_heads = s->num_kv_heads * s->group;
     for (int i = 0; i < 12; i++) {
         int query = i == 0 ? s->num_positions - 1 : random_below(s->num_positions);
         int head = random_below(num_heads);
         size_t at = (size_t)(query * num_heads + head) * (size_t)s->head_dim;
-        check_values(s, qf + at, k, v, query, head, out + at);
+        check_values(s, qf + at, rounded_k, rounded_v, query, head, out + at);
     }
+    free(rounded_k);
+    free(rounded_v);
     for (int i = 0; i < 3; i++)
         check_invariance(tiers, s, qf, k, v, out, num_q * 4);
     kv_case_free(&kv);
@@ -211,7 +235,7 @@ void check_attention(const struct tiers *tiers)
     static const int dims[] = {8, 16, 20, 32, 48, 64, 80, 96, 128, 256};
     static const int positions[] = {1, 2, 63, 64, 65, 130, 200};
     for (int format = 0; format < NANO_NUM_KV_FORMATS; format++) {
-        check_begin(tiers, "attention", format_names[format]);
+        check_begin(tiers, "attention", kv_format_names[format]);
         for (int i = 0; i < 20; i++) {
             int dim = dims[i % 10];
             struct sizes s = {
