@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "simd/fp_mode.h"
 #include "simd/kv_layout.h"
 
 /* Processor time, because the machine may have other work. */
@@ -276,6 +277,7 @@ static void bench_vectors(const struct nano_kernels *kernels, const char *filter
 
 void bench_kernels(const struct nano_kernels *kernels, const char *filter)
 {
+    const uint64_t fp_mode = nano_fp_mode_flush_denormals(); /* as in a step */
     for (int i = 0; i < NANO_NUM_FORMATS; i++) {
         bench_linear(kernels, filter, (enum nano_format)i, 1);
         bench_linear(kernels, filter, (enum nano_format)i, 64);
@@ -283,4 +285,5 @@ void bench_kernels(const struct nano_kernels *kernels, const char *filter)
     bench_quantize(kernels, filter);
     bench_attentions(kernels, filter);
     bench_vectors(kernels, filter);
+    nano_fp_mode_restore(fp_mode);
 }
