@@ -8,6 +8,9 @@
 #include <string.h>
 #include <time.h>
 
+#include "simd/fp_mode.h"
+#include "simd/kv_layout.h"
+
 /* Processor time, because the machine may have other work. */
 static double now(void)
 {
@@ -41,7 +44,7 @@ static void report(const struct nano_kernels *kernels, const char *slot, const c
         end = now();
         best = fmin(best, (end - begin) / calls);
     }
-    printf("%-36s %10.2f us %8.2f GB/s", name, best * 1e6, work.num_bytes / best * 1e-9);
+    printf("%-40s %10.2f us %8.2f GB/s", name, best * 1e6, work.num_bytes / best * 1e-9);
     if (work.num_macs > 0)
         printf(" %8.2f GMAC/s", work.num_macs / best * 1e-9);
     printf("\n");
@@ -162,49 +165,74 @@ static void run_attention(void *context)
     c->slots->attention(&c->args);
 }
 
-/* A group of 4 heads of 64 at the end of 1024 positions; 1 query is decode, 64 are prefill. */
+struct attention_shape {
+    int dim, heads, positions, queries;
+};
+
+/* A group of heads at the end of a context; 1 query is decode, 64 are prefill. */
 static void bench_attention(const struct nano_kernels *kernels, const char *filter,
-                            enum nano_kv_format format, int num_queries)
+                            enum nano_kv_format format, const struct attention_shape *shape)
 {
-    enum { DIM = 64, HEADS = 4, POSITIONS = 1024 };
-    static const char *const names[NANO_NUM_KV_FORMATS] = {"F32", "F16", "BF16"};
-    struct nano_kv_layout layout = {format, 1, DIM, 32};
-    float *k = malloc(POSITIONS * DIM * 4), *v = malloc(POSITIONS * DIM * 4);
-    float *q = malloc((size_t)(num_queries * HEADS * DIM) * 4),
-          *out = malloc((size_t)(num_queries * HEADS * DIM) * 4);
-    fill_floats(k, POSITIONS * DIM, PATTERN_RANDOM);
-    fill_floats(v, POSITIONS * DIM, PATTERN_RANDOM);
-    fill_floats(q, num_queries * HEADS * DIM, PATTERN_RANDOM);
-    struct kv_case kv = kv_case_make(kernels, layout, POSITIONS, k, v);
-    struct attention_call c = {.slots = &kernels->kv[format]};
-    struct output scratch = output_alloc(c.slots->attention_scratch_floats(DIM, HEADS) * 4, 0);
-    c.args = (struct nano_attention_args){
-        .kv = layout,
-        .k_pool = kv.k_pool.data,
-        .v_pool = kv.v_pool.data,
-        .block_table = kv.block_table,
-        .num_q_heads = HEADS,
-        .num_queries = num_queries,
-        .first_position = POSITIONS - num_queries,
-        .q = q,
-        .q_stride = HEADS * DIM,
-        .out = out,
-        .out_stride = HEADS * DIM,
-        .scale = 0.125f,
-        .scratch = scratch.data,
+    const int dim = shape->dim, heads = shape->heads, positions = shape->positions,
+              queries = shape->queries;
+    char slot[64], name[128];
+    snprintf(slot, sizeof slot, "attention %dx%d @%d x%d", heads, dim, positions, queries);
+    snprintf(name, sizeof name, "%s %s %s", kernels->name, slot, kv_format_names[format]);
+    if (!strstr(name, filter))
+        return;
+    const int64_t kv_floats = (int64_t)positions * dim, q_floats = (int64_t)queries * heads * dim;
+    struct nano_kv_layout layout = {format, 1, dim, 32};
+    float *k = malloc((size_t)kv_floats * 4), *v = malloc((size_t)kv_floats * 4);
+    float *q = malloc((size_t)q_floats * 4), *out = malloc((size_t)q_floats * 4);
+    fill_floats(k, kv_floats, PATTERN_RANDOM);
+    fill_floats(v, kv_floats, PATTERN_RANDOM);
+    fill_floats(q, q_floats, PATTERN_RANDOM);
+    struct kv_case kv = kv_case_make(kernels, layout, positions, k, v);
+    struct output scratch = output_alloc(kernels->attention_scratch_floats(dim) * 4, 0);
+    struct attention_call c = {
+        .slots = &kernels->kv[format],
+        .args =
+            {
+                .kv = layout,
+                .k_pool = kv.k_pool.data,
+                .v_pool = kv.v_pool.data,
+                .block_table = kv.block_table,
+                .num_q_heads = heads,
+                .num_queries = queries,
+                .first_position = positions - queries,
+                .q = q,
+                .q_stride = (int64_t)heads * dim,
+                .out = out,
+                .out_stride = (int64_t)heads * dim,
+                .scale = 1 / sqrtf((float)dim),
+                .scratch = scratch.data,
+            },
     };
-    char slot[32];
-    snprintf(slot, sizeof slot, "attention x%d", num_queries);
-    double num_bytes = 2.0 * POSITIONS * DIM * (format == NANO_KV_FORMAT_F32 ? 4 : 2);
-    report(
-        kernels, slot, names[format], filter,
-        (struct work){run_attention, &c, num_bytes, 2.0 * POSITIONS * DIM * HEADS * num_queries});
+    const double num_bytes = 2.0 * positions * (double)nano_kv_token_bytes(&layout);
+    const double pairs = (positions - (queries - 1) / 2.0) * queries; /* (query, position) */
+    report(kernels, slot, kv_format_names[format], filter,
+           (struct work){run_attention, &c, num_bytes, 2 * pairs * dim * heads});
     output_free(&scratch);
     kv_case_free(&kv);
     free(k);
     free(v);
     free(q);
     free(out);
+}
+
+static void bench_attentions(const struct nano_kernels *kernels, const char *filter)
+{
+    static const struct attention_shape shapes[] = {
+        {64, 4, 1024, 1},   {64, 4, 4096, 1},  {64, 7, 4096, 1},   {128, 4, 4096, 1},
+        {64, 7, 4096, 4},   {64, 7, 4096, 16}, {64, 4, 4096, 30},  {64, 4, 1024, 64},
+        {64, 4, 4096, 64},  {64, 7, 4096, 64}, {128, 4, 4096, 64}, {64, 7, 512, 512},
+        {128, 4, 512, 512},
+    };
+    const bool slow = strcmp(kernels->name, "ref") == 0;
+    for (int format = 0; format < NANO_NUM_KV_FORMATS; format++)
+        for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+            if (!slow || shapes[i].queries == 1)
+                bench_attention(kernels, filter, (enum nano_kv_format)format, &shapes[i]);
 }
 
 enum { VECTOR_N = 4096, VOCABULARY = 151936 };
@@ -290,17 +318,16 @@ static void bench_vectors(const struct nano_kernels *kernels, const char *filter
 
 static void bench_tier(const struct nano_kernels *kernels, const char *filter)
 {
+    const uint64_t fp_mode = nano_fp_mode_flush_denormals(); /* as in a step */
     for (int i = 0; i < NANO_NUM_FORMATS; i++) {
         bench_pack(kernels, filter, (enum nano_format)i);
         bench_linear(kernels, filter, (enum nano_format)i, 1);
         bench_linear(kernels, filter, (enum nano_format)i, 64);
     }
     bench_quantize(kernels, filter);
-    for (int i = 0; i < NANO_NUM_KV_FORMATS; i++) {
-        bench_attention(kernels, filter, (enum nano_kv_format)i, 1);
-        bench_attention(kernels, filter, (enum nano_kv_format)i, 64);
-    }
+    bench_attentions(kernels, filter);
     bench_vectors(kernels, filter);
+    nano_fp_mode_restore(fp_mode);
 }
 
 int main(int argc, char **argv)

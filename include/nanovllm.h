@@ -170,7 +170,8 @@ NANO_API bool nano_tokenizer_is_eog(const nano_tokenizer *tokenizer, int32_t tok
 
 typedef struct nano_engine nano_engine;
 
-enum nano_kv_dtype { NANO_KV_F16, NANO_KV_BF16, NANO_KV_F32 };
+/* Q8_0: int8 with one scale per token and head, for K and for V: about half of F16. */
+enum nano_kv_dtype { NANO_KV_F16, NANO_KV_BF16, NANO_KV_F32, NANO_KV_Q8_0 };
 
 /* One sequence's share of a step. */
 struct nano_step_entry {

@@ -71,18 +71,28 @@ enum nano_kv_format {
     NANO_KV_FORMAT_F32,
     NANO_KV_FORMAT_F16,
     NANO_KV_FORMAT_BF16,
+    NANO_KV_FORMAT_Q8_0, /* int8 with one scale per token and head; kv_layout.h */
     NANO_NUM_KV_FORMATS
 };
 
 /* One layer's KV pool: num_blocks blocks; a block holds, for each KV head, block_size tokens of K,
- * and the same for V. What is inside a (block, head) page is the tier's own business. */
+ * and the same for V: its (block, head) page, laid out as kv_layout.h says. */
 struct nano_kv_layout {
     enum nano_kv_format format;
     int num_kv_heads, head_dim, block_size;
 };
 
-/* One work item: the queries of one sequence's chunk for the q heads that share one KV head.
- * Query i stands at position first_position + i and sees positions 0 … first_position + i. */
+enum {
+    /* Attention sums each range of positions that begins at a multiple of this on its own, then
+     * merges the ranges in the order of positions: they may be computed on different threads. */
+    NANO_ATTENTION_SPLIT = 256,
+    /* Query rows (queries x heads of a KV head) of one work item for which the fixed costs of a
+     * range, such as converting K and V, no longer matter. */
+    NANO_ATTENTION_ROWS = 120
+};
+
+/* One work item: some queries for the q heads that share one KV head. Query i stands at position
+ * first_position + i and sees positions 0 … first_position + i. */
 struct nano_attention_args {
     struct nano_kv_layout kv;
     const void *k_pool, *v_pool; /* of this layer */
@@ -95,17 +105,23 @@ struct nano_attention_args {
     float *out; /* the same shape */
     int64_t out_stride;
     float scale;
-    float *scratch; /* attention_scratch_floats(head_dim, num_q_heads) floats of the caller's */
+    float *scratch; /* attention_scratch_floats(head_dim) floats of the caller's */
+
+    /* Not NULL: only the range of positions that begins at `begin`, a multiple of
+     * NANO_ATTENTION_SPLIT, and only its part that a query sees. `out` is not touched; query i,
+     * head h gets its sums at partial + i * partial_stride + h * attention_partial_floats(head_dim)
+     * unless it sees nothing of the range. Queries of several sequences can be given where all see
+     * all of a range that lies in the same blocks: first_position then only has to be large. */
+    float *partial;
+    int64_t partial_stride;
+    int begin;
 };
 
 struct nano_kv_kernels {
-    /* Bytes of one (block, head) page of K, and of V. */
-    size_t (*page_bytes)(const struct nano_kv_layout *kv);
     /* Stores k and v [num_kv_heads * head_dim] of one token at slot block * block_size + offset. */
     void (*store)(const struct nano_kv_layout *kv, void *k_pool, void *v_pool, int32_t slot,
                   const float *k, const float *v);
     void (*attention)(const struct nano_attention_args *args);
-    size_t (*attention_scratch_floats)(int head_dim, int num_q_heads);
 };
 
 struct nano_kernels {
@@ -114,6 +130,13 @@ struct nano_kernels {
     struct nano_linear_kernels linear[NANO_NUM_FORMATS];
     struct nano_activation_kernels activation[NANO_NUM_ACTIVATIONS];
     struct nano_kv_kernels kv[NANO_NUM_KV_FORMATS];
+    size_t (*attention_scratch_floats)(int head_dim);
+    size_t (*attention_partial_floats)(int head_dim);
+
+    /* out[head_dim] of one row from the partial sums of its ranges 0 … num_partials - 1, `stride`
+     * floats apart: the bits that attention over all of them would give. */
+    void (*attention_merge)(float *out, const float *partials, int64_t stride, int num_partials,
+                            int head_dim);
 
     /* y[i] = x[i] * weight[i] / sqrt(mean(x^2) + eps), i in [0, n); y may be x. */
     void (*rms_norm)(float *y, const float *x, const float *weight, int64_t n, float eps);

@@ -2,7 +2,7 @@
 noinst_LTLIBRARIES += libsimd.la libsimd_ref.la
 libsimd_la_SOURCES = simd/quant.def simd/formats.h simd/formats.c simd/half.h simd/blocks.h \
   simd/fp_mode.c simd/fp_mode.h simd/kernels.h simd/kernel_params.h simd/peak.h simd/inline.h simd/block_scales.h \
-  simd/panels.h simd/panels.c \
+  simd/panels.h simd/panels.c simd/kv_layout.h simd/vec/kv_store_vec.h simd/vec/attention_tile_vec.h \
   simd/vec/attention_vec.h simd/vec/panels_vec.h simd/vec/math_vec.h simd/vec/vectors_vec.h \
   simd/cpu_features.c simd/quantize.h simd/quantize.c
 libsimd_la_LIBADD = libsimd_ref.la

@@ -7,8 +7,9 @@
 #include <string.h>
 
 #include "simd/half.h"
+#include "simd/kv_layout.h"
 
-static const char *const format_names[NANO_NUM_KV_FORMATS] = {"F32", "F16", "BF16"};
+const char *const kv_format_names[NANO_NUM_KV_FORMATS] = {"F32", "F16", "BF16", "Q8_0"};
 
 static void fill_block_table(int32_t *table, int num_used, int num_blocks)
 {
@@ -34,7 +35,7 @@ struct kv_case kv_case_make(const struct nano_kernels *kernels, struct nano_kv_l
     kv.block_table = malloc((size_t)num_used * sizeof *kv.block_table);
     fill_block_table(kv.block_table, num_used, kv.num_blocks);
     size_t pool_bytes =
-        slots->page_bytes(&layout) * (size_t)layout.num_kv_heads * (size_t)kv.num_blocks;
+        nano_kv_page_bytes(&layout) * (size_t)layout.num_kv_heads * (size_t)kv.num_blocks;
     kv.k_pool = input_alloc((pool_bytes + 63) / 64 * 64);
     kv.v_pool = input_alloc((pool_bytes + 63) / 64 * 64);
     /* What was never stored is NaN and must not be seen. */
@@ -64,23 +65,19 @@ struct sizes {
 };
 
 /* Queries [begin, end), heads [head_begin, head_end) of the group. */
-static void attend(const struct nano_kernels *kernels, const struct sizes *s,
-                   const struct kv_case *kv, int kv_head, int begin, int end, int head_begin,
-                   int head_end, const float *q, float *out)
+static struct nano_attention_args make_args(const struct sizes *s, const struct kv_case *kv,
+                                            int kv_head, int begin, int end, int head_begin,
+                                            int head_end, const float *q, float *out)
 {
     int64_t stride = (int64_t)s->num_kv_heads * s->group * s->head_dim;
     int64_t at = begin * stride + (int64_t)(kv_head * s->group + head_begin) * s->head_dim;
-    int num_q_heads = head_end - head_begin;
-    const struct nano_kv_kernels *slots = &kernels->kv[s->format];
-    struct output scratch =
-        output_alloc(slots->attention_scratch_floats(s->head_dim, num_q_heads) * sizeof(float), 0);
-    struct nano_attention_args args = {
+    return (struct nano_attention_args){
         .kv = kv->layout,
         .k_pool = kv->k_pool.data,
         .v_pool = kv->v_pool.data,
         .block_table = kv->block_table,
         .kv_head = kv_head,
-        .num_q_heads = num_q_heads,
+        .num_q_heads = head_end - head_begin,
         .num_queries = end - begin,
         .first_position = begin,
         .q = q + at,
@@ -88,11 +85,59 @@ static void attend(const struct nano_kernels *kernels, const struct sizes *s,
         .out = out + at,
         .out_stride = stride,
         .scale = s->scale,
-        .scratch = scratch.data,
     };
-    slots->attention(&args);
+}
+
+static void run(const struct nano_kernels *kernels, struct nano_attention_args *args)
+{
+    struct output scratch =
+        output_alloc(kernels->attention_scratch_floats(args->kv.head_dim) * sizeof(float), 0);
+    args->scratch = scratch.data;
+    kernels->kv[args->kv.format].attention(args);
     check_that(output_guards_intact(&scratch), "wrote outside the scratch");
     output_free(&scratch);
+}
+
+static void attend(const struct nano_kernels *kernels, const struct sizes *s,
+                   const struct kv_case *kv, int kv_head, int begin, int end, int head_begin,
+                   int head_end, const float *q, float *out)
+{
+    struct nano_attention_args args =
+        make_args(s, kv, kv_head, begin, end, head_begin, head_end, q, out);
+    run(kernels, &args);
+}
+
+/* The same range by range, and merged. Where all queries see all of a range, they are given as if
+ * they were of other sequences. */
+static void attend_in_ranges(const struct nano_kernels *kernels, const struct sizes *s,
+                             const struct kv_case *kv, int kv_head, int begin, int end,
+                             const float *q, float *out)
+{
+    struct nano_attention_args args = make_args(s, kv, kv_head, begin, end, 0, s->group, q, out);
+    const int num_ranges = (end - 1) / NANO_ATTENTION_SPLIT + 1, num_queries = end - begin;
+    const int64_t floats = (int64_t)kernels->attention_partial_floats(s->head_dim);
+    const int64_t range_floats = floats * s->group * num_queries;
+    struct output partials = output_alloc((size_t)(num_ranges * range_floats) * sizeof(float), 0);
+    args.partial_stride = floats * s->group;
+    args.out = NULL;
+    for (int r = num_ranges - 1; r >= 0; r--) {
+        args.partial = (float *)partials.data + r * range_floats;
+        args.begin = r * NANO_ATTENTION_SPLIT;
+        if (args.begin + NANO_ATTENTION_SPLIT <= begin + 1)
+            args.first_position = args.begin + NANO_ATTENTION_SPLIT;
+        else
+            args.first_position = begin;
+        run(kernels, &args);
+    }
+    check_that(output_guards_intact(&partials), "wrote outside the partial results");
+    const int64_t stride = (int64_t)s->num_kv_heads * s->group * s->head_dim;
+    for (int i = begin; i < end; i++)
+        for (int h = 0; h < s->group; h++)
+            kernels->attention_merge(out + i * stride +
+                                         (int64_t)(kv_head * s->group + h) * s->head_dim,
+                                     (float *)partials.data + ((i - begin) * s->group + h) * floats,
+                                     range_floats, i / NANO_ATTENTION_SPLIT + 1, s->head_dim);
+    output_free(&partials);
 }
 
 static void attend_all(const struct nano_kernels *kernels, const struct sizes *s,
@@ -102,15 +147,35 @@ static void attend_all(const struct nano_kernels *kernels, const struct sizes *s
         attend(kernels, s, kv, head, 0, s->num_positions, 0, s->group, q, out);
 }
 
-static float rounded(enum nano_kv_format format, float x)
+/* x as the pool holds it: i of a row of dim values. */
+static double rounded(enum nano_kv_format format, const float *row, int dim, int i)
 {
-    return format == NANO_KV_FORMAT_F32   ? x
-           : format == NANO_KV_FORMAT_F16 ? nano_f16_to_f32(nano_f32_to_f16(x))
-                                          : nano_bf16_to_f32(nano_f32_to_bf16(x));
+    if (format == NANO_KV_FORMAT_F32)
+        return row[i];
+    if (format == NANO_KV_FORMAT_F16)
+        return nano_f16_to_f32(nano_f32_to_f16(row[i]));
+    if (format == NANO_KV_FORMAT_BF16)
+        return nano_bf16_to_f32(nano_f32_to_bf16(row[i]));
+    float largest = 0;
+    for (int k = 0; k < dim; k++)
+        largest = fmaxf(largest, fabsf(row[k]));
+    const float scale = largest / 127, inverse = largest > 0 ? 1 / scale : 0;
+    return (double)scale * rint(row[i] * inverse);
+}
+
+/* [num_positions, num_kv_heads * head_dim], rounded. */
+static double *rounded_copy(const struct sizes *s, const float *x)
+{
+    const int64_t rows = (int64_t)s->num_positions * s->num_kv_heads;
+    double *copy = malloc((size_t)(rows * s->head_dim) * sizeof *copy);
+    for (int64_t row = 0; row < rows; row++)
+        for (int i = 0; i < s->head_dim; i++)
+            copy[row * s->head_dim + i] = rounded(s->format, x + row * s->head_dim, s->head_dim, i);
+    return copy;
 }
 
 /* One query of one head in double. */
-static void check_values(const struct sizes *s, const float *q, const float *k, const float *v,
+static void check_values(const struct sizes *s, const float *q, const double *k, const double *v,
                          int query, int head, const float *out)
 {
     int64_t width = (int64_t)s->num_kv_heads * s->head_dim,
@@ -121,7 +186,7 @@ static void check_values(const struct sizes *s, const float *q, const float *k, 
         double magnitude = 0;
         p[j] = 0;
         for (int i = 0; i < s->head_dim; i++) {
-            double term = (double)q[i] * rounded(s->format, k[j * width + column + i]) * s->scale;
+            double term = q[i] * k[j * width + column + i] * s->scale;
             p[j] += term;
             magnitude += fabs(term);
         }
@@ -133,7 +198,7 @@ static void check_values(const struct sizes *s, const float *q, const float *k, 
     for (int i = 0; i < s->head_dim; i++) {
         double expected = 0, magnitude = 0;
         for (int j = 0; j <= query; j++) {
-            double term = p[j] / sum * rounded(s->format, v[j * width + column + i]);
+            double term = p[j] / sum * v[j * width + column + i];
             expected += term;
             magnitude += fabs(term);
         }
@@ -159,6 +224,10 @@ static void check_invariance(const struct tiers *tiers, const struct sizes *s, c
         for (int begin = 0, end; begin < s->num_positions; begin = end) {
             end = begin + 1 + random_below(random_below(2) ? 3 : s->num_positions - begin);
             end = end < s->num_positions ? end : s->num_positions;
+            if (random_below(2)) {
+                attend_in_ranges(tiers->test, s, &kv, head, begin, end, q, out.data);
+                continue;
+            }
             int cut = random_below(s->group + 1);
             if (cut > 0)
                 attend(tiers->test, s, &kv, head, begin, end, 0, cut, q, out.data);
@@ -166,9 +235,10 @@ static void check_invariance(const struct tiers *tiers, const struct sizes *s, c
                 attend(tiers->test, s, &kv, head, begin, end, cut, s->group, q, out.data);
         }
     }
-    check_that(memcmp(out.data, whole, num_bytes) == 0,
-               "dim %d, %d heads, %d positions, block size %d: bits depend on blocks or chunks",
-               s->head_dim, s->group, s->num_positions, layout.block_size);
+    check_that(
+        memcmp(out.data, whole, num_bytes) == 0,
+        "dim %d, %d heads, %d positions, block size %d: bits depend on blocks, chunks or ranges",
+        s->head_dim, s->group, s->num_positions, layout.block_size);
     check_that(output_guards_intact(&out), "wrote outside the output");
     output_free(&out);
     kv_case_free(&kv);
@@ -190,13 +260,16 @@ static void check_case(const struct tiers *tiers, const struct sizes *s, float r
     struct nano_kv_layout layout = {s->format, s->num_kv_heads, s->head_dim, 16};
     struct kv_case kv = kv_case_make(tiers->test, layout, s->num_positions, k, v);
     attend_all(tiers->test, s, &kv, qf, out);
+    double *rounded_k = rounded_copy(s, k), *rounded_v = rounded_copy(s, v);
     int num_heads = s->num_kv_heads * s->group;
     for (int i = 0; i < 12; i++) {
         int query = i == 0 ? s->num_positions - 1 : random_below(s->num_positions);
         int head = random_below(num_heads);
         size_t at = (size_t)(query * num_heads + head) * (size_t)s->head_dim;
-        check_values(s, qf + at, k, v, query, head, out + at);
+        check_values(s, qf + at, rounded_k, rounded_v, query, head, out + at);
     }
+    free(rounded_k);
+    free(rounded_v);
     for (int i = 0; i < 3; i++)
         check_invariance(tiers, s, qf, k, v, out, num_q * 4);
     kv_case_free(&kv);
@@ -208,10 +281,10 @@ static void check_case(const struct tiers *tiers, const struct sizes *s, float r
 
 void check_attention(const struct tiers *tiers)
 {
-    static const int dims[] = {8, 16, 20, 32, 48, 64, 80, 96, 128, 256};
-    static const int positions[] = {1, 2, 63, 64, 65, 130, 200};
+    static const int dims[] = {8, 16, 20, 32, 64, 80, 96, 128, 192, 256};
+    static const int positions[] = {1, 2, 63, 64, 65, 130, 200, 256, 257, 600};
     for (int format = 0; format < NANO_NUM_KV_FORMATS; format++) {
-        check_begin(tiers, "attention", format_names[format]);
+        check_begin(tiers, "attention", kv_format_names[format]);
         for (int i = 0; i < 20; i++) {
             int dim = dims[i % 10];
             struct sizes s = {
@@ -219,7 +292,7 @@ void check_attention(const struct tiers *tiers)
                 .num_kv_heads = 1 + random_below(2),
                 .group = 1 + random_below(9),
                 .head_dim = dim,
-                .num_positions = positions[random_below(7)],
+                .num_positions = positions[random_below(10)],
                 .scale = 1 / sqrtf((float)dim),
             };
             check_case(tiers, &s, i < 10 ? 1 : 8); /* 8: scores far apart, exp down to 0 */

@@ -77,6 +77,8 @@ struct matrix matrix_make(const struct nano_kernels *kernels, enum nano_format f
                           int64_t cols, enum pattern pattern);
 void matrix_free(struct matrix *matrix);
 
+extern const char *const kv_format_names[NANO_NUM_KV_FORMATS];
+
 /* A KV pool of random values: positions 0 ... num_positions of one sequence in shuffled blocks. */
 struct kv_case {
     struct nano_kv_layout layout;

@@ -20,7 +20,7 @@ struct harness {
     int64_t vocab_size;
 };
 
-#define HARNESS_MAX_LEN 512
+#define HARNESS_MAX_LEN 1024
 
 /* A sequence under way. */
 struct harness_seq {

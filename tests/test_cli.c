@@ -36,7 +36,7 @@ Test(usage, mistakes_exit_with_2_and_one_line)
         {{"run", "--temp", "nan"}, "--temp: 'nan'"},
         {{"run", "--seed=-3"}, "--seed: '-3'"},
         {{"run", "--json=yes"}, "--json: takes no value"},
-        {{"run", "--kv-cache-dtype", "q8_0"}, "f16, bf16, f32"},
+        {{"run", "--kv-cache-dtype", "q3_9"}, "f16, bf16, f32, q8_0"},
         {{"run", "--mem-budget", "12parsecs"}, "--mem-budget: '12parsecs' is not a size"},
         {{"run", "--token-ids", "1,,2"}, "--token-ids: ',2' is not"},
         {{"run", "--logit-bias", "7"}, "--logit-bias: '7'"},

@@ -76,9 +76,11 @@ static void check_naive(void)
         const double f32 = difference_from_naive(shape, NANO_FORMAT_F32, NANO_KV_FORMAT_F32);
         const double f16 = difference_from_naive(shape, NANO_FORMAT_F32, NANO_KV_FORMAT_F16);
         const double bf16 = difference_from_naive(shape, NANO_FORMAT_F32, NANO_KV_FORMAT_BF16);
+        const double q8_0 = difference_from_naive(shape, NANO_FORMAT_F32, NANO_KV_FORMAT_Q8_0);
         cr_expect_lt(f32, 1e-5, "%s %d: %g", shape->architecture, i, f32);
         cr_expect(f16 > f32 && f16 < 2e-3, "%s %d, F16 KV: %g", shape->architecture, i, f16);
         cr_expect(bf16 > f16 && bf16 < 2e-2, "%s %d, BF16 KV: %g", shape->architecture, i, bf16);
+        cr_expect(q8_0 > f16 && q8_0 < 4e-2, "%s %d, Q8_0 KV: %g", shape->architecture, i, q8_0);
     }
 }
 
@@ -236,6 +238,70 @@ Test(cpu_runner, mixed_batches_equal_each_sequence_alone)
         for (uint64_t seed = 0; seed < 3; seed++)
             check_mixed(&tiny_shapes[i], seed % 2 ? NANO_FORMAT_Q4_0 : NANO_FORMAT_F32,
                         100 * seed + (uint64_t)i);
+}
+
+/* Sequences that begin in the same blocks and go on together, some token by token: each as when it
+ * is alone. Long enough that positions are cut into ranges. */
+static void check_shared(int block_size, int num_threads, enum nano_kv_format kv_format,
+                         uint64_t seed)
+{
+    enum { NUM = 5, LONG = 800, SHARED = 2 * NANO_ATTENTION_SPLIT + 20 };
+    const struct tiny_shape *shape = &tiny_shapes[seed % (uint64_t)num_tiny_shapes];
+    struct model m;
+    struct harness h;
+    struct harness_seq seqs[NUM];
+    int32_t tokens[NUM][LONG];
+    struct harness_config config = plain_config, alone_config = plain_config;
+    config.num_threads = num_threads;
+    config.block_size = block_size;
+    config.kv_format = alone_config.kv_format = kv_format;
+    config.max_num_batched_tokens = alone_config.max_num_batched_tokens = LONG;
+    alone_config.num_threads = 1;
+    model_open(&m, shape, NANO_FORMAT_F32);
+    harness_open(&h, m.program, &config);
+    const int num_shared = SHARED / block_size * block_size;
+    for (int s = 0; s < NUM; s++) {
+        random_tokens(tokens[s], LONG, shape->vocab_size, seed + (uint64_t)s);
+        /* The last one has blocks of its own. */
+        memcpy(tokens[s], tokens[0], (size_t)num_shared * sizeof(int32_t));
+        harness_seq_begin(&h, &seqs[s], tokens[s], s == 1 ? num_shared + 40 : LONG);
+    }
+    harness_step(&h, seqs, (int[]){num_shared, 0, 0, 0, 0}, NUM);
+    harness_step(&h, seqs, (int[]){0, 0, 0, 0, num_shared + 1}, NUM);
+    for (int s = 1; s < NUM - 1; s++) {
+        memcpy(seqs[s].block_table, seqs[0].block_table,
+               (size_t)(num_shared / block_size) * sizeof(int32_t));
+        seqs[s].num_computed = num_shared;
+    }
+    for (int step = 0; step < 40; step++)
+        harness_step(&h, seqs, (int[]){1, 1, step % 3 ? 1 : 7, step % 9 == 8 ? 0 : 1, 1}, NUM);
+    for (int s = 0; s < NUM; s++) {
+        float *alone =
+            harness_logits(m.program, &alone_config, tokens[s], seqs[s].num_computed, LONG);
+        const size_t vocab_size = (size_t)shape->vocab_size;
+        const size_t from = (size_t)num_shared * vocab_size;
+        const size_t count = (size_t)(seqs[s].num_computed - num_shared) * vocab_size;
+        cr_expect_eq(memcmp(alone + from, seqs[s].logits + from, count * sizeof *alone), 0,
+                     "sequence %d, block size %d, %d threads, KV format %d", s, block_size,
+                     num_threads, (int)kv_format);
+        free(alone);
+        harness_seq_end(&seqs[s]);
+    }
+    harness_close(&h);
+    model_close(&m);
+}
+
+static void check_shared_all(void)
+{
+    check_shared(16, 1, NANO_KV_FORMAT_F16, 0);
+    check_shared(32, 3, NANO_KV_FORMAT_Q8_0, 1);
+    check_shared(7, 2, NANO_KV_FORMAT_F32, 2);
+    check_shared(16, 4, NANO_KV_FORMAT_BF16, 3);
+}
+
+Test(cpu_runner, shared_blocks_change_no_bit)
+{
+    for_each_tier(check_shared_all);
 }
 
 /* ---- outputs ---- */

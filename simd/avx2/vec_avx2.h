@@ -13,7 +13,8 @@
 #endif
 enum {
     VEC_LANES = 8,
-    VEC_TILE_ROWS = 2 /* rows that share loads: 2 x 4 accumulators fit the registers */
+    VEC_TILE_ROWS = 2, /* rows that share loads: 2 x 4 accumulators fit the registers */
+    VEC_REGISTERS = 16
 };
 
 typedef __m256 vec;
@@ -113,6 +114,19 @@ NANO_INLINE void vec_store_bf16_part(void *p, vec x, int n)
     vec_store_u16_part(p, _mm256_castsi256_si128(h), n);
 }
 
+NANO_INLINE vec vec_load_s8(const void *p)
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p)));
+}
+
+/* Nearest integers, those beyond an int8 saturated. */
+NANO_INLINE void vec_store_s8(void *p, vec x)
+{
+    const __m256i n = _mm256_cvtps_epi32(x);
+    __m128i h = _mm_packs_epi32(_mm256_castsi256_si128(n), _mm256_extracti128_si256(n, 1));
+    _mm_storel_epi64(p, _mm_packs_epi16(h, h));
+}
+
 NANO_INLINE vec vec_add(vec a, vec b)
 {
     return _mm256_add_ps(a, b);
@@ -145,6 +159,12 @@ NANO_INLINE vec vec_max(vec a, vec b)
     return _mm256_max_ps(a, b);
 }
 
+/* The first n lanes of a, the others of b; n may be beyond both ends. */
+NANO_INLINE vec vec_first_lanes(int n, vec a, vec b)
+{
+    return _mm256_blendv_ps(b, a, _mm256_castsi256_ps(vec_mask(n)));
+}
+
 /* Bit i is set where lane i of a equals lane i of b. */
 NANO_INLINE unsigned vec_equal(vec a, vec b)
 {
@@ -163,13 +183,6 @@ NANO_INLINE float vec_sum(vec x)
     __m128 z = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
     z = _mm_add_ps(z, _mm_movehl_ps(z, z));
     return _mm_cvtss_f32(_mm_add_ss(z, _mm_movehdup_ps(z)));
-}
-
-/* The sums of four vectors, each in one and the same order. */
-NANO_INLINE void vec_sum4(float out[4], vec a, vec b, vec c, vec d)
-{
-    __m256 abcd = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
-    _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(abcd), _mm256_extractf128_ps(abcd, 1)));
 }
 
 NANO_INLINE float vec_max_lane(vec x)

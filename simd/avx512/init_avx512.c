@@ -18,6 +18,10 @@ void nano_kernels_init_avx512(struct nano_kernels *kernels)
     kernels->kv[NANO_KV_FORMAT_F32].attention = nano_attention_f32_avx512;
     kernels->kv[NANO_KV_FORMAT_F16].attention = nano_attention_f16_avx512;
     kernels->kv[NANO_KV_FORMAT_BF16].attention = nano_attention_bf16_avx512;
+    kernels->kv[NANO_KV_FORMAT_Q8_0].attention = nano_attention_q8_0_avx512;
+    kernels->attention_scratch_floats = nano_attention_scratch_floats_avx512;
+    kernels->attention_partial_floats = nano_attention_partial_floats_avx512;
+    kernels->attention_merge = nano_attention_merge_avx512;
     kernels->rms_norm = nano_rms_norm_avx512;
     kernels->rope = nano_rope_avx512;
     kernels->silu_mul = nano_silu_mul_avx512;

@@ -12,7 +12,8 @@
 #endif
 enum {
     VEC_LANES = 16,
-    VEC_TILE_ROWS = 4 /* rows that share loads: 4 x 4 accumulators fit the registers */
+    VEC_TILE_ROWS = 4, /* rows that share loads: 4 x 4 accumulators fit the registers */
+    VEC_REGISTERS = 32
 };
 
 typedef __m512 vec;
@@ -95,6 +96,17 @@ NANO_INLINE void vec_store_bf16_part(void *p, vec x, int n)
     _mm256_mask_storeu_epi16(p, vec_mask(n), _mm512_cvtepi32_epi16(h));
 }
 
+NANO_INLINE vec vec_load_s8(const void *p)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p)));
+}
+
+/* Nearest integers, those beyond an int8 saturated. */
+NANO_INLINE void vec_store_s8(void *p, vec x)
+{
+    _mm_storeu_si128(p, _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(x)));
+}
+
 NANO_INLINE vec vec_add(vec a, vec b)
 {
     return _mm512_add_ps(a, b);
@@ -127,6 +139,12 @@ NANO_INLINE vec vec_max(vec a, vec b)
     return _mm512_max_ps(a, b);
 }
 
+/* The first n lanes of a, the others of b; n may be beyond both ends. */
+NANO_INLINE vec vec_first_lanes(int n, vec a, vec b)
+{
+    return _mm512_mask_mov_ps(b, n <= 0 ? 0 : n >= VEC_LANES ? 0xFFFF : vec_mask(n), a);
+}
+
 /* Bit i is set where lane i of a equals lane i of b. */
 NANO_INLINE unsigned vec_equal(vec a, vec b)
 {
@@ -151,15 +169,6 @@ NANO_INLINE float vec_sum(vec x)
     __m128 z = _mm_add_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1));
     z = _mm_add_ps(z, _mm_movehl_ps(z, z));
     return _mm_cvtss_f32(_mm_add_ss(z, _mm_movehdup_ps(z)));
-}
-
-/* The sums of four vectors, each in one and the same order. */
-NANO_INLINE void vec_sum4(float out[4], vec a, vec b, vec c, vec d)
-{
-    __m256 ab = _mm256_hadd_ps(vec_fold(a), vec_fold(b)),
-           cd = _mm256_hadd_ps(vec_fold(c), vec_fold(d));
-    __m256 abcd = _mm256_hadd_ps(ab, cd);
-    _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(abcd), _mm256_extractf128_ps(abcd, 1)));
 }
 
 NANO_INLINE float vec_max_lane(vec x)

@@ -20,6 +20,9 @@ void nano_kernels_init_ref(struct nano_kernels *kernels)
                 [NANO_ACTIVATION_Q8_32] = {nano_q8_bytes, nano_quantize_q8_32_ref},
                 [NANO_ACTIVATION_Q8_256] = {nano_q8_bytes, nano_quantize_q8_256_ref},
             },
+        .attention_scratch_floats = nano_attention_scratch_floats_ref,
+        .attention_partial_floats = nano_attention_partial_floats_ref,
+        .attention_merge = nano_attention_merge_ref,
         .rms_norm = nano_rms_norm_ref,
         .rope = nano_rope_ref,
         .silu_mul = nano_silu_mul_ref,
@@ -31,7 +34,5 @@ void nano_kernels_init_ref(struct nano_kernels *kernels)
     };
     nano_peak_init_ref(&kernels->peak);
     for (int i = 0; i < NANO_NUM_KV_FORMATS; i++)
-        kernels->kv[i] =
-            (struct nano_kv_kernels){nano_kv_page_bytes_ref, nano_kv_store_ref, nano_attention_ref,
-                                     nano_attention_scratch_floats_ref};
+        kernels->kv[i] = (struct nano_kv_kernels){nano_kv_store_ref, nano_attention_ref};
 }

@@ -1,259 +1,470 @@
-/* KV store and attention for any instruction set with a vec_<isa>.h, which comes first together
- * with math_vec.h. Included by one file of each folder.
+/* Attention for any instruction set with a vec_<isa>.h, which comes first together with math_vec.h
+ * and attention_tile_vec.h. Included by one file of each folder.
  *
- * Pages are as in the reference. A "row" is one query of one head; rows are numbered query by
- * query. VEC_TILE_ROWS rows share the loads of K and V, but each has its own chain of operations
- * over the positions that it sees, in the reference's groups of 64: sharing changes no bit. */
+ * A "row" is one query of one head; rows are numbered query by query, so that later ones see at
+ * least as much. A pass takes up to NANO_ATTENTION_ROWS rows through the ranges of positions
+ * (NANO_ATTENTION_SPLIT) in spans of 64; what a row does at a position depends on the position
+ * alone. Scores are powers of two: log2(e) is a factor of q. */
 #include <math.h>
+#include <string.h>
 
-#include "simd/ref/ref.h"
+#include "simd/kv_layout.h"
 
-enum { GROUP = 64 };
-
-NANO_INLINE vec load_values(enum nano_kv_format format, const void *row, int i, int n)
-{
-    if (format == NANO_KV_FORMAT_F32)
-        return vec_load_part((const float *)row + i, n);
-    const uint16_t *values = (const uint16_t *)row + i;
-    return format == NANO_KV_FORMAT_F16 ? vec_load_f16_part(values, n)
-                                        : vec_load_bf16_part(values, n);
-}
-
-NANO_INLINE void store_values(enum nano_kv_format format, void *row, int i, vec x, int n)
-{
-    if (format == NANO_KV_FORMAT_F32)
-        vec_store_part((float *)row + i, x, n);
-    else if (format == NANO_KV_FORMAT_F16)
-        vec_store_f16_part((uint16_t *)row + i, x, n);
-    else
-        vec_store_bf16_part((uint16_t *)row + i, x, n);
-}
-
-NANO_INLINE int value_bytes(enum nano_kv_format format)
-{
-    return format == NANO_KV_FORMAT_F32 ? 4 : 2;
-}
-
-/* Lanes of the vector at i of a row of dim values; 0 beyond its end. */
-NANO_INLINE int lanes_at(int i, int dim)
-{
-    int left = dim - i;
-    return left >= VEC_LANES ? VEC_LANES : left > 0 ? left : 0;
-}
-
-void VEC_NAME(nano_kv_store)(const struct nano_kv_layout *kv, void *k_pool, void *v_pool,
-                             int32_t slot, const float *k, const float *v)
-{
-    const size_t page_bytes = nano_kv_page_bytes_ref(kv);
-    const int dim = kv->head_dim;
-    for (int head = 0; head < kv->num_kv_heads; head++, k += dim, v += dim) {
-        size_t page = (size_t)(slot / kv->block_size) * (size_t)kv->num_kv_heads + (size_t)head;
-        size_t at = page * page_bytes +
-                    (size_t)(slot % kv->block_size * dim) * (size_t)value_bytes(kv->format);
-        for (int i = 0; i < dim; i += VEC_LANES) {
-            int n = lanes_at(i, dim);
-            store_values(kv->format, (char *)k_pool + at, i, vec_load_part(k + i, n), n);
-            store_values(kv->format, (char *)v_pool + at, i, vec_load_part(v + i, n), n);
-        }
-    }
-}
-
-/* Up to VEC_TILE_ROWS rows on their way through the positions. */
-struct tile {
-    const float *q[VEC_TILE_ROWS];
-    float *out[VEC_TILE_ROWS];
-    int num_visible[VEC_TILE_ROWS]; /* positions */
-    float max[VEC_TILE_ROWS], sum[VEC_TILE_ROWS];
-    float weights[VEC_TILE_ROWS][GROUP]; /* scores, then their exponentials */
-    size_t offsets[GROUP];               /* of the group's positions, in both pools */
+enum {
+    BLOCK_ROWS = 24, /* whose scores are computed before the first is used */
+    /* From this many rows on, K and V are converted to f32 once instead of in every tile. */
+    CONVERT_ROWS = MAX_TILE_ROWS + 1
 };
 
-NANO_INLINE void find_offsets(const struct nano_attention_args *args, size_t offsets[GROUP],
-                              int begin, int n)
+/* A pass. What is per row is indexed by the row's number in the pass. */
+struct pass {
+    const struct nano_attention_args *args;
+    int first_row, num_rows;
+    int dim, padded_dim; /* to a multiple of 16 */
+    bool convert;
+    float *q;    /* [dim], times scale * log2(e) */
+    float *out;  /* [padded_dim]: of the current range */
+    float *sums; /* [VEC_LANES] */
+    float *max;
+    int visible[NANO_ATTENTION_ROWS]; /* positions */
+    float *all_max, *all_sum;         /* of the ranges before */
+    float *scores;                    /* [BLOCK_ROWS][SPAN] */
+    float *k, *v;                     /* a converted span */
+    float *k_scales, *v_scales;
+};
+
+static int padded(int n)
+{
+    return (n + NANO_KV_GROUP - 1) / NANO_KV_GROUP * NANO_KV_GROUP;
+}
+
+/* Lays the arrays out in scratch; returns how many floats they take. */
+static size_t lay_out(struct pass *pass, float *scratch, int dim)
+{
+    const size_t rows = (size_t)padded(NANO_ATTENTION_ROWS);
+    const size_t sizes[] = {(size_t)padded(dim) * rows,
+                            (size_t)padded(dim) * rows,
+                            VEC_LANES * rows,
+                            rows,
+                            rows,
+                            rows,
+                            (size_t)BLOCK_ROWS * SPAN,
+                            (size_t)padded(dim) * SPAN,
+                            (size_t)padded(dim) * SPAN,
+                            SPAN,
+                            SPAN};
+    float **const arrays[] = {&pass->q,       &pass->out,      &pass->sums,    &pass->max,
+                              &pass->all_max, &pass->all_sum,  &pass->scores,  &pass->k,
+                              &pass->v,       &pass->k_scales, &pass->v_scales};
+    size_t used = 0;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        *arrays[i] = scratch ? scratch + used : NULL;
+        used += sizes[i];
+    }
+    return used;
+}
+
+size_t VEC_NAME(nano_attention_scratch_floats)(int head_dim)
+{
+    struct pass pass;
+    return lay_out(&pass, NULL, head_dim);
+}
+
+/* A partial result: out, then max and sum. */
+size_t VEC_NAME(nano_attention_partial_floats)(int head_dim)
+{
+    return (size_t)padded(head_dim) + NANO_KV_GROUP;
+}
+
+/* ---- K and V of a span ---- */
+
+/* Token `position` in both pools: its group, and its place there. */
+struct place {
+    const char *k, *v;
+    int index;
+};
+
+static struct place find_place(const struct nano_attention_args *args, int position)
 {
     const struct nano_kv_layout *kv = &args->kv;
-    const size_t page_bytes = nano_kv_page_bytes_ref(kv);
-    const size_t row_bytes = (size_t)kv->head_dim * (size_t)value_bytes(kv->format);
-    int block = begin / kv->block_size, offset = begin % kv->block_size;
-    for (int p = 0; p < n; block++, offset = 0) {
-        size_t page =
-            (size_t)args->block_table[block] * (size_t)kv->num_kv_heads + (size_t)args->kv_head;
-        for (; p < n && offset < kv->block_size; p++, offset++)
-            offsets[p] = page * page_bytes + (size_t)offset * row_bytes;
+    const int offset = position % kv->block_size;
+    const size_t at = nano_kv_group_offset(kv, args->block_table[position / kv->block_size], offset,
+                                           args->kv_head);
+    return (struct place){(const char *)args->k_pool + at, (const char *)args->v_pool + at,
+                          offset % nano_kv_group_tokens(kv)};
+}
+
+NANO_INLINE void convert(enum nano_kv_format format, float *to, const char *from, int n)
+{
+    const size_t bytes = nano_kv_value_bytes(format);
+    int i = 0;
+    for (; i + VEC_LANES <= n; i += VEC_LANES)
+        vec_store(to + i, load_values(format, from + (size_t)i * bytes));
+    if (i < n) {
+        char rest[VEC_LANES * sizeof(float)] = {0};
+        memcpy(rest, from + (size_t)i * bytes, (size_t)(n - i) * bytes);
+        vec_store_part(to + i, load_values(format, rest), n - i);
     }
 }
 
-/* Scores of n positions, four at a time; positions beyond the end repeat the last one. */
-NANO_INLINE void score(const struct nano_attention_args *args, enum nano_kv_format format,
-                       struct tile *tile, int num_rows, int n)
+/* Groups of 16 tokens in the pool: used where they are, or converted. Those that the n positions do
+ * not reach repeat the last one; what is computed from them is not used. */
+NANO_INLINE void find_groups(const struct pass *pass, enum nano_kv_format format, int begin, int n,
+                             struct span *span)
 {
-    const int dim = args->kv.head_dim;
-    const char *pool = args->k_pool;
-    for (int p = 0; p < n; p += 4) {
-        const char *k[4];
-        vec acc[VEC_TILE_ROWS][4];
+    const int dim = pass->dim;
+    const size_t scales = nano_kv_scales_offset(&pass->args->kv);
+    span->v_stride = (size_t)dim * nano_kv_value_bytes(format);
+    for (int g = 0; g < SPAN_GROUPS; g++) {
+        const int last = (n - 1) / NANO_KV_GROUP, group = g < last ? g : last;
+        const struct place place = find_place(pass->args, begin + group * NANO_KV_GROUP);
+        span->k[g] = place.k;
+        span->v[g] = place.v;
+        if (format == NANO_KV_FORMAT_Q8_0) {
+            span->k_scales[g] = (const float *)(const void *)(place.k + scales);
+            span->v_scales[g] = (const float *)(const void *)(place.v + scales);
+        }
+    }
+}
+
+NANO_INLINE void convert_groups(const struct pass *pass, enum nano_kv_format format, int n,
+                                struct span *span)
+{
+    const int dim = pass->dim, stride = pass->padded_dim;
+    for (int g = 0; g < SPAN_GROUPS; g++) {
+        float *k = pass->k + (size_t)(g * NANO_KV_GROUP) * (size_t)dim;
+        float *v = pass->v + (size_t)(g * NANO_KV_GROUP) * (size_t)stride;
+        if (g * NANO_KV_GROUP < n) {
+            convert(format, k, span->k[g], NANO_KV_GROUP * dim);
+            if (dim == stride) {
+                convert(format, v, span->v[g], NANO_KV_GROUP * dim);
+            } else {
+                for (int p = 0; p < NANO_KV_GROUP; p++)
+                    convert(format, v + p * stride, span->v[g] + (size_t)p * span->v_stride, dim);
+            }
+        }
+        span->k[g] = (const char *)k;
+        span->v[g] = (const char *)v;
+    }
+    span->v_stride = (size_t)stride * sizeof(float);
+}
+
+/* Groups of one token: K is transposed. */
+NANO_INLINE void convert_tokens(const struct pass *pass, enum nano_kv_format format, int begin,
+                                int n, struct span *span)
+{
+    const int dim = pass->dim;
+    const size_t scales = nano_kv_scales_offset(&pass->args->kv);
+    for (int p = 0; p < n; p++) {
+        const struct place place = find_place(pass->args, begin + p);
+        float *row = pass->v + (size_t)p * (size_t)pass->padded_dim;
+        float *column =
+            pass->k + (size_t)(p / NANO_KV_GROUP * NANO_KV_GROUP) * (size_t)dim + p % NANO_KV_GROUP;
+        convert(format, row, place.k, dim);
+        for (int i = 0; i < dim; i++)
+            column[i * NANO_KV_GROUP] = row[i];
+        convert(format, row, place.v, dim);
+        if (format == NANO_KV_FORMAT_Q8_0) {
+            memcpy(&pass->k_scales[p], place.k + scales, sizeof(float));
+            memcpy(&pass->v_scales[p], place.v + scales, sizeof(float));
+        }
+    }
+    for (int g = 0; g < SPAN_GROUPS; g++) {
+        const size_t first = (size_t)(g * NANO_KV_GROUP);
+        span->k[g] = (const char *)(pass->k + first * (size_t)dim);
+        span->v[g] = (const char *)(pass->v + first * (size_t)pass->padded_dim);
+        span->k_scales[g] = pass->k_scales + first;
+        span->v_scales[g] = pass->v_scales + first;
+    }
+    span->v_stride = (size_t)pass->padded_dim * sizeof(float);
+}
+
+/* ---- softmax ---- */
+
+/* Makes a row's products its scores of n positions, the rest -infinity. Returns the largest one. */
+NANO_INLINE float find_max(const struct span *span, enum nano_kv_format format, float *scores,
+                           int n, float max)
+{
+    vec largest = vec_set1(max);
+    if (n == SPAN && format != NANO_KV_FORMAT_Q8_0) {
+        NANO_UNROLL
+        for (int p = 0; p < SPAN; p += VEC_LANES)
+            largest = vec_max(largest, vec_load(scores + p));
+        return vec_max_lane(largest);
+    }
+    NANO_UNROLL
+    for (int p = 0; p < SPAN; p += VEC_LANES) {
+        vec x = vec_load(scores + p);
+        if (format == NANO_KV_FORMAT_Q8_0)
+            x = vec_mul(x, vec_load(span->k_scales[p / NANO_KV_GROUP] + p % NANO_KV_GROUP));
+        x = vec_first_lanes(n - p, x, vec_set1(-INFINITY));
+        vec_store(scores + p, x);
+        largest = vec_max(largest, x);
+    }
+    return vec_max_lane(largest);
+}
+
+/* Scores become weights of V. */
+NANO_INLINE void soften(const struct span *span, enum nano_kv_format format, float *scores,
+                        float max, float keep, float *sums)
+{
+    vec total = vec_zero();
+    NANO_UNROLL
+    for (int first = 0; first < SPAN; first += 4 * VEC_LANES) {
+        vec e[4];
+        NANO_UNROLL
+        for (int j = 0; j < 4; j++)
+            e[j] = vec_sub(vec_load(scores + first + j * VEC_LANES), vec_set1(max));
+        vec_exp2(e, 4);
         NANO_UNROLL
         for (int j = 0; j < 4; j++) {
-            k[j] = pool + tile->offsets[p + j < n ? p + j : n - 1];
-            NANO_UNROLL
-            for (int r = 0; r < num_rows; r++)
-                acc[r][j] = vec_zero();
+            const int p = first + j * VEC_LANES;
+            total = vec_add(total, e[j]);
+            if (format == NANO_KV_FORMAT_Q8_0)
+                e[j] =
+                    vec_mul(e[j], vec_load(span->v_scales[p / NANO_KV_GROUP] + p % NANO_KV_GROUP));
+            vec_store(scores + p, e[j]);
         }
-        for (int i = 0; i < dim; i += VEC_LANES) {
-            int lanes = lanes_at(i, dim);
-            vec q[VEC_TILE_ROWS];
-            NANO_UNROLL
-            for (int r = 0; r < num_rows; r++)
-                q[r] = vec_load_part(tile->q[r] + i, lanes);
-            NANO_UNROLL
-            for (int j = 0; j < 4; j++) {
-                vec kj = load_values(format, k[j], i, lanes);
-                NANO_UNROLL
-                for (int r = 0; r < num_rows; r++)
-                    acc[r][j] = vec_fma(q[r], kj, acc[r][j]);
-            }
-        }
-        NANO_UNROLL
-        for (int r = 0; r < num_rows; r++)
-            vec_sum4(&tile->weights[r][p], acc[r][0], acc[r][1], acc[r][2], acc[r][3]);
     }
+    vec_store(sums, vec_fma(vec_load(sums), vec_set1(keep), total));
 }
 
-/* Scores of a row's n positions to exponentials; returns the factor for what was summed before. */
-NANO_INLINE float soften(float weights[GROUP], int n, float scale, float *max, float *sum)
+/* ---- the walk ---- */
+
+NANO_INLINE int clamp(int n, int max)
 {
-    vec largest = vec_set1(*max), total = vec_zero();
-    for (int p = n; p < GROUP; p++)
-        weights[p] = -INFINITY;
-    NANO_UNROLL
-    for (int p = 0; p < GROUP; p += VEC_LANES) {
-        vec scaled = vec_mul(vec_load(weights + p), vec_set1(scale));
-        vec_store(weights + p, scaled);
-        largest = vec_max(largest, scaled);
-    }
-    float new_max = vec_max_lane(largest);
-    float keep = nano_exp_ref(*max - new_max);
-    NANO_UNROLL
-    for (int p = 0; p < GROUP; p += VEC_LANES) {
-        vec e = vec_exp(vec_sub(vec_load(weights + p), vec_set1(new_max)));
-        vec_store(weights + p, e);
-        total = vec_add(total, e);
-    }
-    *max = new_max;
-    *sum = *sum * keep + vec_sum(total);
-    return keep;
+    return n < 0 ? 0 : n < max ? n : max;
 }
 
-/* out = keep * out + the group's weighted V, two vectors at a time. All rows see num_common
- * positions; a row that sees more goes on alone. */
-NANO_INLINE void accumulate(const struct nano_attention_args *args, enum nano_kv_format format,
-                            struct tile *tile, int num_rows, int begin, int num_common,
-                            const float keep[VEC_TILE_ROWS])
+/* The size of the next tile: no tile is much smaller than the others. */
+NANO_INLINE int tile_rows(int left, bool converted)
 {
-    const int dim = args->kv.head_dim;
-    const char *pool = args->v_pool;
-    for (int i = 0; i < dim; i += 2 * VEC_LANES) {
-        int lanes0 = lanes_at(i, dim), lanes1 = lanes_at(i + VEC_LANES, dim);
-        vec acc[VEC_TILE_ROWS][2];
-        NANO_UNROLL
-        for (int r = 0; r < num_rows; r++) {
-            acc[r][0] = acc[r][1] = vec_zero();
-            if (begin > 0) {
-                acc[r][0] = vec_mul(vec_load_part(tile->out[r] + i, lanes0), vec_set1(keep[r]));
-                acc[r][1] =
-                    vec_mul(vec_load_part(tile->out[r] + i + VEC_LANES, lanes1), vec_set1(keep[r]));
-            }
-        }
-        for (int p = 0; p < num_common; p++) {
-            const char *v = pool + tile->offsets[p];
-            vec v0 = load_values(format, v, i, lanes0),
-                v1 = load_values(format, v, i + VEC_LANES, lanes1);
-            NANO_UNROLL
-            for (int r = 0; r < num_rows; r++) {
-                vec weight = vec_set1(tile->weights[r][p]);
-                acc[r][0] = vec_fma(weight, v0, acc[r][0]);
-                acc[r][1] = vec_fma(weight, v1, acc[r][1]);
-            }
-        }
-        NANO_UNROLL
-        for (int r = 0; r < num_rows; r++) {
-            int n = tile->num_visible[r] - begin < GROUP ? tile->num_visible[r] - begin : GROUP;
-            for (int p = num_common; p < n; p++) {
-                const char *v = pool + tile->offsets[p];
-                vec weight = vec_set1(tile->weights[r][p]);
-                acc[r][0] = vec_fma(weight, load_values(format, v, i, lanes0), acc[r][0]);
-                acc[r][1] =
-                    vec_fma(weight, load_values(format, v, i + VEC_LANES, lanes1), acc[r][1]);
-            }
-            vec_store_part(tile->out[r] + i, acc[r][0], lanes0);
-            vec_store_part(tile->out[r] + i + VEC_LANES, acc[r][1], lanes1);
-        }
-    }
+    const int most = converted ? 6 : MAX_TILE_ROWS;
+    return left <= most ? left : left < 2 * most ? (left + 1) / 2 : most;
 }
 
-NANO_INLINE int clamp_to_group(int n)
+/* Rows [first, first + num_rows), at most BLOCK_ROWS, over the n positions of a span. own[r] of
+ * them are seen by row r, 1 at least. */
+NANO_INLINE void attend_block(const struct pass *pass, const struct span *span,
+                              enum nano_kv_format stored, bool converted, int n, int first,
+                              int num_rows, const int own[BLOCK_ROWS])
 {
-    return n < 0 ? 0 : n < GROUP ? n : GROUP;
-}
-
-/* Rows [row, row + num_rows). Later rows see at least as much as earlier ones. */
-NANO_INLINE void attend(const struct nano_attention_args *args, enum nano_kv_format format, int row,
-                        int num_rows)
-{
-    struct tile tile;
-    const int dim = args->kv.head_dim;
-    for (int r = 0; r < num_rows; r++) {
-        int64_t query = (row + r) / args->num_q_heads;
-        int64_t column = (int64_t)((row + r) % args->num_q_heads) * dim;
-        tile.q[r] = args->q + query * args->q_stride + column;
-        tile.out[r] = args->out + query * args->out_stride + column;
-        tile.num_visible[r] = args->first_position + (int)query + 1;
-        tile.max[r] = -INFINITY;
-        tile.sum[r] = 0;
-    }
-    for (int begin = 0; begin < tile.num_visible[num_rows - 1]; begin += GROUP) {
-        int num_common = clamp_to_group(tile.num_visible[0] - begin);
-        int n = clamp_to_group(tile.num_visible[num_rows - 1] - begin);
-        float keep[VEC_TILE_ROWS];
-        find_offsets(args, tile.offsets, begin, n);
-        score(args, format, &tile, num_rows, n);
-        for (int r = 0; r < num_rows; r++) {
-            int own = clamp_to_group(tile.num_visible[r] - begin);
-            keep[r] = own == 0
-                          ? 1
-                          : soften(tile.weights[r], own, args->scale, &tile.max[r], &tile.sum[r]);
-        }
-        accumulate(args, format, &tile, num_rows, begin, num_common, keep);
+    const enum nano_kv_format format = converted ? NANO_KV_FORMAT_F32 : stored;
+    const int dim = pass->dim, stride = pass->padded_dim;
+    float *q = pass->q + (size_t)first * (size_t)dim;
+    float *out = pass->out + (size_t)first * (size_t)stride;
+    float keep[(BLOCK_ROWS + VEC_LANES - 1) / VEC_LANES * VEC_LANES];
+    float *max = pass->max + first;
+    for (int r = 0, size; r < num_rows; r += size) {
+        size = tile_rows(num_rows - r, converted);
+        const int seen = own[r + size - 1] < n ? own[r + size - 1] : n;
+        score_rows(span, format, q + r * dim, dim, pass->scores + r * SPAN,
+                   (seen + VEC_LANES - 1) / VEC_LANES, size);
     }
     for (int r = 0; r < num_rows; r++) {
-        for (int i = 0; i < dim; i += VEC_LANES) {
-            int n = lanes_at(i, dim);
-            vec_store_part(tile.out[r] + i,
-                           vec_div(vec_load_part(tile.out[r] + i, n), vec_set1(tile.sum[r])), n);
+        const float new_max = find_max(span, stored, pass->scores + r * SPAN, own[r], max[r]);
+        keep[r] = max[r] - new_max;
+        max[r] = new_max;
+    }
+    for (int r = 0; r < num_rows; r += VEC_LANES) {
+        const int lanes = clamp(num_rows - r, VEC_LANES);
+        vec change = vec_load_part(keep + r, lanes);
+        vec_exp2(&change, 1);
+        vec_store(keep + r, change);
+    }
+    for (int r = 0; r < num_rows; r++)
+        soften(span, stored, pass->scores + r * SPAN, max[r], keep[r],
+               pass->sums + (size_t)(first + r) * VEC_LANES);
+    for (int r = 0, size; r < num_rows; r += size) {
+        size = tile_rows(num_rows - r, converted);
+        weigh_rows(span, format, pass->scores + r * SPAN, out + r * stride, stride, keep + r, 0,
+                   own[r], size);
+        static const float one = 1;
+        for (int k = r; k < r + size; k++)
+            if (own[k] > own[r])
+                weigh_tile(span, format, pass->scores + k * SPAN, out + k * stride, stride, &one,
+                           own[r], own[k], 1);
+    }
+}
+
+/* The pass over positions [begin, end) of a span. */
+NANO_INLINE void attend_span(const struct pass *pass, enum nano_kv_format format, int begin,
+                             int end)
+{
+    struct span span;
+    const int n = end - begin;
+    const bool tokens = nano_kv_group_tokens(&pass->args->kv) == 1;
+    int row = 0;
+    if (tokens) {
+        convert_tokens(pass, format, begin, n, &span);
+    } else {
+        find_groups(pass, format, begin, n, &span);
+        if (pass->convert)
+            convert_groups(pass, format, n, &span);
+    }
+    while (row < pass->num_rows && pass->visible[row] <= begin)
+        row++;
+    for (int size; row < pass->num_rows; row += size) {
+        int own[BLOCK_ROWS];
+        size = clamp(pass->num_rows - row, BLOCK_ROWS);
+        for (int r = 0; r < size; r++)
+            own[r] = clamp(pass->visible[row + r] - begin, n);
+        if (tokens || pass->convert)
+            attend_block(pass, &span, format, true, n, row, size, own);
+        else
+            attend_block(pass, &span, format, false, n, row, size, own);
+    }
+}
+
+/* ---- ranges ---- */
+
+/* total, all_max and all_sum get one more range. In the first one all_max is -infinity. */
+static void merge(float *total, float *all_max, float *all_sum, const float *out, float max,
+                  float sum, int dim)
+{
+    if (*all_max == -INFINITY) {
+        memcpy(total, out, (size_t)dim * sizeof *total);
+        *all_max = max;
+        *all_sum = sum;
+        return;
+    }
+    const float new_max = max > *all_max ? max : *all_max;
+    vec factors[2] = {vec_set1(*all_max - new_max), vec_set1(max - new_max)};
+    vec_exp2(factors, 2);
+    for (int i = 0; i < dim; i += VEC_LANES) {
+        const int n = lanes_at(i, dim);
+        const vec kept = vec_mul(vec_load_part(total + i, n), factors[0]);
+        vec_store_part(total + i, vec_fma(vec_load_part(out + i, n), factors[1], kept), n);
+    }
+    *all_sum =
+        vec_max_lane(vec_fma(vec_set1(sum), factors[1], vec_mul(vec_set1(*all_sum), factors[0])));
+    *all_max = new_max;
+}
+
+static void finish_merge(float *total, float sum, int dim)
+{
+    for (int i = 0; i < dim; i += VEC_LANES) {
+        const int n = lanes_at(i, dim);
+        vec_store_part(total + i, vec_div(vec_load_part(total + i, n), vec_set1(sum)), n);
+    }
+}
+
+void VEC_NAME(nano_attention_merge)(float *out, const float *partials, int64_t stride,
+                                    int num_partials, int head_dim)
+{
+    float max = -INFINITY, sum = 0;
+    for (int i = 0; i < num_partials; i++, partials += stride)
+        merge(out, &max, &sum, partials, partials[padded(head_dim)], partials[padded(head_dim) + 1],
+              head_dim);
+    finish_merge(out, sum, head_dim);
+}
+
+/* Where row `row` of the pass has its query, output or partial result. */
+static int64_t row_offset(const struct pass *pass, int row, int64_t query_stride, int64_t width)
+{
+    const int heads = pass->args->num_q_heads, number = pass->first_row + row;
+    return number / heads * query_stride + number % heads * width;
+}
+
+static void load_queries(const struct pass *pass)
+{
+    const struct nano_attention_args *args = pass->args;
+    const vec factor = vec_set1(args->scale * 0x1.715476p+0f);
+    for (int r = 0; r < pass->num_rows; r++) {
+        const float *q = args->q + row_offset(pass, r, args->q_stride, pass->dim);
+        float *to = pass->q + (size_t)r * (size_t)pass->dim;
+        for (int i = 0; i < pass->dim; i += VEC_LANES) {
+            const int n = lanes_at(i, pass->dim);
+            vec_store_part(to + i, vec_mul(vec_load_part(q + i, n), factor), n);
         }
     }
 }
 
-NANO_INLINE void attend_all(const struct nano_attention_args *args, enum nano_kv_format format)
+static void begin_range(const struct pass *pass)
 {
-    int num_rows = args->num_queries * args->num_q_heads, row = 0;
-    for (; row + VEC_TILE_ROWS <= num_rows; row += VEC_TILE_ROWS)
-        attend(args, format, row, VEC_TILE_ROWS);
-    for (; row < num_rows; row++)
-        attend(args, format, row, 1);
+    const size_t rows = (size_t)pass->num_rows;
+    memset(pass->out, 0, rows * (size_t)pass->padded_dim * sizeof *pass->out);
+    memset(pass->sums, 0, rows * VEC_LANES * sizeof *pass->sums);
+    for (int r = 0; r < pass->num_rows; r++)
+        pass->max[r] = -INFINITY;
+}
+
+/* Hands what the rows that see something of the range got over: to the partial results, or to what
+ * came before, in the output. */
+static void end_range(const struct pass *pass, int begin)
+{
+    const struct nano_attention_args *args = pass->args;
+    const int64_t floats = (int64_t)VEC_NAME(nano_attention_partial_floats)(pass->dim);
+    for (int r = 0; r < pass->num_rows; r++) {
+        const float *out = pass->out + (size_t)r * (size_t)pass->padded_dim;
+        const float sum = vec_sum(vec_load(pass->sums + r * VEC_LANES));
+        if (pass->visible[r] <= begin)
+            continue;
+        if (args->partial) {
+            float *partial = args->partial + row_offset(pass, r, args->partial_stride, floats);
+            memcpy(partial, out, (size_t)pass->dim * sizeof *out);
+            partial[pass->padded_dim] = pass->max[r];
+            partial[pass->padded_dim + 1] = sum;
+        } else {
+            merge(args->out + row_offset(pass, r, args->out_stride, pass->dim), &pass->all_max[r],
+                  &pass->all_sum[r], out, pass->max[r], sum, pass->dim);
+        }
+    }
+}
+
+NANO_INLINE void attend_pass(const struct pass *pass, enum nano_kv_format format)
+{
+    const struct nano_attention_args *args = pass->args;
+    const int seen = pass->visible[pass->num_rows - 1];
+    const int begin = args->partial ? args->begin : 0;
+    const int end = args->partial ? begin + clamp(seen - begin, NANO_ATTENTION_SPLIT) : seen;
+    load_queries(pass);
+    for (int r = 0; r < pass->num_rows; r++)
+        pass->all_max[r] = -INFINITY;
+    for (int p = begin; p < end; p += SPAN) {
+        if (p % NANO_ATTENTION_SPLIT == 0)
+            begin_range(pass);
+        attend_span(pass, format, p, p + clamp(end - p, SPAN));
+        if (p + SPAN >= end || (p + SPAN) % NANO_ATTENTION_SPLIT == 0)
+            end_range(pass, p / NANO_ATTENTION_SPLIT * NANO_ATTENTION_SPLIT);
+    }
+    for (int r = 0; !args->partial && r < pass->num_rows; r++)
+        finish_merge(args->out + row_offset(pass, r, args->out_stride, pass->dim), pass->all_sum[r],
+                     pass->dim);
+}
+
+NANO_INLINE void attend(const struct nano_attention_args *args, enum nano_kv_format format)
+{
+    const int num_rows = args->num_queries * args->num_q_heads;
+    struct pass pass = {.args = args, .dim = args->kv.head_dim};
+    pass.padded_dim = padded(pass.dim);
+    lay_out(&pass, args->scratch, pass.dim);
+    for (; pass.first_row < num_rows; pass.first_row += NANO_ATTENTION_ROWS) {
+        pass.num_rows = clamp(num_rows - pass.first_row, NANO_ATTENTION_ROWS);
+        for (int r = 0; r < pass.num_rows; r++)
+            pass.visible[r] = args->first_position + (pass.first_row + r) / args->num_q_heads + 1;
+        pass.convert = pass.dim != pass.padded_dim ||
+                       (format != NANO_KV_FORMAT_F32 && pass.num_rows >= CONVERT_ROWS);
+        attend_pass(&pass, format);
+    }
 }
 
 void VEC_NAME(nano_attention_f32)(const struct nano_attention_args *args)
 {
-    attend_all(args, NANO_KV_FORMAT_F32);
+    attend(args, NANO_KV_FORMAT_F32);
 }
 
 void VEC_NAME(nano_attention_f16)(const struct nano_attention_args *args)
 {
-    attend_all(args, NANO_KV_FORMAT_F16);
+    attend(args, NANO_KV_FORMAT_F16);
 }
 
 void VEC_NAME(nano_attention_bf16)(const struct nano_attention_args *args)
 {
-    attend_all(args, NANO_KV_FORMAT_BF16);
+    attend(args, NANO_KV_FORMAT_BF16);
+}
+
+void VEC_NAME(nano_attention_q8_0)(const struct nano_attention_args *args)
+{
+    attend(args, NANO_KV_FORMAT_Q8_0);
 }

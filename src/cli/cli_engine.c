@@ -19,7 +19,8 @@ static enum nano_status parse_kv_dtype(const struct nano_cli_option *option, con
         enum nano_kv_dtype dtype;
     } names[] = {{"auto", NANO_KV_F16},      {"f16", NANO_KV_F16},     {"fp16", NANO_KV_F16},
                  {"bf16", NANO_KV_BF16},     {"f32", NANO_KV_F32},     {"fp32", NANO_KV_F32},
-                 {"bfloat16", NANO_KV_BF16}, {"float16", NANO_KV_F16}, {"float32", NANO_KV_F32}};
+                 {"bfloat16", NANO_KV_BF16}, {"float16", NANO_KV_F16}, {"float32", NANO_KV_F32},
+                 {"q8_0", NANO_KV_Q8_0}};
     (void)option;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (strcasecmp(value, names[i].name) == 0) {
@@ -27,8 +28,8 @@ static enum nano_status parse_kv_dtype(const struct nano_cli_option *option, con
             return NANO_OK;
         }
     }
-    return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "'%s' is none of auto, f16, bf16, f32",
-                          value);
+    return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
+                          "'%s' is none of auto, f16, bf16, f32, q8_0", value);
 }
 
 /* The target is the whole struct nano_sampling_params: a seed is a number and the fact that it was
@@ -95,7 +96,7 @@ const struct nano_cli_option nano_cli_engine_table[] = {
      "fit is "
      "refused"},
     {"--kv-cache-dtype", "TYPE", parse_kv_dtype, ENGINE(params.kv_cache_dtype), 0, 0,
-     "f16, bf16, f32 or auto (default auto: f16)"},
+     "f16, bf16, f32, q8_0 or auto (default auto: f16)"},
     {"--no-enable-prefix-caching", NULL, nano_cli_parse_false, ENGINE(params.enable_prefix_caching),
      0, 0, "do not share the KV cache of equal prefixes"},
     {"--enable-prefix-caching", NULL, nano_cli_parse_true, ENGINE(params.enable_prefix_caching), 0,

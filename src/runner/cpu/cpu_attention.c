@@ -1,7 +1,8 @@
 /* KV store and attention.
  *
- * A work item of attention is a KV head of up to NANO_CPU_QUERIES queries of one sequence; items go
- * to whichever thread is free, the last queries (which see most) first. */
+ * Work items of the step's attention plan go to whichever thread is free. Where a chunk's positions
+ * are cut into ranges, whoever finishes the last of them merges the partial results, in the order
+ * of positions. */
 #include "runner/cpu/cpu_state.h"
 
 void nano_cpu_kv_store(struct nano_cpu_worker *w, int index, int64_t rows)
@@ -17,41 +18,50 @@ void nano_cpu_kv_store(struct nano_cpu_worker *w, int index, int64_t rows)
                                        nano_cpu_row(r, op->in[1], t));
 }
 
-/* The sequence that chunk `chunk` of the step belongs to. */
-static int sequence_of(const struct nano_cpu_runner *r, int num_seqs, int64_t chunk)
+/* Partial results of a query of a chunk: [num_heads] of an op's. */
+static float *partial_of(const struct nano_cpu_runner *r, const struct nano_cpu_chunk *chunk,
+                         int range, int query)
 {
-    int low = 0, high = num_seqs - 1;
-    while (low < high) {
-        const int middle = (low + high + 1) / 2;
-        if (r->first_chunk[middle] <= chunk)
-            low = middle;
-        else
-            high = middle - 1;
-    }
-    return low;
+    const size_t unit =
+        (size_t)chunk->first_unit + (size_t)range * (size_t)chunk->num_queries + (size_t)query;
+    return r->attention.partials + unit * r->attention.unit_floats;
 }
 
-static void attend(const struct nano_cpu_worker *w, const struct nano_op *op, int64_t item)
+static void merge(const struct nano_cpu_runner *r, const struct nano_op *op,
+                  const struct nano_cpu_chunk *chunk, int kv_head)
+{
+    const int num_q_heads = op->num_heads / op->num_kv_heads;
+    const size_t floats = r->kernels.attention_partial_floats(op->head_dim);
+    const int64_t stride = (int64_t)chunk->num_queries * (int64_t)r->attention.unit_floats;
+    for (int i = 0; i < chunk->num_queries; i++) {
+        const int row = chunk->first_row + i;
+        const int num_ranges = r->positions[row] / NANO_ATTENTION_SPLIT + 1;
+        const float *partials = partial_of(r, chunk, 0, i);
+        float *out = nano_cpu_row(r, op->out[0], row);
+        for (int h = kv_head * num_q_heads; h < (kv_head + 1) * num_q_heads; h++)
+            r->kernels.attention_merge(out + (int64_t)h * op->head_dim,
+                                       partials + (size_t)h * floats, stride, num_ranges,
+                                       op->head_dim);
+    }
+}
+
+static void attend(const struct nano_cpu_worker *w, const struct nano_op *op,
+                   const struct nano_cpu_attention_item *item, int kv_head)
 {
     const struct nano_cpu_runner *r = w->runner;
-    const int kv_head = (int)(item % op->num_kv_heads);
-    const int64_t chunk = item / op->num_kv_heads;
-    const int s = sequence_of(r, w->batch->num_seqs, chunk);
-    const struct nano_batch_seq *seq = &w->batch->seqs[s];
-    const int first = (int)(chunk - r->first_chunk[s]) * NANO_CPU_QUERIES;
-    const int left = seq->num_tokens - first;
+    const struct nano_cpu_chunk *chunk = &r->attention.chunks[item->chunk];
     const int num_q_heads = op->num_heads / op->num_kv_heads;
-    const int64_t row = seq->first_token + first,
+    const int64_t row = chunk->first_row + item->first_query,
                   column = (int64_t)kv_head * num_q_heads * op->head_dim;
-    const struct nano_attention_args args = {
+    struct nano_attention_args args = {
         .kv = nano_cpu_kv_layout(r, op->kv_layer),
         .k_pool = r->k_pools[op->kv_layer],
         .v_pool = r->v_pools[op->kv_layer],
-        .block_table = seq->block_table,
+        .block_table = w->batch->seqs[item->seq].block_table,
         .kv_head = kv_head,
         .num_q_heads = num_q_heads,
-        .num_queries = left < NANO_CPU_QUERIES ? left : NANO_CPU_QUERIES,
-        .first_position = seq->first_position + first,
+        .num_queries = item->num_queries,
+        .first_position = item->first_position,
         .q = nano_cpu_row(r, op->in[0], row) + column,
         .q_stride = nano_cpu_stride(r, op->in[0]),
         .out = nano_cpu_row(r, op->out[0], row) + column,
@@ -59,15 +69,33 @@ static void attend(const struct nano_cpu_worker *w, const struct nano_op *op, in
         .scale = op->scale,
         .scratch = w->scratch->attention,
     };
+    if (!chunk->in_ranges) {
+        r->kernels.kv[args.kv.format].attention(&args);
+        return;
+    }
+    args.begin = item->range * NANO_ATTENTION_SPLIT;
+    args.partial =
+        partial_of(r, chunk, item->range, item->first_query) +
+        (size_t)(kv_head * num_q_heads) * r->kernels.attention_partial_floats(op->head_dim);
+    args.partial_stride = (int64_t)r->attention.unit_floats;
     r->kernels.kv[args.kv.format].attention(&args);
+    _Atomic int *num_done =
+        &r->attention.num_done[item->chunk * r->attention.max_kv_heads + kv_head];
+    if (atomic_fetch_add_explicit(num_done, 1, memory_order_acq_rel) + 1 == chunk->num_items) {
+        atomic_store_explicit(num_done, 0, memory_order_relaxed);
+        merge(r, op, chunk, kv_head);
+    }
 }
 
 void nano_cpu_attention(struct nano_cpu_worker *w, int index)
 {
-    const struct nano_op *op = &w->runner->program->ops[index];
-    const int64_t count = (int64_t)w->runner->first_chunk[w->batch->num_seqs] * op->num_kv_heads;
+    const struct nano_cpu_runner *r = w->runner;
+    const struct nano_op *op = &r->program->ops[index];
+    const int64_t count = (int64_t)r->attention.num_items * op->num_kv_heads;
     _Atomic int64_t *next = nano_cpu_shared_loop_begin(w);
     int64_t begin, end;
-    while (nano_cpu_shared_loop_next(next, count, 1, &begin, &end))
-        attend(w, op, count - 1 - begin);
+    while (nano_cpu_shared_loop_next(next, count, 1, &begin, &end)) {
+        const int item = r->attention.order[begin / op->num_kv_heads];
+        attend(w, op, &r->attention.items[item], (int)(begin % op->num_kv_heads));
+    }
 }

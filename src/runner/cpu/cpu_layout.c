@@ -6,6 +6,7 @@
 
 #include "base/memory.h"
 #include "runner/cpu/cpu_state.h"
+#include "simd/kv_layout.h"
 
 struct carver {
     unsigned char *base; /* NULL: only count */
@@ -43,7 +44,7 @@ struct nano_kv_layout nano_cpu_kv_layout(const struct nano_cpu_runner *r, int kv
 size_t nano_cpu_kv_block_bytes(const struct nano_cpu_runner *r, int kv_layer)
 {
     const struct nano_kv_layout kv = nano_cpu_kv_layout(r, kv_layer);
-    return (size_t)kv.num_kv_heads * r->kernels.kv[kv.format].page_bytes(&kv);
+    return (size_t)kv.num_kv_heads * nano_kv_page_bytes(&kv);
 }
 
 static int64_t max_rows_of(const struct nano_cpu_runner *r, int op)
@@ -90,8 +91,7 @@ static void carve_scratch(struct nano_cpu_runner *r, struct carver *c)
                 row_floats = (size_t)op->in[0].width;
         }
         if (op->kind == NANO_OP_ATTENTION) {
-            const size_t floats = r->kernels.kv[r->config.kv_format].attention_scratch_floats(
-                op->head_dim, op->num_heads / op->num_kv_heads);
+            const size_t floats = r->kernels.attention_scratch_floats(op->head_dim);
             attention_floats = floats > attention_floats ? floats : attention_floats;
         }
     }
@@ -105,6 +105,17 @@ static void carve_scratch(struct nano_cpu_runner *r, struct carver *c)
         if (r->threads)
             r->threads[i] = thread;
     }
+}
+
+static void carve_attention(struct nano_cpu_runner *r, struct carver *c)
+{
+    struct nano_cpu_attention_plan *plan = &r->attention;
+    nano_cpu_attention_size(plan, r);
+    plan->chunks = carve(c, (size_t)plan->max_chunks, sizeof *plan->chunks);
+    plan->items = carve(c, (size_t)plan->max_items, sizeof *plan->items);
+    plan->order = carve(c, (size_t)plan->max_items, sizeof *plan->order);
+    plan->num_done = carve(c, (size_t)plan->max_chunks, (size_t)plan->max_kv_heads * sizeof(int));
+    plan->partials = carve(c, (size_t)plan->max_units, plan->unit_floats * sizeof(float));
 }
 
 static size_t profile_name_bytes(const struct nano_program *p)
@@ -128,7 +139,7 @@ static void carve_all(struct nano_cpu_runner *r, struct carver *c, size_t activa
     r->profile_names = carve(c, profile_name_bytes(p), 1);
     r->positions = carve(c, tokens, sizeof *r->positions);
     r->slots = carve(c, tokens, sizeof *r->slots);
-    r->first_chunk = carve(c, (size_t)r->config.max_num_seqs + 1, sizeof *r->first_chunk);
+    carve_attention(r, c);
     r->cos_sin = carve(c, (size_t)p->num_ropes, sizeof *r->cos_sin);
     for (int i = 0; i < p->num_ropes; i++) {
         float *table = carve(c, tokens, 2 * (size_t)p->ropes[i].num_pairs * sizeof(float));

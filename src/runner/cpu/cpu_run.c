@@ -116,12 +116,11 @@ static enum nano_status check_batch(const struct nano_cpu_runner *r, const struc
     return status;
 }
 
-/* Positions, slots and attention chunks; returns how many (query, position) pairs there are. */
+/* Positions, slots and the attention plan; returns how many (query, position) pairs there are. */
 static uint64_t prepare(struct nano_cpu_runner *r, const struct nano_batch *batch)
 {
     const int block_size = r->config.block_size;
     uint64_t num_pairs = 0;
-    r->first_chunk[0] = 0;
     for (int s = 0; s < batch->num_seqs; s++) {
         const struct nano_batch_seq *seq = &batch->seqs[s];
         for (int i = 0; i < seq->num_tokens; i++) {
@@ -131,9 +130,8 @@ static uint64_t prepare(struct nano_cpu_runner *r, const struct nano_batch *batc
                 seq->block_table[position / block_size] * block_size + position % block_size;
             num_pairs += (uint64_t)position + 1;
         }
-        r->first_chunk[s + 1] =
-            r->first_chunk[s] + (seq->num_tokens + NANO_CPU_QUERIES - 1) / NANO_CPU_QUERIES;
     }
+    nano_cpu_attention_prepare(r, batch, num_pairs);
     atomic_store_explicit(&r->next_item[0], 0, memory_order_relaxed);
     atomic_store_explicit(&r->next_item[1], 0, memory_order_relaxed);
     return num_pairs;

@@ -7,6 +7,7 @@
  *   cpu_pool.c       the threads; cpu_barrier.c  how they wait for each other
  *   cpu_limits.c     what the machine does at best (no part of a runner)
  *   cpu_ops.c, cpu_linear.c, cpu_attention.c     what each op does
+ *   cpu_attention_plan.c     how a step's attention is cut into work items
  *
  * Invariant: after nano_cpu_lay_out nothing here is allocated but the KV pool; a step writes only
  * the block, the KV pool and the batch's outputs. */
@@ -30,7 +31,6 @@
 /* Scratch of a gate's second factor: a chunk's rows of this many tokens. */
 #define NANO_CPU_TILE_TOKENS 48
 #define NANO_CPU_TILE_FLOATS (NANO_CPU_CHUNK_ROWS * NANO_CPU_TILE_TOKENS)
-#define NANO_CPU_QUERIES 16 /* queries of an attention work item */
 
 struct nano_cpu_op {
     const void *weight[NANO_MAX_SEGMENTS]; /* in the layout that the kernels read */
@@ -64,6 +64,36 @@ struct nano_cpu_thread {
     float *attention;
 };
 
+/* Queries whose rows in the batch are consecutive. */
+struct nano_cpu_chunk {
+    int first_row, num_queries;
+    int num_items;
+    bool in_ranges; /* items leave partial results: [ranges, num_queries] units */
+    int first_unit;
+};
+
+/* Some queries of a chunk that see the blocks of a sequence: all positions, or one range. */
+struct nano_cpu_attention_item {
+    int chunk, seq;
+    int first_query, num_queries; /* in the chunk */
+    int first_position;           /* of first_query; beyond the range where it is shared */
+    int range;
+};
+
+struct nano_cpu_attention_plan {
+    int max_queries; /* of a chunk */
+    int max_chunks, max_items, max_units;
+    int min_kv_heads, max_kv_heads; /* of a layer */
+    size_t unit_floats;             /* the partial results of a query and a range */
+    struct nano_cpu_chunk *chunks;
+    struct nano_cpu_attention_item *items;
+    int *order;            /* [num_items], the large ones first */
+    _Atomic int *num_done; /* [chunk, kv_head]: items that left their partial results; 0 between
+                              ops */
+    float *partials;       /* [max_units, unit_floats] */
+    int num_chunks, num_items, num_units;
+};
+
 struct nano_cpu_runner {
     struct nano_runner_config config;
     const struct nano_program *program;
@@ -74,13 +104,13 @@ struct nano_cpu_runner {
 
     void *block; /* everything below up to the KV pool lies in it */
     size_t block_bytes;
-    struct nano_cpu_op *ops;         /* [program->num_ops] */
-    unsigned char *activations;      /* the program's buffers, as planned */
-    float **buffers;                 /* [program->num_buffers] */
-    size_t *offsets;                 /* [program->num_buffers] */
-    float **cos_sin;                 /* [program->num_ropes]: [tokens, 2 * num_pairs] */
-    int32_t *positions, *slots;      /* [tokens] */
-    int *first_chunk;                /* [max_num_seqs + 1]: attention chunks before sequence i */
+    struct nano_cpu_op *ops;    /* [program->num_ops] */
+    unsigned char *activations; /* the program's buffers, as planned */
+    float **buffers;            /* [program->num_buffers] */
+    size_t *offsets;            /* [program->num_buffers] */
+    float **cos_sin;            /* [program->num_ropes]: [tokens, 2 * num_pairs] */
+    int32_t *positions, *slots; /* [tokens] */
+    struct nano_cpu_attention_plan attention;
     unsigned char *x;                /* input of the current linear, as its kernels want it */
     struct nano_cpu_thread *threads; /* [config.num_threads] */
     struct nano_op_profile *profile;
@@ -133,6 +163,15 @@ size_t nano_cpu_x_bytes(const struct nano_cpu_runner *runner, enum nano_activati
 /* The KV pool of one layer, K or V. */
 struct nano_kv_layout nano_cpu_kv_layout(const struct nano_cpu_runner *runner, int kv_layer);
 size_t nano_cpu_kv_block_bytes(const struct nano_cpu_runner *runner, int kv_layer);
+
+/* ---- cpu_attention_plan.c ---- */
+
+/* Fills what does not depend on a step. */
+void nano_cpu_attention_size(struct nano_cpu_attention_plan *plan,
+                             const struct nano_cpu_runner *runner);
+/* The plan of a step with that many (query, position) pairs. */
+void nano_cpu_attention_prepare(struct nano_cpu_runner *runner, const struct nano_batch *batch,
+                                uint64_t num_pairs);
 
 /* ---- cpu_run.c ---- */
 
