@@ -95,7 +95,7 @@ struct nano_kv_kernels {
 };
 
 struct nano_kernels {
-    const char *name; /* the tier: "ref", "avx2", "avx512" */
+    const char *name; /* the tier: "ref", "avx2", … */
 
     struct nano_linear_kernels linear[NANO_NUM_FORMATS];
     struct nano_activation_kernels activation[NANO_NUM_ACTIVATIONS];
@@ -122,10 +122,19 @@ struct nano_kernels {
     double (*log_sum_exp)(const float *x, int64_t n);
 };
 
-enum nano_cpu_tier { NANO_CPU_REF, NANO_CPU_AVX2, NANO_CPU_AVX512, NANO_NUM_CPU_TIERS };
+/* Worst first. Those of one architecture build on each other. */
+enum nano_cpu_tier {
+    NANO_CPU_REF,
+    NANO_CPU_AVX2,
+    NANO_CPU_AVX512,
+    NANO_CPU_NEON, /* ARMv8.0 */
+    NANO_CPU_NEON_DOTPROD,
+    NANO_CPU_NEON_I8MM,
+    NANO_NUM_CPU_TIERS
+};
 
 /* The best tier of this processor and build, or the one that the environment variable NANOVLLM_CPU
- * names ("ref", "avx2", "avx512") if the processor has it. */
+ * names ("ref", "avx2", "neon", …) if the processor has it. */
 enum nano_cpu_tier nano_cpu_detect(void);
 
 /* True if this processor and build can run the tier. */
@@ -139,5 +148,8 @@ void nano_kernels_init(struct nano_kernels *kernels, enum nano_cpu_tier tier);
 void nano_kernels_init_ref(struct nano_kernels *kernels);
 void nano_kernels_init_avx2(struct nano_kernels *kernels);
 void nano_kernels_init_avx512(struct nano_kernels *kernels);
+void nano_kernels_init_neon(struct nano_kernels *kernels);
+void nano_kernels_init_neon_dotprod(struct nano_kernels *kernels);
+void nano_kernels_init_neon_i8mm(struct nano_kernels *kernels);
 
 #endif

@@ -33,6 +33,10 @@ uint64_t nano_os_random_seed(void);
 /* CPUs this process may use: affinity mask and cgroup quota (rounded up) considered; at least 1. */
 int nano_os_num_cpus(void);
 
+/* What the system tells of an ARM processor's instructions; false on other processors. */
+bool nano_os_arm_has_dotprod(void);
+bool nano_os_arm_has_i8mm(void);
+
 /* Largest resident set so far, and physical memory. 0 if unknown. */
 uint64_t nano_os_peak_rss_bytes(void);
 uint64_t nano_os_physical_bytes(void);
