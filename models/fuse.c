@@ -1,7 +1,9 @@
 /* Fusion: rewrites that make a program cheaper and change none of its values.
  *
  * A linear with several segments quantises its input once and gives the threads more rows to share;
- * accumulating saves a pass over the residual; rows that nobody samples need no last feed-forward.
+ * accumulating saves a pass over the residual; a linear that normalises its input and multiplies
+ * its gate while both are in the cache saves passes and barriers; rows that nobody samples need no
+ * last feed-forward.
  */
 #include <stdio.h>
 #include <string.h>
@@ -116,11 +118,65 @@ static void accumulate_residuals(struct nano_program *p)
     }
 }
 
+/* ---- norm, then linear; linear of gate and up, then their product ---- */
+
+static bool is_dead_after(const struct nano_program *p, int buffer, int op)
+{
+    return used_only_by(p, buffer, op, op + 1);
+}
+
+static enum nano_status absorb_norms(struct nano_program *p, struct nano_error *err)
+{
+    for (int i = 0; i + 1 < p->num_ops; i++) {
+        const struct nano_op *norm = &p->ops[i];
+        struct nano_op *linear = &p->ops[i + 1];
+        if (norm->kind != NANO_OP_RMS_NORM || linear->kind != NANO_OP_LINEAR || linear->norm ||
+            norm->group_width != norm->in[0].width || !same_view(norm->out[0], linear->in[0]) ||
+            norm->out[0].buffer == norm->in[0].buffer || !is_dead_after(p, norm->out[0].buffer, i))
+            continue;
+        bool overwrites = false;
+        for (int k = 0; k < linear->num_out; k++)
+            overwrites |= linear->out[k].buffer == norm->in[0].buffer;
+        if (overwrites)
+            continue;
+        const char *label = join_labels(p, norm->label, linear->label);
+        if (!label)
+            return nano_error_no_memory(err, "the program", 128);
+        linear->label = label;
+        linear->norm = norm->weight[0];
+        linear->eps = norm->eps;
+        linear->in[0] = norm->in[0];
+        remove_op(p, i);
+    }
+    return NANO_OK;
+}
+
+static void absorb_silu_mul(struct nano_program *p)
+{
+    for (int i = 0; i + 1 < p->num_ops; i++) {
+        struct nano_op *linear = &p->ops[i];
+        const struct nano_op *mul = &p->ops[i + 1];
+        if (linear->kind != NANO_OP_LINEAR || mul->kind != NANO_OP_SILU_MUL || linear->accumulate ||
+            linear->num_out != 2 || !same_view(mul->in[0], linear->out[0]) ||
+            !same_view(mul->in[1], linear->out[1]) || mul->out[0].buffer == linear->in[0].buffer ||
+            !is_dead_after(p, linear->out[1].buffer, i))
+            continue;
+        linear->silu_mul = true;
+        linear->out[0] = mul->out[0];
+        linear->num_out = 1;
+        remove_op(p, i + 1);
+    }
+}
+
 enum nano_status nano_program_fuse(struct nano_program *p, struct nano_error *err)
 {
     enum nano_status status = join_linears(p, err);
     if (status == NANO_OK)
         accumulate_residuals(p);
+    if (status == NANO_OK)
+        status = absorb_norms(p, err);
+    if (status == NANO_OK)
+        absorb_silu_mul(p);
     return status;
 }
 

@@ -36,7 +36,9 @@ struct nano_model_config {
 enum nano_op_kind {
     NANO_OP_EMBED,    /* out[0] = row tokens[t] of weight[0] */
     NANO_OP_RMS_NORM, /* out[0] = norm(in[0]) * weight[0], over each group of group_width columns */
-    NANO_OP_LINEAR,   /* out[i] (+)= in[0] x weight[i]^T + bias[i] for each segment i */
+    NANO_OP_LINEAR,   /* out[i] (+)= in[0] x weight[i]^T + bias[i] for each segment i; with a norm,
+                         of the normalised in[0]; with silu_mul, out[0] is one output of two
+                         segments, silu(the first) * the second */
     NANO_OP_ROPE,     /* in place: out[0] is in[0]; every head of head_dim columns, at the token's
                          position */
     NANO_OP_KV_STORE, /* in[0] = k, in[1] = v into kv_layer's blocks */
@@ -63,11 +65,13 @@ struct nano_op {
     struct nano_view out[NANO_MAX_SEGMENTS];
     const struct nano_tensor *weight[NANO_MAX_SEGMENTS]; /* [cols, rows] or [width] */
     const struct nano_tensor *bias[NANO_MAX_SEGMENTS];   /* F32 [rows], or NULL */
-    bool accumulate;     /* LINEAR: adds to out, which an earlier op wrote (residual) */
-    float eps;           /* RMS_NORM */
-    int64_t group_width; /* RMS_NORM: columns that are normalised together */
-    int rope;            /* ROPE: index in program->ropes */
-    int kv_layer;        /* KV_STORE, ATTENTION */
+    bool accumulate;                /* LINEAR: adds to out, which an earlier op wrote (residual) */
+    bool silu_mul;                  /* LINEAR */
+    const struct nano_tensor *norm; /* LINEAR: RMS norm of the whole input, or NULL */
+    float eps;                      /* RMS_NORM, LINEAR with a norm */
+    int64_t group_width;            /* RMS_NORM: columns that are normalised together */
+    int rope;                       /* ROPE: index in program->ropes */
+    int kv_layer;                   /* KV_STORE, ATTENTION */
     int num_heads, num_kv_heads, head_dim; /* ROPE (num_heads, head_dim), KV_STORE, ATTENTION */
     float scale;                           /* ATTENTION: of q . k */
 };
@@ -126,6 +130,12 @@ enum nano_status nano_model_config_read(struct nano_model_config *out,
 enum nano_status nano_program_plan(const struct nano_program *program, int64_t max_tokens,
                                    int64_t max_outputs, size_t *offsets, size_t *total_bytes,
                                    struct nano_error *err);
+
+/* How many of an op's weight and bias entries count. */
+static inline int nano_op_num_weights(const struct nano_op *op)
+{
+    return op->silu_mul ? 2 : op->num_out;
+}
 
 /* Floats from one row of a buffer to the next. */
 int64_t nano_buffer_stride(const struct nano_buffer *buffer);

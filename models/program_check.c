@@ -37,12 +37,18 @@ static void check_domains(struct check *c, const struct nano_op *op)
 
 static void check_linear(struct check *c, const struct nano_op *op)
 {
-    for (int i = 0; i < op->num_out; i++) {
+    expect(c, !op->norm || op->norm->dims[0] == op->in[0].width, "has a norm of another shape");
+    expect(c, !op->silu_mul || (op->num_out == 1 && !op->accumulate),
+           "has more than one output of a gate");
+    for (int i = 0; i < nano_op_num_weights(op); i++) {
         const struct nano_tensor *w = op->weight[i], *bias = op->bias[i];
-        expect(c, w && w->dims[0] == op->in[0].width && w->dims[1] == op->out[i].width,
+        const int64_t width = op->out[op->silu_mul ? 0 : i].width;
+        expect(c, w && w->dims[0] == op->in[0].width && w->dims[1] == width,
                "has a weight of another shape");
-        expect(c, !bias || (bias->dims[0] == op->out[i].width && bias->format == NANO_FORMAT_F32),
+        expect(c, !bias || (bias->dims[0] == width && bias->format == NANO_FORMAT_F32),
                "has a bias of another shape");
+    }
+    for (int i = 0; i < op->num_out; i++) {
         expect(c, !nano_view_overlaps(op->in[0], op->out[i]), "writes its own input");
         expect(c, !op->accumulate || c->written[op->out[i].buffer], "adds to what nothing wrote");
         for (int k = 0; k < i; k++)

@@ -95,9 +95,11 @@ static void append_op(struct text *text, const struct nano_program *p, int index
         append_view(text, p, op->in[i]);
     }
     const bool in_place = op->kind == NANO_OP_ROPE || op->kind == NANO_OP_ADD;
-    for (int i = 0; i < op->num_out && !in_place; i++) {
-        append(text, "%s", i ? ", " : " -> ");
-        append_view(text, p, op->out[i]);
+    append_tensor(text, "*", op->norm);
+    for (int i = 0; i < nano_op_num_weights(op) && !in_place; i++) {
+        append(text, "%s", i == 0 ? " -> " : op->silu_mul ? ", silu, times" : ", ");
+        if (i < op->num_out)
+            append_view(text, p, op->out[i]);
         append_tensor(text,
                       op->kind == NANO_OP_RMS_NORM ? "*"
                       : op->accumulate             ? "+="

@@ -164,46 +164,31 @@ static inline void nano_store_u16(uint8_t bytes[2], uint16_t value)
     bytes[1] = (uint8_t)(value >> 8);
 }
 
-/* ---- Activation rows: one array per field ------------------------------------------------------
+/* ---- Activations --------------------------------------------------------------------------------
  *
- *   Q8_32    int8 q[cols] | f32 d[cols / 32]  | i32 sums[cols / 32]   sums of 32 q
- *   Q8_256   int8 q[cols] | f32 d[cols / 256] | i16 sums[cols / 16]   sums of 16 q
+ * Q8_32 and Q8_256 are arrays of units of 32 columns. Tokens stand in tiles of 12, whose units of
+ * equal columns are neighbours, so that a kernel reaches all of a tile from one pointer:
  *
- * x = d * q with |q| <= 127. A row's size is rounded up to whole cache lines. */
-struct nano_q8_32_row {
-    const int8_t *q;
-    const float *d;
-    const int32_t *sums;
+ *   tile 0: unit 0 of tokens 0 … 11, unit 1 of tokens 0 … 11, …   tile 1: tokens 12 … 23 */
+struct nano_q8_unit {
+    int8_t q[32];                            /* |q| <= 127 */
+    float d;                                 /* x = d * q; the same in 8 units of Q8_256 */
+    int32_t offset, offset_low, offset_high; /* -128 * sum of q; of k < 16; of k >= 16 */
+    float sum, sum_high;                     /* sum of q; of k >= 16; times d in Q8_32 */
 };
 
-struct nano_q8_256_row {
-    const int8_t *q;
-    const float *d;
-    const int16_t *sums;
-};
+enum { NANO_X_TILE = 12 };
 
-static inline size_t nano_q8_32_row_bytes(int64_t cols)
+static inline size_t nano_q8_bytes(int64_t num_tokens, int64_t cols)
 {
-    return ((size_t)cols + (size_t)cols / 32 * 8 + 63) / 64 * 64;
+    return (size_t)((num_tokens + NANO_X_TILE - 1) / NANO_X_TILE * NANO_X_TILE * (cols / 32)) *
+           sizeof(struct nano_q8_unit);
 }
 
-static inline size_t nano_q8_256_row_bytes(int64_t cols)
+/* Unit 0 of a token; the next one is NANO_X_TILE further. */
+static inline int64_t nano_q8_index(int64_t token, int64_t cols)
 {
-    return ((size_t)cols + (size_t)cols / 256 * 4 + (size_t)cols / 16 * 2 + 63) / 64 * 64;
-}
-
-static inline struct nano_q8_32_row nano_q8_32_row(const void *row, int64_t cols)
-{
-    const int8_t *q = row;
-    const float *d = (const void *)(q + cols);
-    return (struct nano_q8_32_row){q, d, (const void *)(d + cols / 32)};
-}
-
-static inline struct nano_q8_256_row nano_q8_256_row(const void *row, int64_t cols)
-{
-    const int8_t *q = row;
-    const float *d = (const void *)(q + cols);
-    return (struct nano_q8_256_row){q, d, (const void *)(d + cols / 256)};
+    return token / NANO_X_TILE * NANO_X_TILE * (cols / 32) + token % NANO_X_TILE;
 }
 
 #endif

@@ -13,7 +13,7 @@
 #endif
 
 static const char *const tier_names[NANO_NUM_CPU_TIERS] = {
-    "ref", "avx2", "avx512", "neon", "neon_dotprod", "neon_i8mm"};
+    "ref", "avx2", "avxvnni", "avx512", "neon", "neon_dotprod", "neon_i8mm"};
 
 /* __builtin_cpu_supports also asks whether the operating system saves the registers. Not every
  * compiler knows "f16c" there; the CPUID bit is enough beside "avx2". */
@@ -24,6 +24,17 @@ static bool has_avx2(void)
     if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !(ecx & bit_F16C))
         return false;
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#else
+    return false;
+#endif
+}
+
+/* CPUID leaf 7, subleaf 1: AVX-VNNI in EAX bit 4. */
+static bool has_avxvnni(void)
+{
+#ifdef NANO_HAVE_AVXVNNI
+    unsigned eax, ebx, ecx, edx;
+    return has_avx2() && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax & 1u << 4);
 #else
     return false;
 #endif
@@ -74,6 +85,8 @@ bool nano_cpu_supports(enum nano_cpu_tier tier)
         return true;
     case NANO_CPU_AVX2:
         return has_avx2();
+    case NANO_CPU_AVXVNNI:
+        return has_avxvnni();
     case NANO_CPU_AVX512:
         return has_avx512();
     case NANO_CPU_NEON:
@@ -112,6 +125,10 @@ void nano_kernels_init(struct nano_kernels *kernels, enum nano_cpu_tier tier)
 #ifdef NANO_HAVE_AVX2
     if (tier >= NANO_CPU_AVX2)
         nano_kernels_init_avx2(kernels);
+#endif
+#ifdef NANO_HAVE_AVXVNNI
+    if (tier == NANO_CPU_AVXVNNI)
+        nano_kernels_init_avxvnni(kernels);
 #endif
 #ifdef NANO_HAVE_AVX512
     if (tier >= NANO_CPU_AVX512)

@@ -12,10 +12,10 @@ enum nano_format {
     NANO_NUM_FORMATS
 };
 
-/* Formats of a linear's other operand: rows of activations, quantised once per linear.
+/* Formats of a linear's other operand, made once per linear.
  *   F32     as they are
  *   Q8_32   int8 in blocks of 32 with one scale each, rounded to f16 as Q8_0 has it
- *   Q8_256  int8 in blocks of 256 with one f32 scale each and sums of 16 */
+ *   Q8_256  int8 in blocks of 256 with one f32 scale each */
 enum nano_activation {
     NANO_ACTIVATION_F32,
     NANO_ACTIVATION_Q8_32,

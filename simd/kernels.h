@@ -21,10 +21,27 @@
 
 #include "simd/formats.h"
 
-/* Everything known about multiplying with one weight format.
+/* One call of a linear kernel:
  *
- *   y[t][r] = sum over k of W[r][k] * x[t][k]
- */
+ *   y[t][r] = sum over k of W[r][k] * x[t][k]  (+ bias[r])  (+ y[t][r] before)
+ *
+ * for r in [row_begin, row_end) and t in [token_begin, token_end). y must not overlap x. */
+struct nano_linear_args {
+    float *y;
+    int64_t y_stride; /* floats from token to token */
+    const void *weights;
+    int64_t rows, cols;
+    int64_t row_begin, row_end; /* row_begin is a multiple of row_align */
+    const void *x;   /* token 0's activations, in the layout of the format's activation kernels */
+    size_t x_stride; /* F32 activations: bytes from token to token, a multiple of 4 */
+    int64_t token_begin, token_end;
+    const float *bias; /* [rows], or NULL */
+    bool accumulate;   /* add to y */
+};
+
+typedef void nano_linear_fn(const struct nano_linear_args *args);
+
+/* Everything known about multiplying with one weight format. */
 struct nano_linear_kernels {
     /* Memory of a packed [rows, cols] matrix, and its making from rows [row_begin, row_end) of the
      * stored one (`src` is row 0 as in the file). Ranges begin at multiples of row_align and may
@@ -36,21 +53,17 @@ struct nano_linear_kernels {
     /* Dequantises row `row` of a matrix in the layout that `linear` reads (embedding lookup). */
     void (*get_row)(float *dst, const void *weights, int64_t rows, int64_t cols, int64_t row);
 
-    /* y[t * y_stride + r] for r in [row_begin, row_end) and t in [0, num_tokens). x holds
-     * num_tokens rows of activations in the format's activation layout, x_stride bytes apart;
-     * y_stride counts floats. row_begin is a multiple of row_align. y must not overlap x. */
-    void (*linear)(float *y, int64_t y_stride, const void *weights, int64_t rows, int64_t cols,
-                   int64_t row_begin, int64_t row_end, const void *x, size_t x_stride,
-                   int64_t num_tokens);
+    nano_linear_fn *linear;
 
     int row_align; /* rows are handed out in multiples of this; at least 1 */
 };
 
-/* How a row of activations is stored for the linear kernels. */
+/* How activations are stored for the linear kernels. */
 struct nano_activation_kernels {
-    size_t (*row_bytes)(int64_t cols);
-    /* dst has row_bytes(cols) bytes. NaN and infinities give unspecified finite or NaN outputs. */
-    void (*quantize)(void *dst, const float *src, int64_t cols);
+    size_t (*bytes)(int64_t num_tokens, int64_t cols);
+    /* Writes token `token` of activations that begin at x. Any number of threads may write tokens
+     * of one x. NaN and infinities give unspecified finite or NaN outputs. */
+    void (*quantize)(void *x, int64_t token, const float *src, int64_t cols);
 };
 
 enum nano_kv_format {
@@ -126,6 +139,7 @@ struct nano_kernels {
 enum nano_cpu_tier {
     NANO_CPU_REF,
     NANO_CPU_AVX2,
+    NANO_CPU_AVXVNNI,
     NANO_CPU_AVX512,
     NANO_CPU_NEON, /* ARMv8.0 */
     NANO_CPU_NEON_DOTPROD,
@@ -147,6 +161,7 @@ void nano_kernels_init(struct nano_kernels *kernels, enum nano_cpu_tier tier);
 /* The parts of nano_kernels_init, one per folder. */
 void nano_kernels_init_ref(struct nano_kernels *kernels);
 void nano_kernels_init_avx2(struct nano_kernels *kernels);
+void nano_kernels_init_avxvnni(struct nano_kernels *kernels);
 void nano_kernels_init_avx512(struct nano_kernels *kernels);
 void nano_kernels_init_neon(struct nano_kernels *kernels);
 void nano_kernels_init_neon_dotprod(struct nano_kernels *kernels);

@@ -48,23 +48,17 @@ static void report(const struct nano_kernels *kernels, const char *slot, const c
 }
 
 struct linear_call {
-    const struct nano_kernels *kernels;
-    enum nano_format format;
-    struct matrix m;
-    struct input x;
-    size_t x_stride;
-    float *y;
-    int num_tokens;
+    nano_linear_fn *linear;
+    struct nano_linear_args args;
 };
 
 static void run_linear(void *context)
 {
     struct linear_call *c = context;
-    c->kernels->linear[c->format].linear(c->y, c->m.rows, c->m.weights, c->m.rows, c->m.cols, 0,
-                                         c->m.rows, c->x.data, c->x_stride, c->num_tokens);
+    c->linear(&c->args);
 }
 
-/* 1 token: a matrix of 64 MiB, more than the private caches. 64 tokens: rows enough to amortise. */
+/* 1 token: a matrix of 64 MiB, more than the private caches. Many: rows enough to amortise. */
 static void bench_linear(const struct nano_kernels *kernels, const char *filter,
                          enum nano_format format, int num_tokens)
 {
@@ -74,28 +68,35 @@ static void bench_linear(const struct nano_kernels *kernels, const char *filter,
     snprintf(name, sizeof name, "%s %s %s", kernels->name, slot, traits->name);
     if (!strstr(name, filter))
         return;
-    struct linear_call c = {kernels, format, .num_tokens = num_tokens};
     const int64_t cols = 2048;
     size_t row_bytes = nano_format_row_bytes(format, cols);
     bool slow = strcmp(kernels->name, "ref") == 0;
     int64_t rows = slow ? 64 : num_tokens == 1 ? (int64_t)(((size_t)64 << 20) / row_bytes) : 512;
-    c.m = matrix_make(kernels, format, rows, cols, PATTERN_RANDOM);
+    struct matrix m = matrix_make(kernels, format, rows, cols, PATTERN_RANDOM);
     const struct nano_activation_kernels *activation = &kernels->activation[traits->activation];
-    c.x_stride = activation->row_bytes(cols);
-    c.x = input_alloc(c.x_stride * (size_t)num_tokens);
-    float *x = malloc((size_t)cols * 4);
+    struct input x = input_alloc(activation->bytes(num_tokens, cols));
+    float *row = malloc((size_t)cols * 4);
     for (int t = 0; t < num_tokens; t++) {
-        fill_floats(x, cols, PATTERN_RANDOM);
-        activation->quantize((char *)c.x.data + (size_t)t * c.x_stride, x, cols);
+        fill_floats(row, cols, PATTERN_RANDOM);
+        activation->quantize(x.data, t, row, cols);
     }
-    c.y = malloc((size_t)(rows * num_tokens) * 4);
+    struct linear_call c = {kernels->linear[format].linear,
+                            {.y = malloc((size_t)(rows * num_tokens) * 4),
+                             .y_stride = rows,
+                             .weights = m.weights,
+                             .rows = rows,
+                             .cols = cols,
+                             .row_end = rows,
+                             .x = x.data,
+                             .x_stride = (size_t)cols * 4,
+                             .token_end = num_tokens}};
     report(kernels, slot, traits->name, filter,
            (struct work){run_linear, &c, (double)rows * (double)row_bytes,
                          (double)(rows * cols) * num_tokens});
-    free(c.y);
-    free(x);
-    input_free(&c.x);
-    matrix_free(&c.m);
+    free(c.args.y);
+    free(row);
+    input_free(&x);
+    matrix_free(&m);
 }
 
 struct quantize_call {
@@ -108,7 +109,7 @@ struct quantize_call {
 static void run_quantize(void *context)
 {
     struct quantize_call *c = context;
-    c->activation->quantize(c->out.data, c->x, c->cols);
+    c->activation->quantize(c->out.data, 0, c->x, c->cols);
 }
 
 static void bench_quantize(const struct nano_kernels *kernels, const char *filter)
@@ -117,7 +118,7 @@ static void bench_quantize(const struct nano_kernels *kernels, const char *filte
     for (int i = 0; i < NANO_NUM_ACTIVATIONS; i++) {
         struct quantize_call c = {&kernels->activation[i], .cols = 4096};
         c.x = malloc((size_t)c.cols * 4);
-        c.out = output_alloc(c.activation->row_bytes(c.cols), 0);
+        c.out = output_alloc(c.activation->bytes(1, c.cols), 0);
         fill_floats(c.x, c.cols, PATTERN_RANDOM);
         report(kernels, "quantize", names[i], filter,
                (struct work){run_quantize, &c, (double)c.cols * 4, 0});

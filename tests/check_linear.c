@@ -147,37 +147,41 @@ static void add_term(struct expected *e, double term)
     e->magnitude += fabs(term);
 }
 
-/* `row` is in the reference's activation layout. */
+/* `x` is one token's activations, as a row of floats or as Q8 units. */
 static struct expected expect_dot(enum nano_format format, const unsigned char *weights,
-                                  const void *row, int64_t cols)
+                                  const void *x, int64_t cols)
 {
     struct expected e = {0, 0, 4};
     const struct nano_format_traits *traits = nano_format_traits(format);
     const int64_t num_blocks = cols / traits->block_length;
-    e.num_additions += num_blocks * 2;
+    const struct nano_q8_unit *unit = x;
     for (int64_t i = 0; i < num_blocks; i++, weights += traits->block_bytes) {
         if (traits->activation == NANO_ACTIVATION_F32) {
             float w = format == NANO_FORMAT_F32   ? nano_load_f32(weights)
                       : format == NANO_FORMAT_F16 ? nano_load_f16(weights)
                                                   : nano_load_bf16(weights);
-            add_term(&e, (double)w * ((const float *)row)[i]);
-        } else if (traits->activation == NANO_ACTIVATION_Q8_32) {
-            struct nano_q8_32_row x = nano_q8_32_row(row, cols);
+            add_term(&e, (double)w * ((const float *)x)[i]);
+            e.num_additions += 2;
+        } else if (traits->block_length == 32) {
             struct nano_unpacked_32 w;
             unpack_32(format, &w, weights);
             for (int k = 0; k < 32; k++) {
-                add_term(&e, (double)w.d * w.q[k] * x.d[i] * x.q[i * 32 + k]);
-                add_term(&e, (double)w.m * x.d[i] * x.q[i * 32 + k]);
+                add_term(&e, (double)w.d * w.q[k] * unit->d * unit->q[k]);
+                add_term(&e, (double)w.m * unit->d * unit->q[k]);
             }
+            unit += NANO_X_TILE;
+            e.num_additions += 4;
         } else {
-            struct nano_q8_256_row x = nano_q8_256_row(row, cols);
             struct nano_unpacked_256 w;
             unpack_256(format, &w, weights);
             for (int k = 0; k < 256; k++) {
-                double xk = (double)x.d[i] * x.q[i * 256 + k];
+                const struct nano_q8_unit *u = unit + k / 32 * NANO_X_TILE;
+                double xk = (double)u->d * u->q[k % 32];
                 add_term(&e, (double)w.d * w.scales[k / 16] * w.q[k] * xk);
                 add_term(&e, -(double)w.dmin * w.mins[k / 16] * xk);
             }
+            unit += 8 * NANO_X_TILE;
+            e.num_additions += 48; /* 8 units of two parts, each with a min */
         }
     }
     return e;
@@ -192,44 +196,82 @@ static bool is_near(float y, struct expected e)
 /* ---- linear and get_row ------------------------------------------------------------------------
  */
 
-static struct input activation_rows(const struct nano_kernels *kernels, enum nano_format format,
-                                    const float *x, int64_t cols, int num_tokens, size_t *stride)
+/* Tokens in the format's activation layout, and where token t begins for expect_dot. */
+struct activations {
+    struct input memory;
+    enum nano_activation layout;
+    int64_t cols;
+};
+
+static struct activations make_activations(const struct nano_kernels *kernels,
+                                           enum nano_format format, const float *x, int64_t cols,
+                                           int num_tokens)
 {
-    const struct nano_activation_kernels *a =
-        &kernels->activation[nano_format_traits(format)->activation];
-    *stride = a->row_bytes(cols);
-    struct input rows = input_alloc(*stride * (size_t)num_tokens);
+    struct activations a = {.layout = nano_format_traits(format)->activation, .cols = cols};
+    const struct nano_activation_kernels *slots = &kernels->activation[a.layout];
+    a.memory = input_alloc(slots->bytes(num_tokens, cols));
     for (int t = 0; t < num_tokens; t++)
-        a->quantize((char *)rows.data + (size_t)t * *stride, x + t * cols, cols);
-    return rows;
+        slots->quantize(a.memory.data, t, x + t * cols, cols);
+    return a;
 }
 
-/* A second call on a part of the rows and tokens: same bits, and nothing else is written. */
-static void check_part(const struct tiers *tiers, enum nano_format format, const struct matrix *m,
-                       const char *x, size_t x_stride, const float *whole, int64_t whole_stride,
-                       int64_t row_begin, int64_t row_end, int token_begin, int token_end)
+static const void *token_of(const struct activations *a, int64_t token)
 {
-    int64_t y_stride = m->rows + random_below(5);
-    int num_tokens = token_end - token_begin;
+    if (a->layout == NANO_ACTIVATION_F32)
+        return (const float *)a->memory.data + token * a->cols;
+    return (const struct nano_q8_unit *)a->memory.data + nano_q8_index(token, a->cols);
+}
+
+static struct nano_linear_args linear_args(const struct matrix *m, const struct activations *x,
+                                           float *y, int64_t y_stride, int num_tokens)
+{
+    return (struct nano_linear_args){.y = y,
+                                     .y_stride = y_stride,
+                                     .weights = m->weights,
+                                     .rows = m->rows,
+                                     .cols = m->cols,
+                                     .row_end = m->rows,
+                                     .x = x->memory.data,
+                                     .x_stride = (size_t)m->cols * sizeof(float),
+                                     .token_end = num_tokens};
+}
+
+/* A call on a part of the rows and tokens: same bits, and nothing else is written. With a bias and
+ * something to add to, the sums are those of the whole call, added in this order. */
+static void check_part(const struct tiers *tiers, enum nano_format format,
+                       struct nano_linear_args args, const float *whole, int64_t whole_stride)
+{
+    const int64_t num_tokens = args.token_end - args.token_begin;
+    args.y_stride = args.rows + random_below(5);
     struct output out =
-        output_alloc((size_t)(y_stride * num_tokens) * 4, 4 * (size_t)random_below(16));
+        output_alloc((size_t)(args.y_stride * num_tokens) * 4, 4 * (size_t)random_below(16));
     float *y = out.data;
-    tiers->test->linear[format].linear(y, y_stride, m->weights, m->rows, m->cols, row_begin,
-                                       row_end, x + (size_t)token_begin * x_stride, x_stride,
-                                       num_tokens);
+    args.y = (float *)((uintptr_t)y - (uintptr_t)(args.token_begin * args.y_stride) * 4);
+    for (int64_t t = 0; args.accumulate && t < num_tokens; t++)
+        for (int64_t r = args.row_begin; r < args.row_end; r++)
+            y[t * args.y_stride + r] = (float)(r - t);
+    tiers->test->linear[format].linear(&args);
     bool clean = output_guards_intact(&out), same = true;
-    for (int t = 0; t < num_tokens; t++) {
-        size_t line = (size_t)(t * y_stride) * 4;
-        clean = clean && output_untouched(&out, line, line + (size_t)row_begin * 4) &&
-                output_untouched(&out, line + (size_t)row_end * 4, line + (size_t)y_stride * 4);
-        same = same && memcmp(y + t * y_stride + row_begin,
-                              whole + (token_begin + t) * whole_stride + row_begin,
-                              (size_t)(row_end - row_begin) * 4) == 0;
+    for (int64_t t = 0; t < num_tokens; t++) {
+        size_t line = (size_t)(t * args.y_stride) * 4;
+        clean = clean && output_untouched(&out, line, line + (size_t)args.row_begin * 4) &&
+                output_untouched(&out, line + (size_t)args.row_end * 4,
+                                 line + (size_t)args.y_stride * 4);
+        for (int64_t r = args.row_begin; r < args.row_end; r++) {
+            float expected = whole[(args.token_begin + t) * whole_stride + r];
+            if (args.bias)
+                expected += args.bias[r];
+            if (args.accumulate)
+                expected = (float)(r - t) + expected;
+            same = same && memcmp(&y[t * args.y_stride + r], &expected, 4) == 0;
+        }
     }
-    check_that(clean, "[%d, %d]: rows %d-%d tokens %d-%d: wrote outside its range", (int)m->rows,
-               (int)m->cols, (int)row_begin, (int)row_end, token_begin, token_end);
+    check_that(clean, "[%d, %d]: rows %d-%d tokens %d-%d: wrote outside its range", (int)args.rows,
+               (int)args.cols, (int)args.row_begin, (int)args.row_end, (int)args.token_begin,
+               (int)args.token_end);
     check_that(same, "[%d, %d]: rows %d-%d tokens %d-%d: not the bits of the whole call",
-               (int)m->rows, (int)m->cols, (int)row_begin, (int)row_end, token_begin, token_end);
+               (int)args.rows, (int)args.cols, (int)args.row_begin, (int)args.row_end,
+               (int)args.token_begin, (int)args.token_end);
     output_free(&out);
 }
 
@@ -238,25 +280,46 @@ static int64_t random_row(const struct nano_linear_kernels *linear, int64_t rows
     return random_below((int)rows + 1) / linear->row_align * linear->row_align;
 }
 
+static void check_parts(const struct tiers *tiers, enum nano_format format, const struct matrix *m,
+                        const struct activations *x, const float *whole, int num_tokens)
+{
+    struct nano_linear_args args = linear_args(m, x, NULL, 0, num_tokens);
+    float *bias = malloc((size_t)m->rows * sizeof *bias);
+    fill_floats(bias, m->rows, PATTERN_RANDOM);
+    for (int t = 0; t < num_tokens; t++) {
+        args.token_begin = t;
+        args.token_end = t + 1;
+        check_part(tiers, format, args, whole, m->rows);
+    }
+    for (int i = 0; i < 6; i++) {
+        args.row_begin = random_row(&tiers->test->linear[format], m->rows);
+        args.row_end = args.row_begin + random_below((int)(m->rows - args.row_begin) + 1);
+        args.token_begin = random_below(num_tokens);
+        args.token_end = args.token_begin + 1 + random_below(num_tokens - (int)args.token_begin);
+        args.bias = i % 2 ? bias : NULL;
+        args.accumulate = i % 4 > 1;
+        check_part(tiers, format, args, whole, m->rows);
+    }
+    free(bias);
+}
+
 static void check_linear_case(const struct tiers *tiers, enum nano_format format, int64_t rows,
                               int64_t cols, int num_tokens, enum pattern wp, enum pattern xp)
 {
-    const struct nano_linear_kernels *linear = &tiers->test->linear[format];
     struct matrix m = matrix_make(tiers->test, format, rows, cols, wp);
     float *x = malloc((size_t)(cols * num_tokens) * 4 + 1),
           *y = malloc((size_t)(rows * num_tokens) * 4 + 1);
     fill_floats(x, cols * num_tokens, xp);
-    size_t stride, ref_stride;
-    struct input xq = activation_rows(tiers->test, format, x, cols, num_tokens, &stride);
-    struct input ref_xq = activation_rows(tiers->ref, format, x, cols, num_tokens, &ref_stride);
-
-    linear->linear(y, rows, m.weights, rows, cols, 0, rows, xq.data, stride, num_tokens);
+    struct activations xq = make_activations(tiers->test, format, x, cols, num_tokens);
+    struct activations ref_xq = make_activations(tiers->ref, format, x, cols, num_tokens);
+    const struct nano_linear_args args = linear_args(&m, &xq, y, rows, num_tokens);
+    tiers->test->linear[format].linear(&args);
     size_t row_bytes = nano_format_row_bytes(format, cols);
     for (int64_t r = 0; r < rows; r++) {
         for (int t = 0; t < num_tokens; t++) {
             struct expected e =
                 expect_dot(format, (unsigned char *)m.stored.data + (size_t)r * row_bytes,
-                           (char *)ref_xq.data + (size_t)t * ref_stride, cols);
+                           token_of(&ref_xq, t), cols);
             check_that(
                 is_near(y[t * rows + r], e),
                 "[%d, %d] x %d tokens, weights %s, x %s: y[%d][%d] = %.9g, expected %.9g of %.3g",
@@ -264,17 +327,9 @@ static void check_linear_case(const struct tiers *tiers, enum nano_format format
                 (double)y[t * rows + r], e.value, e.magnitude);
         }
     }
-    for (int t = 0; t < num_tokens; t++)
-        check_part(tiers, format, &m, xq.data, stride, y, rows, 0, rows, t, t + 1);
-    for (int i = 0; i < 4; i++) {
-        int64_t begin = random_row(linear, rows),
-                end = begin + random_below((int)(rows - begin) + 1);
-        int first = random_below(num_tokens);
-        check_part(tiers, format, &m, xq.data, stride, y, rows, begin, end, first,
-                   first + 1 + random_below(num_tokens - first));
-    }
-    input_free(&xq);
-    input_free(&ref_xq);
+    check_parts(tiers, format, &m, &xq, y, num_tokens);
+    input_free(&xq.memory);
+    input_free(&ref_xq.memory);
     matrix_free(&m);
     free(x);
     free(y);
@@ -297,10 +352,10 @@ static void check_linear_format(const struct tiers *tiers, enum nano_format form
         for (int xp = 0; xp < NUM_PATTERNS; xp++)
             if (!quick || wp == xp || xp == PATTERN_RANDOM)
                 check_linear_case(tiers, format, row_counts[random_below(5)], random_cols(format),
-                              1 + random_below(9), (enum pattern)wp, (enum pattern)xp);
+                                  1 + random_below(30), (enum pattern)wp, (enum pattern)xp);
     }
     for (int i = 0; i < (quick ? 15 : 60); i++)
-        check_linear_case(tiers, format, row_counts[i % 5], random_cols(format), 1 + i % 9,
+        check_linear_case(tiers, format, row_counts[i % 5], random_cols(format), 1 + i % 30,
                           PATTERN_RANDOM, PATTERN_RANDOM);
     check_end();
 }
@@ -347,7 +402,7 @@ static void fill_halves(float *x, int64_t n)
         x[i] = i % 32 == 7 ? -127 : (float)(random_below(254) - 127) + 0.5f;
 }
 
-/* Bytes equal to the reference's wherever the tier has the reference's layout. */
+/* The reference's bytes, and nothing of the other tokens' is touched. */
 void check_activations(const struct tiers *tiers)
 {
     static const char *const names[NANO_NUM_ACTIVATIONS] = {"F32", "Q8_32", "Q8_256"};
@@ -355,21 +410,23 @@ void check_activations(const struct tiers *tiers)
         const struct nano_activation_kernels *test = &tiers->test->activation[i],
                                              *ref = &tiers->ref->activation[i];
         check_begin(tiers, "quantize", names[i]);
-        for (int round = 0; round < 3 * (NUM_PATTERNS + 1); round++) {
-            int pattern = round % (NUM_PATTERNS + 1);
-            int64_t cols =
-                i == NANO_ACTIVATION_F32 ? random_below(100) : 256 * (1 + random_below(4));
+        for (int round = 0; round < 5 * (NUM_PATTERNS + 1); round++) {
+            int pattern = round % (NUM_PATTERNS + 1), token = random_below(30);
+            int64_t cols = i == NANO_ACTIVATION_F32     ? random_below(100)
+                           : i == NANO_ACTIVATION_Q8_32 ? 32 * (1 + random_below(30))
+                                                        : 256 * (1 + random_below(4));
             struct input x = input_alloc((size_t)cols * 4);
             pattern == NUM_PATTERNS ? fill_halves(x.data, cols)
                                     : fill_floats(x.data, cols, (enum pattern)pattern);
-            struct output out = output_alloc(test->row_bytes(cols), 0),
-                          expected = output_alloc(ref->row_bytes(cols), 0);
-            test->quantize(out.data, x.data, cols);
-            ref->quantize(expected.data, x.data, cols);
-            check_that(output_guards_intact(&out), "%d columns: wrote outside the row", (int)cols);
-            check_that(test->row_bytes != ref->row_bytes || out.num_bytes == 0 ||
-                           memcmp(out.data, expected.data, out.num_bytes) == 0,
-                       "%d columns, pattern %d: bytes differ", (int)cols, pattern);
+            struct output out = output_alloc(test->bytes(token + 1, cols), 0),
+                          expected = output_alloc(ref->bytes(token + 1, cols), 0);
+            test->quantize(out.data, token, x.data, cols);
+            ref->quantize(expected.data, token, x.data, cols);
+            check_that(output_guards_intact(&out), "%d columns: wrote outside", (int)cols);
+            check_that(
+                out.num_bytes == expected.num_bytes &&
+                    (out.num_bytes == 0 || memcmp(out.data, expected.data, out.num_bytes) == 0),
+                "%d columns, token %d, pattern %d: bytes differ", (int)cols, token, pattern);
             output_free(&out);
             output_free(&expected);
             input_free(&x);

@@ -588,7 +588,7 @@ Test(cpu_runner, profile_counts_the_work)
         cr_expect_gt(profile[i].total_ns, 0, "%s", profile[i].name);
         for (size_t k = 0; k < i; k++)
             cr_expect_str_neq(profile[i].name, profile[k].name);
-        if (strcmp(profile[i].name, "linear attn_q+attn_k+attn_v") == 0) {
+        if (strcmp(profile[i].name, "linear attn_norm+attn_q+attn_k+attn_v") == 0) {
             found++;
             cr_expect_eq(profile[i].count, 2 * layers);
             cr_expect_eq(profile[i].num_macs, 21 * layers * d * (q + 2 * kv));

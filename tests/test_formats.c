@@ -232,23 +232,23 @@ Test(quantize, activations_have_the_integers_of_q8_0)
     float *input = read_golden("input", "f32", GOLDEN_VALUES * 4);
     struct nano_block_q8_0 *golden = read_stored(NANO_FORMAT_Q8_0);
     struct nano_kernels kernels;
-    float row[GOLDEN_COLS];
+    struct nano_q8_unit units[GOLDEN_COLS / 32 * NANO_X_TILE];
     nano_kernels_init(&kernels, NANO_CPU_REF);
-    cr_assert_leq(nano_q8_32_row_bytes(GOLDEN_COLS), sizeof row);
+    cr_assert_eq(kernels.activation[NANO_ACTIVATION_Q8_32].bytes(1, GOLDEN_COLS), sizeof units);
     for (int r = 0; r < GOLDEN_ROWS; r++) {
         if (r == DENORMAL_ROW)
             continue;
-        kernels.activation[NANO_ACTIVATION_Q8_32].quantize(row, input + r * GOLDEN_COLS,
+        kernels.activation[NANO_ACTIVATION_Q8_32].quantize(units, r, input + r * GOLDEN_COLS,
                                                            GOLDEN_COLS);
-        struct nano_q8_32_row x = nano_q8_32_row(row, GOLDEN_COLS);
         for (int i = 0; i < GOLDEN_COLS / 32; i++) {
             const struct nano_block_q8_0 *block = &golden[r * GOLDEN_COLS / 32 + i];
+            const struct nano_q8_unit *unit = &units[i * NANO_X_TILE + r];
             int sum = 0;
             for (int k = 0; k < 32; k++)
                 sum += block->q[k];
-            cr_assert_eq(memcmp(x.q + 32 * i, block->q, 32), 0, "row %d block %d", r, i);
-            cr_assert_eq(x.d[i], nano_load_f16(block->d));
-            cr_assert_eq(x.sums[i], sum);
+            cr_assert_eq(memcmp(unit->q, block->q, 32), 0, "row %d block %d", r, i);
+            cr_assert_eq(unit->d, nano_load_f16(block->d));
+            cr_assert_eq(unit->sum, unit->d * (float)sum);
         }
     }
     free(input);

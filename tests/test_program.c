@@ -217,18 +217,21 @@ Test(program, fusion_joins_linears_and_residuals)
         cr_expect_eq(count_ops(plain, NANO_OP_ADD), 2 * layers);
         cr_expect_eq(count_ops(fused, NANO_OP_LINEAR), 4 * layers + 1);
         cr_expect_eq(count_ops(fused, NANO_OP_ADD), 0);
+        cr_expect_eq(count_ops(fused, NANO_OP_SILU_MUL), 0);
         cr_expect_eq(count_ops(fused, NANO_OP_GATHER), 1);
         cr_expect_eq(fused->ops[fused->gather_op - 1].kind, NANO_OP_ATTENTION,
                      "the gather follows the last attention");
         cr_expect_eq(fused->ops[fused->gather_op].num_in, 2);
         cr_expect_eq(plain->ops[plain->gather_op].num_in, 1);
-        int with_three = 0, with_two = 0;
+        int with_three = 0, with_norm = 0, gated = 0;
         for (int k = 0; k < fused->num_ops; k++) {
             with_three += fused->ops[k].kind == NANO_OP_LINEAR && fused->ops[k].num_out == 3;
-            with_two += fused->ops[k].kind == NANO_OP_LINEAR && fused->ops[k].num_out == 2;
+            with_norm += fused->ops[k].kind == NANO_OP_LINEAR && fused->ops[k].norm;
+            gated += fused->ops[k].kind == NANO_OP_LINEAR && fused->ops[k].silu_mul;
         }
         cr_expect_eq(with_three, layers);
-        cr_expect_eq(with_two, layers);
+        cr_expect_eq(with_norm, 2 * layers + 1);
+        cr_expect_eq(gated, layers);
         nano_program_destroy(plain);
         nano_program_destroy(fused);
         nano_weights_close(&weights);

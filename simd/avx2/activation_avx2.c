@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "simd/avx2/vec_avx2.h"
+#include "simd/blocks.h"
 
 NANO_INLINE __m256 absolute(__m256 x)
 {
@@ -37,27 +38,39 @@ NANO_INLINE int sum_lanes(__m256i x)
     return _mm_cvtsi128_si32(_mm_add_epi32(y, _mm_shuffle_epi32(y, 1)));
 }
 
-void nano_quantize_q8_32_avx2(void *dst, const float *src, int64_t cols)
+/* 32 levels, and what follows from them; `factor` is what the sums are times. */
+NANO_INLINE void store_unit(struct nano_q8_unit *unit, const __m256i levels[4], float d,
+                            float factor)
 {
-    int8_t *q = dst;
-    float *d = (void *)(q + cols);
-    int32_t *sums = (void *)(d + cols / 32);
-    for (int64_t i = 0; i < cols / 32; i++) {
-        __m256 x[4], max = _mm256_setzero_ps();
+    store_bytes(unit->q, levels);
+    const int32_t sum_low = sum_lanes(_mm256_add_epi32(levels[0], levels[1]));
+    const int32_t sum_high = sum_lanes(_mm256_add_epi32(levels[2], levels[3]));
+    unit->d = d;
+    unit->offset = -128 * (sum_low + sum_high);
+    unit->offset_low = -128 * sum_low;
+    unit->offset_high = -128 * sum_high;
+    unit->sum = factor * (float)(sum_low + sum_high);
+    unit->sum_high = factor * (float)sum_high;
+}
+
+void nano_quantize_q8_32_avx2(void *x, int64_t token, const float *src, int64_t cols)
+{
+    struct nano_q8_unit *unit = (struct nano_q8_unit *)x + nano_q8_index(token, cols);
+    for (int64_t i = 0; i < cols; i += 32, unit += NANO_X_TILE) {
+        __m256 values[4], max = _mm256_setzero_ps();
         __m256i levels[4];
         for (int k = 0; k < 4; k++) {
-            x[k] = _mm256_loadu_ps(src + i * 32 + k * 8);
-            max = _mm256_max_ps(absolute(x[k]), max);
+            values[k] = _mm256_loadu_ps(src + i + k * 8);
+            max = _mm256_max_ps(absolute(values[k]), max);
         }
         float scale = vec_max_lane(max) / 127;
-        float inverse = 1 / scale, rounded = nano_f16_to_f32(nano_f32_to_f16(scale));
+        float inverse = 1 / scale;
+        float rounded = _cvtsh_ss(_cvtss_sh(scale, _MM_FROUND_TO_NEAREST_INT));
         __m256 factor = _mm256_set1_ps(isfinite(inverse) ? inverse : 0);
         for (int k = 0; k < 4; k++)
-            levels[k] = round_away(_mm256_mul_ps(x[k], factor));
-        store_bytes(q + i * 32, levels);
-        d[i] = isinf(rounded) ? scale : rounded;
-        sums[i] = sum_lanes(_mm256_add_epi32(_mm256_add_epi32(levels[0], levels[1]),
-                                             _mm256_add_epi32(levels[2], levels[3])));
+            levels[k] = round_away(_mm256_mul_ps(values[k], factor));
+        const float d = isinf(rounded) ? scale : rounded;
+        store_unit(unit, levels, d, d);
     }
 }
 
@@ -76,24 +89,19 @@ NANO_INLINE float find_extreme(const float *x)
     return 0;
 }
 
-void nano_quantize_q8_256_avx2(void *dst, const float *src, int64_t cols)
+void nano_quantize_q8_256_avx2(void *x, int64_t token, const float *src, int64_t cols)
 {
-    int8_t *q = dst;
-    float *d = (void *)(q + cols);
-    int16_t *sums = (void *)(d + cols / 256);
-    for (int64_t i = 0; i < cols / 256; i++) {
-        float inverse = -127 / find_extreme(src + i * 256);
+    struct nano_q8_unit *unit = (struct nano_q8_unit *)x + nano_q8_index(token, cols);
+    for (int64_t i = 0; i < cols; i += 256) {
+        float inverse = -127 / find_extreme(src + i);
         bool is_zero = !isfinite(inverse) || inverse == 0;
         __m256 factor = _mm256_set1_ps(is_zero ? 0 : inverse);
-        d[i] = is_zero ? 0 : 1 / inverse;
-        for (int64_t k = i * 256; k < i * 256 + 256; k += 32) {
+        for (int64_t k = i; k < i + 256; k += 32, unit += NANO_X_TILE) {
             __m256i levels[4];
             for (int j = 0; j < 4; j++)
                 levels[j] =
                     _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(src + k + j * 8), factor));
-            store_bytes(q + k, levels);
-            sums[k / 16] = (int16_t)sum_lanes(_mm256_add_epi32(levels[0], levels[1]));
-            sums[k / 16 + 1] = (int16_t)sum_lanes(_mm256_add_epi32(levels[2], levels[3]));
+            store_unit(unit, levels, is_zero ? 0 : 1 / inverse, 1);
         }
     }
 }

@@ -1,9 +1,12 @@
 /* Overrides the slots that have a body for this instruction set. */
 #include "simd/avx2/avx2.h"
 
+#include "simd/panels.h"
+
 void nano_kernels_init_avx2(struct nano_kernels *kernels)
 {
     kernels->name = "avx2";
+    nano_panels_init(kernels);
 #define NANO_FORMAT(NAME, name_, gguf_id, length, bytes, activation_) \
     kernels->linear[NANO_FORMAT_##NAME].linear = nano_linear_##name_##_avx2;
 #include "simd/quant.def"

@@ -6,9 +6,11 @@
 #include <immintrin.h>
 #include <string.h>
 
-#include "simd/linear_tiles.h"
+#include "simd/inline.h"
 
+#ifndef VEC_NAME
 #define VEC_NAME(name) name##_avx2
+#endif
 enum {
     VEC_LANES = 8,
     VEC_TILE_ROWS = 2 /* rows that share loads: 2 x 4 accumulators fit the registers */

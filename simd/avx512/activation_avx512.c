@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "simd/avx512/vec_avx512.h"
+#include "simd/blocks.h"
 
 NANO_INLINE __m512 absolute(__m512 x)
 {
@@ -23,22 +24,33 @@ NANO_INLINE __m512i round_away(__m512 x)
     return _mm512_mask_add_epi32(q, up, q, one);
 }
 
-void nano_quantize_q8_32_avx512(void *dst, const float *src, int64_t cols)
+/* 32 levels, and what follows from them; `factor` is what the sums are times. */
+NANO_INLINE void store_unit(struct nano_q8_unit *unit, __m512i low, __m512i high, float d,
+                            float factor)
 {
-    int8_t *q = dst;
-    float *d = (void *)(q + cols);
-    int32_t *sums = (void *)(d + cols / 32);
-    for (int64_t i = 0; i < cols / 32; i++) {
-        __m512 low = _mm512_loadu_ps(src + i * 32), high = _mm512_loadu_ps(src + i * 32 + 16);
+    _mm_storeu_si128((void *)unit->q, _mm512_cvtsepi32_epi8(low));
+    _mm_storeu_si128((void *)(unit->q + 16), _mm512_cvtsepi32_epi8(high));
+    const int32_t sum_low = _mm512_reduce_add_epi32(low), sum_high = _mm512_reduce_add_epi32(high);
+    unit->d = d;
+    unit->offset = -128 * (sum_low + sum_high);
+    unit->offset_low = -128 * sum_low;
+    unit->offset_high = -128 * sum_high;
+    unit->sum = factor * (float)(sum_low + sum_high);
+    unit->sum_high = factor * (float)sum_high;
+}
+
+void nano_quantize_q8_32_avx512(void *x, int64_t token, const float *src, int64_t cols)
+{
+    struct nano_q8_unit *unit = (struct nano_q8_unit *)x + nano_q8_index(token, cols);
+    for (int64_t i = 0; i < cols; i += 32, unit += NANO_X_TILE) {
+        __m512 low = _mm512_loadu_ps(src + i), high = _mm512_loadu_ps(src + i + 16);
         float scale = _mm512_reduce_max_ps(_mm512_max_ps(absolute(low), absolute(high))) / 127;
-        float inverse = 1 / scale, rounded = nano_f16_to_f32(nano_f32_to_f16(scale));
+        float inverse = 1 / scale;
+        float rounded = _cvtsh_ss(_cvtss_sh(scale, _MM_FROUND_TO_NEAREST_INT));
         __m512 factor = _mm512_set1_ps(isfinite(inverse) ? inverse : 0);
-        __m512i a = round_away(_mm512_mul_ps(low, factor)),
-                b = round_away(_mm512_mul_ps(high, factor));
-        _mm_storeu_si128((void *)(q + i * 32), _mm512_cvtsepi32_epi8(a));
-        _mm_storeu_si128((void *)(q + i * 32 + 16), _mm512_cvtsepi32_epi8(b));
-        d[i] = isinf(rounded) ? scale : rounded;
-        sums[i] = _mm512_reduce_add_epi32(_mm512_add_epi32(a, b));
+        const float d = isinf(rounded) ? scale : rounded;
+        store_unit(unit, round_away(_mm512_mul_ps(low, factor)),
+                   round_away(_mm512_mul_ps(high, factor)), d, d);
     }
 }
 
@@ -57,20 +69,17 @@ NANO_INLINE float find_extreme(const float *x)
     return 0;
 }
 
-void nano_quantize_q8_256_avx512(void *dst, const float *src, int64_t cols)
+void nano_quantize_q8_256_avx512(void *x, int64_t token, const float *src, int64_t cols)
 {
-    int8_t *q = dst;
-    float *d = (void *)(q + cols);
-    int16_t *sums = (void *)(d + cols / 256);
-    for (int64_t i = 0; i < cols / 256; i++) {
-        float inverse = -127 / find_extreme(src + i * 256);
+    struct nano_q8_unit *unit = (struct nano_q8_unit *)x + nano_q8_index(token, cols);
+    for (int64_t i = 0; i < cols; i += 256) {
+        float inverse = -127 / find_extreme(src + i);
         bool is_zero = !isfinite(inverse) || inverse == 0;
         __m512 factor = _mm512_set1_ps(is_zero ? 0 : inverse);
-        d[i] = is_zero ? 0 : 1 / inverse;
-        for (int64_t k = i * 256; k < i * 256 + 256; k += 16) {
-            __m512i levels = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(src + k), factor));
-            _mm_storeu_si128((void *)(q + k), _mm512_cvtsepi32_epi8(levels));
-            sums[k / 16] = (int16_t)_mm512_reduce_add_epi32(levels);
-        }
+        const float d = is_zero ? 0 : 1 / inverse;
+        for (int64_t k = i; k < i + 256; k += 32, unit += NANO_X_TILE)
+            store_unit(unit, _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(src + k), factor)),
+                       _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(src + k + 16), factor)), d,
+                       1);
     }
 }

@@ -2,16 +2,15 @@
 #ifndef NANO_SIMD_AVX512_AVX512_H
 #define NANO_SIMD_AVX512_AVX512_H
 
-#include "simd/kernel_params.h"
 #include "simd/kernels.h"
 
 #define NANO_FORMAT(NAME, name, gguf_id, length, bytes, activation) \
-    void nano_linear_##name##_avx512(NANO_LINEAR_PARAMS);
+    nano_linear_fn nano_linear_##name##_avx512;
 #include "simd/quant.def"
 #undef NANO_FORMAT
 
-void nano_quantize_q8_32_avx512(void *dst, const float *src, int64_t cols);
-void nano_quantize_q8_256_avx512(void *dst, const float *src, int64_t cols);
+void nano_quantize_q8_32_avx512(void *x, int64_t token, const float *src, int64_t cols);
+void nano_quantize_q8_256_avx512(void *x, int64_t token, const float *src, int64_t cols);
 
 void nano_kv_store_avx512(const struct nano_kv_layout *kv, void *k_pool, void *v_pool, int32_t slot,
                           const float *k, const float *v);

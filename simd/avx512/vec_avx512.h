@@ -5,7 +5,7 @@
 
 #include <immintrin.h>
 
-#include "simd/linear_tiles.h"
+#include "simd/inline.h"
 
 #define VEC_NAME(name) name##_avx512
 enum {

@@ -1,12 +1,16 @@
 /* Overrides the slots that have a body for this instruction set. */
 #include "simd/neon/neon.h"
 
+#include "simd/panels.h"
+
 void nano_kernels_init_neon(struct nano_kernels *kernels)
 {
     kernels->name = "neon";
-    kernels->linear[NANO_FORMAT_F32].linear = nano_linear_f32_neon;
-    kernels->linear[NANO_FORMAT_F16].linear = nano_linear_f16_neon;
-    kernels->linear[NANO_FORMAT_BF16].linear = nano_linear_bf16_neon;
+    nano_panels_init(kernels);
+#define NANO_FORMAT(NAME, name_, gguf_id, length, bytes, activation_) \
+    kernels->linear[NANO_FORMAT_##NAME].linear = nano_linear_##name_##_neon;
+#include "simd/quant.def"
+#undef NANO_FORMAT
     kernels->activation[NANO_ACTIVATION_Q8_32].quantize = nano_quantize_q8_32_neon;
     kernels->activation[NANO_ACTIVATION_Q8_256].quantize = nano_quantize_q8_256_neon;
     for (int i = 0; i < NANO_NUM_KV_FORMATS; i++)

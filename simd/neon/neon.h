@@ -2,15 +2,15 @@
 #ifndef NANO_SIMD_NEON_NEON_H
 #define NANO_SIMD_NEON_NEON_H
 
-#include "simd/kernel_params.h"
 #include "simd/kernels.h"
 
-void nano_linear_f32_neon(NANO_LINEAR_PARAMS);
-void nano_linear_f16_neon(NANO_LINEAR_PARAMS);
-void nano_linear_bf16_neon(NANO_LINEAR_PARAMS);
+#define NANO_FORMAT(NAME, name, gguf_id, length, bytes, activation) \
+    nano_linear_fn nano_linear_##name##_neon;
+#include "simd/quant.def"
+#undef NANO_FORMAT
 
-void nano_quantize_q8_32_neon(void *dst, const float *src, int64_t cols);
-void nano_quantize_q8_256_neon(void *dst, const float *src, int64_t cols);
+void nano_quantize_q8_32_neon(void *x, int64_t token, const float *src, int64_t cols);
+void nano_quantize_q8_256_neon(void *x, int64_t token, const float *src, int64_t cols);
 
 void nano_kv_store_neon(const struct nano_kv_layout *kv, void *k_pool, void *v_pool, int32_t slot,
                         const float *k, const float *v);

@@ -6,9 +6,11 @@
 #include <arm_neon.h>
 #include <string.h>
 
-#include "simd/linear_tiles.h"
+#include "simd/inline.h"
 
+#ifndef VEC_NAME
 #define VEC_NAME(name) name##_neon
+#endif
 enum {
     VEC_LANES = 4,
     VEC_TILE_ROWS = 4 /* rows that share loads: 4 x 4 accumulators fit the registers */

@@ -1,18 +1,18 @@
-/* Rows of activations for the linear kernels; layouts in blocks.h. */
+/* Activations for the linear kernels; layouts in blocks.h. */
 #include <math.h>
 #include <string.h>
 
 #include "simd/ref/ref.h"
 
-size_t nano_activation_f32_row_bytes_ref(int64_t cols)
+size_t nano_activation_f32_bytes_ref(int64_t num_tokens, int64_t cols)
 {
-    return (size_t)cols * sizeof(float);
+    return (size_t)(num_tokens * cols) * sizeof(float);
 }
 
-void nano_quantize_f32_ref(void *dst, const float *src, int64_t cols)
+void nano_quantize_f32_ref(void *x, int64_t token, const float *src, int64_t cols)
 {
     if (cols > 0)
-        memcpy(dst, src, (size_t)cols * sizeof *src);
+        memcpy((float *)x + token * cols, src, (size_t)cols * sizeof *src);
 }
 
 /* q of 32 values and their scale, as ggml's reference makes Q8_0 blocks. Where no f16 holds the
@@ -32,16 +32,31 @@ static float quantize_32(int8_t q[32], const float *x)
     return isinf(rounded) ? d : rounded;
 }
 
-void nano_quantize_q8_32_ref(void *dst, const float *src, int64_t cols)
+static int32_t sum_16(const int8_t q[16])
 {
-    int8_t *q = dst;
-    float *d = (void *)(q + cols);
-    int32_t *sums = (void *)(d + cols / 32);
-    for (int64_t i = 0; i < cols / 32; i++) {
-        d[i] = quantize_32(q + i * 32, src + i * 32);
-        sums[i] = 0;
-        for (int k = 0; k < 32; k++)
-            sums[i] += q[i * 32 + k];
+    int32_t sum = 0;
+    for (int k = 0; k < 16; k++)
+        sum += q[k];
+    return sum;
+}
+
+/* Everything of a unit that follows from its q and d; `factor` is what its sums are times. */
+static void fill_sums(struct nano_q8_unit *unit, float factor)
+{
+    const int32_t low = sum_16(unit->q), high = sum_16(unit->q + 16);
+    unit->offset = -128 * (low + high);
+    unit->offset_low = -128 * low;
+    unit->offset_high = -128 * high;
+    unit->sum = factor * (float)(low + high);
+    unit->sum_high = factor * (float)high;
+}
+
+void nano_quantize_q8_32_ref(void *x, int64_t token, const float *src, int64_t cols)
+{
+    struct nano_q8_unit *unit = (struct nano_q8_unit *)x + nano_q8_index(token, cols);
+    for (int64_t i = 0; i < cols; i += 32, unit += NANO_X_TILE) {
+        unit->d = quantize_32(unit->q, src + i);
+        fill_sums(unit, unit->d);
     }
 }
 
@@ -63,17 +78,16 @@ static float quantize_256(int8_t q[256], const float *x)
     return 1 / id;
 }
 
-void nano_quantize_q8_256_ref(void *dst, const float *src, int64_t cols)
+void nano_quantize_q8_256_ref(void *x, int64_t token, const float *src, int64_t cols)
 {
-    int8_t *q = dst;
-    float *d = (void *)(q + cols);
-    int16_t *sums = (void *)(d + cols / 256);
-    for (int64_t i = 0; i < cols / 256; i++)
-        d[i] = quantize_256(q + i * 256, src + i * 256);
-    for (int64_t i = 0; i < cols / 16; i++) {
-        int sum = 0;
-        for (int k = 0; k < 16; k++)
-            sum += q[i * 16 + k];
-        sums[i] = (int16_t)sum;
+    struct nano_q8_unit *unit = (struct nano_q8_unit *)x + nano_q8_index(token, cols);
+    for (int64_t i = 0; i < cols; i += 256) {
+        int8_t q[256];
+        const float d = quantize_256(q, src + i);
+        for (int u = 0; u < 8; u++, unit += NANO_X_TILE) {
+            memcpy(unit->q, q + 32 * u, 32);
+            unit->d = d;
+            fill_sums(unit, 1);
+        }
     }
 }

@@ -16,9 +16,9 @@ void nano_kernels_init_ref(struct nano_kernels *kernels)
             },
         .activation =
             {
-                [NANO_ACTIVATION_F32] = {nano_activation_f32_row_bytes_ref, nano_quantize_f32_ref},
-                [NANO_ACTIVATION_Q8_32] = {nano_q8_32_row_bytes, nano_quantize_q8_32_ref},
-                [NANO_ACTIVATION_Q8_256] = {nano_q8_256_row_bytes, nano_quantize_q8_256_ref},
+                [NANO_ACTIVATION_F32] = {nano_activation_f32_bytes_ref, nano_quantize_f32_ref},
+                [NANO_ACTIVATION_Q8_32] = {nano_q8_bytes, nano_quantize_q8_32_ref},
+                [NANO_ACTIVATION_Q8_256] = {nano_q8_bytes, nano_quantize_q8_256_ref},
             },
         .rms_norm = nano_rms_norm_ref,
         .rope = nano_rope_ref,

@@ -1,89 +1,126 @@
 /* get_row and linear of every format. */
 #include "simd/ref/ref.h"
 
+enum { TOKENS = 16 }; /* that share the unpacking of a block */
+
 static const void *row_at(const void *weights, enum nano_format format, int64_t cols, int64_t row)
 {
     return (const uint8_t *)weights + (size_t)row * nano_format_row_bytes(format, cols);
 }
 
-static const void *token_at(const void *x, size_t x_stride, int64_t token)
+static void finish(const struct nano_linear_args *args, int64_t row, int64_t token, float sum)
 {
-    return (const uint8_t *)x + (size_t)token * x_stride;
+    float *y = args->y + token * args->y_stride + row;
+    if (args->bias)
+        sum += args->bias[row];
+    *y = args->accumulate ? *y + sum : sum;
 }
 
 /* ---- F32 F16 BF16 ------------------------------------------------------------------------------
  */
 
-#define FLOAT_KERNELS(NAME, name)                                                             \
-    void nano_get_row_##name##_ref(NANO_GET_ROW_PARAMS)                                       \
-    {                                                                                         \
-        const struct nano_block_##name *w = row_at(weights, NANO_FORMAT_##NAME, cols, row);   \
-        (void)rows;                                                                           \
-        for (int64_t k = 0; k < cols; k++)                                                    \
-            dst[k] = nano_load_##name(w[k].value);                                            \
-    }                                                                                         \
-                                                                                              \
-    void nano_linear_##name##_ref(NANO_LINEAR_PARAMS)                                         \
-    {                                                                                         \
-        (void)rows;                                                                           \
-        for (int64_t r = row_begin; r < row_end; r++) {                                       \
-            const struct nano_block_##name *w = row_at(weights, NANO_FORMAT_##NAME, cols, r); \
-            for (int64_t t = 0; t < num_tokens; t++) {                                        \
-                const float *xt = token_at(x, x_stride, t);                                   \
-                float sum = 0;                                                                \
-                for (int64_t k = 0; k < cols; k++)                                            \
-                    sum += nano_load_##name(w[k].value) * xt[k];                              \
-                y[t * y_stride + r] = sum;                                                    \
-            }                                                                                 \
-        }                                                                                     \
+#define FLOAT_KERNELS(NAME, name)                                                           \
+    void nano_get_row_##name##_ref(NANO_GET_ROW_PARAMS)                                     \
+    {                                                                                       \
+        const struct nano_block_##name *w = row_at(weights, NANO_FORMAT_##NAME, cols, row); \
+        (void)rows;                                                                         \
+        for (int64_t k = 0; k < cols; k++)                                                  \
+            dst[k] = nano_load_##name(w[k].value);                                          \
+    }                                                                                       \
+                                                                                            \
+    void nano_linear_##name##_ref(const struct nano_linear_args *args)                      \
+    {                                                                                       \
+        for (int64_t r = args->row_begin; r < args->row_end; r++) {                         \
+            const struct nano_block_##name *w =                                             \
+                row_at(args->weights, NANO_FORMAT_##NAME, args->cols, r);                   \
+            for (int64_t t = args->token_begin; t < args->token_end; t++) {                 \
+                const float *x =                                                            \
+                    (const void *)((const uint8_t *)args->x + (size_t)t * args->x_stride);  \
+                float sum = 0;                                                              \
+                for (int64_t k = 0; k < args->cols; k++)                                    \
+                    sum += nano_load_##name(w[k].value) * x[k];                             \
+                finish(args, r, t, sum);                                                    \
+            }                                                                               \
+        }                                                                                   \
     }
 
 FLOAT_KERNELS(F32, f32)
 FLOAT_KERNELS(F16, f16)
 FLOAT_KERNELS(BF16, bf16)
 
-/* ---- Blocks of 32 ------------------------------------------------------------------------------
+/* ---- Blocks of 32 and 256 ----------------------------------------------------------------------
  */
 
-static float dot_32(const struct nano_unpacked_32 *w, bool has_min, const void *row, int64_t cols,
-                    int64_t block)
+static int32_t dot_16(const int8_t *w, const int8_t *x)
 {
-    struct nano_q8_32_row x = nano_q8_32_row(row, cols);
     int32_t dot = 0;
-    for (int k = 0; k < 32; k++)
-        dot += w->q[k] * x.q[block * 32 + k];
-    float sum = w->d * x.d[block] * (float)dot;
-    return has_min ? sum + w->m * x.d[block] * (float)x.sums[block] : sum;
+    for (int k = 0; k < 16; k++)
+        dot += w[k] * x[k];
+    return dot;
 }
 
-#define BLOCK_32_KERNELS(NAME, name, has_min)                                                      \
-    void nano_get_row_##name##_ref(NANO_GET_ROW_PARAMS)                                            \
-    {                                                                                              \
-        const struct nano_block_##name *b = row_at(weights, NANO_FORMAT_##NAME, cols, row);        \
-        struct nano_unpacked_32 w;                                                                 \
-        (void)rows;                                                                                \
-        for (int64_t i = 0; i < cols / 32; i++) {                                                  \
-            nano_unpack_##name(&w, &b[i]);                                                         \
-            for (int k = 0; k < 32; k++)                                                           \
-                dst[i * 32 + k] = (has_min) ? w.d * w.q[k] + w.m : w.d * w.q[k];                   \
-        }                                                                                          \
-    }                                                                                              \
-                                                                                                   \
-    void nano_linear_##name##_ref(NANO_LINEAR_PARAMS)                                              \
-    {                                                                                              \
-        struct nano_unpacked_32 w;                                                                 \
-        (void)rows;                                                                                \
-        for (int64_t r = row_begin; r < row_end; r++) {                                            \
-            const struct nano_block_##name *b = row_at(weights, NANO_FORMAT_##NAME, cols, r);      \
-            for (int64_t t = 0; t < num_tokens; t++)                                               \
-                y[t * y_stride + r] = 0;                                                           \
-            for (int64_t i = 0; i < cols / 32; i++) {                                              \
-                nano_unpack_##name(&w, &b[i]);                                                     \
-                for (int64_t t = 0; t < num_tokens; t++)                                           \
-                    y[t * y_stride + r] += dot_32(&w, has_min, token_at(x, x_stride, t), cols, i); \
-            }                                                                                      \
-        }                                                                                          \
+static float dot_32(const struct nano_unpacked_32 *w, bool has_min, const struct nano_q8_unit *x)
+{
+    float dot = w->d * x->d * (float)(dot_16(w->q, x->q) + dot_16(w->q + 16, x->q + 16));
+    return has_min ? dot + w->m * x->sum : dot;
+}
+
+static float dot_256(const struct nano_unpacked_256 *w, bool has_min, const struct nano_q8_unit *x)
+{
+    int32_t sum = 0;
+    float min_sum = 0; /* of integers that are exact */
+    const float d = x->d;
+    for (int i = 0; i < 8; i++, x += NANO_X_TILE) {
+        for (int h = 0; h < 2; h++)
+            sum += w->scales[2 * i + h] * dot_16(w->q + 32 * i + 16 * h, x->q + 16 * h);
+        min_sum += w->mins[2 * i] * (x->sum - x->sum_high) + w->mins[2 * i + 1] * x->sum_high;
     }
+    return has_min ? w->d * d * (float)sum - w->dmin * d * min_sum : w->d * d * (float)sum;
+}
+
+/* One row, tokens [begin, end) of at most TOKENS. */
+#define DEFINE_LINEAR(NAME, name, length, has_min)                                          \
+    static void row_##name(const struct nano_linear_args *args, int64_t row, int64_t begin, \
+                           int64_t end)                                                     \
+    {                                                                                       \
+        const struct nano_block_##name *b =                                                 \
+            row_at(args->weights, NANO_FORMAT_##NAME, args->cols, row);                     \
+        struct nano_unpacked_##length w;                                                    \
+        float sums[TOKENS] = {0};                                                           \
+        for (int64_t i = 0; i < args->cols / length; i++) {                                 \
+            nano_unpack_##name(&w, &b[i]);                                                  \
+            for (int64_t t = begin; t < end; t++) {                                         \
+                const struct nano_q8_unit *x = args->x;                                     \
+                x += nano_q8_index(t, args->cols) + i * (length / 32) * NANO_X_TILE;        \
+                sums[t - begin] += dot_##length(&w, has_min, x);                            \
+            }                                                                               \
+        }                                                                                   \
+        for (int64_t t = begin; t < end; t++)                                               \
+            finish(args, row, t, sums[t - begin]);                                          \
+    }                                                                                       \
+                                                                                            \
+    void nano_linear_##name##_ref(const struct nano_linear_args *args)                      \
+    {                                                                                       \
+        for (int64_t r = args->row_begin; r < args->row_end; r++)                           \
+            for (int64_t t = args->token_begin; t < args->token_end; t += TOKENS)           \
+                row_##name(args, r, t,                                                      \
+                           t + TOKENS < args->token_end ? t + TOKENS : args->token_end);    \
+    }
+
+#define BLOCK_32_KERNELS(NAME, name, has_min)                                               \
+    void nano_get_row_##name##_ref(NANO_GET_ROW_PARAMS)                                     \
+    {                                                                                       \
+        const struct nano_block_##name *b = row_at(weights, NANO_FORMAT_##NAME, cols, row); \
+        struct nano_unpacked_32 w;                                                          \
+        (void)rows;                                                                         \
+        for (int64_t i = 0; i < cols / 32; i++) {                                           \
+            nano_unpack_##name(&w, &b[i]);                                                  \
+            for (int k = 0; k < 32; k++)                                                    \
+                dst[i * 32 + k] = (has_min) ? w.d * w.q[k] + w.m : w.d * w.q[k];            \
+        }                                                                                   \
+    }                                                                                       \
+                                                                                            \
+    DEFINE_LINEAR(NAME, name, 32, has_min)
 
 BLOCK_32_KERNELS(Q4_0, q4_0, false)
 BLOCK_32_KERNELS(Q4_1, q4_1, true)
@@ -92,56 +129,22 @@ BLOCK_32_KERNELS(Q5_1, q5_1, true)
 BLOCK_32_KERNELS(Q8_0, q8_0, false)
 BLOCK_32_KERNELS(IQ4_NL, iq4_nl, false)
 
-/* ---- Blocks of 256 -----------------------------------------------------------------------------
- */
-
-static float dot_256(const struct nano_unpacked_256 *w, bool has_min, const void *row, int64_t cols,
-                     int64_t block)
-{
-    struct nano_q8_256_row x = nano_q8_256_row(row, cols);
-    int32_t sum = 0, min_sum = 0;
-    for (int i = 0; i < 16; i++) {
-        int32_t dot = 0;
-        for (int k = 16 * i; k < 16 * i + 16; k++)
-            dot += w->q[k] * x.q[block * 256 + k];
-        sum += w->scales[i] * dot;
-        min_sum += w->mins[i] * x.sums[block * 16 + i];
-    }
-    float scaled = w->d * x.d[block] * (float)sum;
-    return has_min ? scaled - w->dmin * x.d[block] * (float)min_sum : scaled;
-}
-
-#define BLOCK_256_KERNELS(NAME, name, has_min)                                                \
-    void nano_get_row_##name##_ref(NANO_GET_ROW_PARAMS)                                       \
-    {                                                                                         \
-        const struct nano_block_##name *b = row_at(weights, NANO_FORMAT_##NAME, cols, row);   \
-        struct nano_unpacked_256 w;                                                           \
-        (void)rows;                                                                           \
-        for (int64_t i = 0; i < cols / 256; i++) {                                            \
-            nano_unpack_##name(&w, &b[i]);                                                    \
-            for (int k = 0; k < 256; k++) {                                                   \
-                float value = w.d * w.scales[k / 16] * w.q[k];                                \
-                dst[i * 256 + k] = (has_min) ? value - w.dmin * w.mins[k / 16] : value;       \
-            }                                                                                 \
-        }                                                                                     \
-    }                                                                                         \
-                                                                                              \
-    void nano_linear_##name##_ref(NANO_LINEAR_PARAMS)                                         \
-    {                                                                                         \
-        struct nano_unpacked_256 w;                                                           \
-        (void)rows;                                                                           \
-        for (int64_t r = row_begin; r < row_end; r++) {                                       \
-            const struct nano_block_##name *b = row_at(weights, NANO_FORMAT_##NAME, cols, r); \
-            for (int64_t t = 0; t < num_tokens; t++)                                          \
-                y[t * y_stride + r] = 0;                                                      \
-            for (int64_t i = 0; i < cols / 256; i++) {                                        \
-                nano_unpack_##name(&w, &b[i]);                                                \
-                for (int64_t t = 0; t < num_tokens; t++)                                      \
-                    y[t * y_stride + r] +=                                                    \
-                        dot_256(&w, has_min, token_at(x, x_stride, t), cols, i);              \
-            }                                                                                 \
-        }                                                                                     \
-    }
+#define BLOCK_256_KERNELS(NAME, name, has_min)                                              \
+    void nano_get_row_##name##_ref(NANO_GET_ROW_PARAMS)                                     \
+    {                                                                                       \
+        const struct nano_block_##name *b = row_at(weights, NANO_FORMAT_##NAME, cols, row); \
+        struct nano_unpacked_256 w;                                                         \
+        (void)rows;                                                                         \
+        for (int64_t i = 0; i < cols / 256; i++) {                                          \
+            nano_unpack_##name(&w, &b[i]);                                                  \
+            for (int k = 0; k < 256; k++) {                                                 \
+                float value = w.d * w.scales[k / 16] * w.q[k];                              \
+                dst[i * 256 + k] = (has_min) ? value - w.dmin * w.mins[k / 16] : value;     \
+            }                                                                               \
+        }                                                                                   \
+    }                                                                                       \
+                                                                                            \
+    DEFINE_LINEAR(NAME, name, 256, has_min)
 
 BLOCK_256_KERNELS(Q2_K, q2_k, true)
 BLOCK_256_KERNELS(Q3_K, q3_k, false)

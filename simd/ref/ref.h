@@ -43,14 +43,14 @@ float nano_exp_ref(float x);
 
 #define NANO_FORMAT(NAME, name, gguf_id, length, bytes, activation) \
     void nano_get_row_##name##_ref(NANO_GET_ROW_PARAMS);            \
-    void nano_linear_##name##_ref(NANO_LINEAR_PARAMS);
+    nano_linear_fn nano_linear_##name##_ref;
 #include "simd/quant.def"
 #undef NANO_FORMAT
 
-size_t nano_activation_f32_row_bytes_ref(int64_t cols);
-void nano_quantize_f32_ref(void *dst, const float *src, int64_t cols);
-void nano_quantize_q8_32_ref(void *dst, const float *src, int64_t cols);
-void nano_quantize_q8_256_ref(void *dst, const float *src, int64_t cols);
+size_t nano_activation_f32_bytes_ref(int64_t num_tokens, int64_t cols);
+void nano_quantize_f32_ref(void *x, int64_t token, const float *src, int64_t cols);
+void nano_quantize_q8_32_ref(void *x, int64_t token, const float *src, int64_t cols);
+void nano_quantize_q8_256_ref(void *x, int64_t token, const float *src, int64_t cols);
 
 size_t nano_kv_page_bytes_ref(const struct nano_kv_layout *kv);
 void nano_kv_store_ref(const struct nano_kv_layout *kv, void *k_pool, void *v_pool, int32_t slot,

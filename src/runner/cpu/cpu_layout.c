@@ -51,36 +51,43 @@ static int64_t max_rows_of(const struct nano_cpu_runner *r, int op)
     return op < r->program->gather_op ? r->config.max_num_batched_tokens : r->max_outputs;
 }
 
-/* How a row of the linear's quantised input is laid out: one part per activation format in use. */
-static size_t lay_out_input(const struct nano_cpu_runner *r, const struct nano_op *op,
-                            size_t x_offset[NANO_NUM_ACTIVATIONS])
+size_t nano_cpu_x_bytes(const struct nano_cpu_runner *r, enum nano_activation form,
+                        int64_t num_tokens, int64_t cols)
 {
-    size_t row_bytes = 0;
+    return round_up(r->kernels.activation[form].bytes(num_tokens, cols));
+}
+
+/* Floats are read where they are, unless they are normalised first. */
+static void find_forms(const struct nano_op *op, bool makes[NANO_NUM_ACTIVATIONS])
+{
     for (int a = 0; a < NANO_NUM_ACTIVATIONS; a++)
-        x_offset[a] = NANO_CPU_UNUSED;
-    for (int i = 0; i < op->num_out; i++) {
+        makes[a] = false;
+    for (int i = 0; i < nano_op_num_weights(op); i++) {
         const enum nano_activation a = nano_format_traits(op->weight[i]->format)->activation;
-        if (a == NANO_ACTIVATION_F32 || x_offset[a] != NANO_CPU_UNUSED)
-            continue;
-        x_offset[a] = row_bytes;
-        row_bytes += round_up(r->kernels.activation[a].row_bytes(op->in[0].width));
+        makes[a] = a != NANO_ACTIVATION_F32 || op->norm;
     }
-    return row_bytes;
 }
 
 static void carve_scratch(struct nano_cpu_runner *r, struct carver *c)
 {
-    size_t x_bytes = 0, x_row_bytes = 0, attention_floats = 0;
+    size_t x_bytes = 0, x_bytes_of_one = 0, row_floats = 0, attention_floats = 0;
     for (int i = 0; i < r->program->num_ops; i++) {
         const struct nano_op *op = &r->program->ops[i];
         if (op->kind == NANO_OP_LINEAR) {
-            size_t x_offset[NANO_NUM_ACTIVATIONS], bytes;
-            const size_t row_bytes = lay_out_input(r, op, x_offset);
-            if (!nano_mem_size(row_bytes, (size_t)max_rows_of(r, i), 0, &bytes))
-                c->overflow = true;
-            else if (bytes > x_bytes)
-                x_bytes = bytes;
-            x_row_bytes = row_bytes > x_row_bytes ? row_bytes : x_row_bytes;
+            bool makes[NANO_NUM_ACTIVATIONS];
+            size_t bytes = 0, bytes_of_one = 0;
+            find_forms(op, makes);
+            for (int a = 0; a < NANO_NUM_ACTIVATIONS; a++) {
+                if (!makes[a])
+                    continue;
+                const enum nano_activation form = (enum nano_activation)a;
+                bytes += nano_cpu_x_bytes(r, form, max_rows_of(r, i), op->in[0].width);
+                bytes_of_one += nano_cpu_x_bytes(r, form, 1, op->in[0].width);
+            }
+            x_bytes = bytes > x_bytes ? bytes : x_bytes;
+            x_bytes_of_one = bytes_of_one > x_bytes_of_one ? bytes_of_one : x_bytes_of_one;
+            if (op->norm && (size_t)op->in[0].width > row_floats)
+                row_floats = (size_t)op->in[0].width;
         }
         if (op->kind == NANO_OP_ATTENTION) {
             const size_t floats = r->kernels.kv[r->config.kv_format].attention_scratch_floats(
@@ -91,7 +98,8 @@ static void carve_scratch(struct nano_cpu_runner *r, struct carver *c)
     r->x = carve(c, x_bytes, 1);
     r->threads = carve(c, (size_t)r->config.num_threads, sizeof *r->threads);
     for (int i = 0; i < r->config.num_threads && !c->overflow; i++) {
-        struct nano_cpu_thread thread = {.x = carve(c, x_row_bytes, 1),
+        struct nano_cpu_thread thread = {.x = carve(c, x_bytes_of_one, 1),
+                                         .row = carve(c, row_floats, sizeof(float)),
                                          .tile = carve(c, NANO_CPU_TILE_FLOATS, sizeof(float)),
                                          .attention = carve(c, attention_floats, sizeof(float))};
         if (r->threads)
@@ -203,7 +211,7 @@ static void find_barriers(struct nano_cpu_runner *r)
 static void bind_weights(struct nano_cpu_runner *r, const struct nano_op *op,
                          struct nano_cpu_op *out)
 {
-    for (int k = 0; k < op->num_out; k++) {
+    for (int k = 0; k < nano_op_num_weights(op); k++) {
         const struct nano_tensor *tensor = op->weight[k];
         if (!tensor)
             continue;
@@ -264,7 +272,7 @@ enum nano_status nano_cpu_lay_out(struct nano_cpu_runner *r, bool memory, struct
     for (int i = 0; i < p->num_ops; i++) {
         bind_weights(r, &p->ops[i], &r->ops[i]);
         if (p->ops[i].kind == NANO_OP_LINEAR)
-            r->ops[i].x_row_bytes = lay_out_input(r, &p->ops[i], r->ops[i].x_offset);
+            find_forms(&p->ops[i], r->ops[i].makes);
         r->ops[i].profile = profile_entry(r, &p->ops[i], &next_name);
     }
     find_barriers(r);

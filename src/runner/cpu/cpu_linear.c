@@ -3,7 +3,9 @@
  *
  *   segment   0: attn_q          1: attn_k   2: attn_v
  *   units     ├──┬──┬──┬──┬──┬──┼──┬──┬──┼──┬──┬──┤   of 16 rows or the kernel's row_align
- *   threads   └──────0──────┘└──────1──────┘└──2──┘    even; or chunks as they come */
+ *   threads   └──────0──────┘└──────1──────┘└──2──┘    even; or chunks as they come
+ *
+ * The two segments of a gate are one: a thread has both factors of its outputs. */
 #include <assert.h>
 
 #include "runner/cpu/cpu_state.h"
@@ -12,9 +14,10 @@ struct linear {
     struct nano_cpu_worker *w;
     const struct nano_op *op;
     const struct nano_cpu_op *bound;
+    int num_segments;
     int64_t num_tokens;
-    const unsigned char *x[NANO_NUM_ACTIVATIONS];
-    size_t x_stride[NANO_NUM_ACTIVATIONS];
+    const void *x[NANO_NUM_ACTIVATIONS];
+    size_t x_stride; /* of F32 */
 };
 
 /* Multiples of it are where the rows of a segment may be cut; 16 floats of output are a cache line.
@@ -31,56 +34,60 @@ static int64_t num_units(const struct linear *l, int segment)
     return (l->op->out[segment].width + unit - 1) / unit;
 }
 
-static void multiply(const struct linear *l, int segment, float *y, int64_t y_stride,
-                     int64_t row_begin, int64_t row_end, int64_t token, int64_t num_tokens)
+static struct nano_linear_args args_of(const struct linear *l, int segment)
 {
+    const struct nano_cpu_runner *r = l->w->runner;
     const struct nano_tensor *tensor = l->op->weight[segment];
-    const enum nano_activation a = nano_format_traits(tensor->format)->activation;
-    l->bound->linear[segment]->linear(
-        y, y_stride, l->bound->weight[segment], tensor->dims[1], tensor->dims[0], row_begin,
-        row_end, l->x[a] + (size_t)token * l->x_stride[a], l->x_stride[a], num_tokens);
-}
-
-static const float *bias_of(const struct linear *l, int segment)
-{
-    return l->op->bias[segment] ? l->op->bias[segment]->data : NULL;
+    const struct nano_view out = l->op->out[l->op->silu_mul ? 0 : segment];
+    return (struct nano_linear_args){
+        .y = nano_cpu_row(r, out, 0),
+        .y_stride = nano_cpu_stride(r, out),
+        .weights = l->bound->weight[segment],
+        .rows = tensor->dims[1],
+        .cols = tensor->dims[0],
+        .x = l->x[nano_format_traits(tensor->format)->activation],
+        .x_stride = l->x_stride,
+        .token_end = l->num_tokens,
+        .bias = l->op->bias[segment] ? l->op->bias[segment]->data : NULL,
+        .accumulate = l->op->accumulate,
+    };
 }
 
 static void write_rows(const struct linear *l, int segment, int64_t row_begin, int64_t row_end)
 {
-    const struct nano_cpu_runner *r = l->w->runner;
-    float *y = nano_cpu_row(r, l->op->out[segment], 0);
-    const int64_t y_stride = nano_cpu_stride(r, l->op->out[segment]);
-    const float *bias = bias_of(l, segment);
-    multiply(l, segment, y, y_stride, row_begin, row_end, 0, l->num_tokens);
-    for (int64_t t = 0; bias && t < l->num_tokens; t++)
-        r->kernels.add(y + t * y_stride + row_begin, bias + row_begin, row_end - row_begin);
+    struct nano_linear_args args = args_of(l, segment);
+    args.row_begin = row_begin;
+    args.row_end = row_end;
+    l->bound->linear[segment]->linear(&args);
 }
 
-/* The same into a tile that is then added to the output. */
-static void add_rows(const struct linear *l, int segment, int64_t row_begin, int64_t row_end)
+/* The gate goes to the output, the other factor to a tile: both are in the cache for the product.
+ */
+static void write_gated_rows(const struct linear *l, int64_t row_begin, int64_t row_end)
 {
-    const struct nano_cpu_runner *r = l->w->runner;
-    float *y = nano_cpu_row(r, l->op->out[segment], 0);
-    const int64_t y_stride = nano_cpu_stride(r, l->op->out[segment]);
-    const float *bias = bias_of(l, segment);
-    const int64_t unit = unit_rows(l, segment);
     const int64_t tile_tokens =
-        l->num_tokens < NANO_CPU_TILE_FLOATS / unit ? l->num_tokens : NANO_CPU_TILE_FLOATS / unit;
-    const int64_t tile_rows = NANO_CPU_TILE_FLOATS / tile_tokens / unit * unit;
+        l->num_tokens < NANO_CPU_TILE_TOKENS ? l->num_tokens : NANO_CPU_TILE_TOKENS;
+    const int64_t unit = unit_rows(l, 0),
+                  tile_rows = NANO_CPU_TILE_FLOATS / tile_tokens / unit * unit;
+    float *tile = l->w->scratch->tile;
+    struct nano_linear_args gate = args_of(l, 0), factor = args_of(l, 1);
     for (int64_t row = row_begin; row < row_end; row += tile_rows) {
-        const int64_t rows = row_end - row < tile_rows ? row_end - row : tile_rows;
-        for (int64_t token = 0; token < l->num_tokens; token += tile_tokens) {
-            const int64_t left = l->num_tokens - token;
-            const int64_t tokens = left < tile_tokens ? left : tile_tokens;
-            float *tile = l->w->scratch->tile;
-            /* The kernel writes y[row …]: its y lies `row` floats before the tile. */
-            float *shifted = (float *)((uintptr_t)tile - (uintptr_t)row * sizeof *tile);
-            multiply(l, segment, shifted, rows, row, row + rows, token, tokens);
-            for (int64_t t = 0; t < tokens; t++) {
-                if (bias)
-                    r->kernels.add(tile + t * rows, bias + row, rows);
-                r->kernels.add(y + (token + t) * y_stride + row, tile + t * rows, rows);
+        const int64_t end = row + tile_rows < row_end ? row + tile_rows : row_end;
+        gate.row_begin = factor.row_begin = row;
+        gate.row_end = factor.row_end = end;
+        factor.y_stride = end - row;
+        for (int64_t t = 0; t < l->num_tokens; t += tile_tokens) {
+            gate.token_begin = factor.token_begin = t;
+            gate.token_end = factor.token_end =
+                t + tile_tokens < l->num_tokens ? t + tile_tokens : l->num_tokens;
+            /* The kernel writes y[t][row …]: its y lies before the tile. */
+            factor.y =
+                (float *)((uintptr_t)tile - (uintptr_t)(t * factor.y_stride + row) * sizeof *tile);
+            l->bound->linear[0]->linear(&gate);
+            l->bound->linear[1]->linear(&factor);
+            for (int64_t i = t; i < gate.token_end; i++) {
+                float *y = gate.y + i * gate.y_stride + row;
+                l->w->runner->kernels.silu_mul(y, y, tile + (i - t) * factor.y_stride, end - row);
             }
         }
     }
@@ -89,43 +96,56 @@ static void add_rows(const struct linear *l, int segment, int64_t row_begin, int
 /* Units [begin, end) of all segments' units in a row. */
 static void do_units(const struct linear *l, int64_t begin, int64_t end)
 {
-    for (int i = 0; i < l->op->num_out; i++) {
+    for (int i = 0; i < l->num_segments; i++) {
         const int64_t unit = unit_rows(l, i), units = num_units(l, i), width = l->op->out[i].width;
         const int64_t first = begin > 0 ? begin : 0, last = end < units ? end : units;
         if (first < last) {
             const int64_t row_end = last * unit < width ? last * unit : width;
-            (l->op->accumulate ? add_rows : write_rows)(l, i, first * unit, row_end);
+            if (l->op->silu_mul)
+                write_gated_rows(l, first * unit, row_end);
+            else
+                write_rows(l, i, first * unit, row_end);
         }
         begin -= units;
         end -= units;
     }
 }
 
-/* Quantises the input rows in the formats that the segments want. A single row is quantised by
- * every thread for itself, which is quicker than to wait for one of them. */
-static void quantize_input(struct linear *l)
+/* Normalises and quantises the input rows in the formats that the segments want. A single row is
+ * made by every thread for itself, which is quicker than to wait for one of them. */
+static void prepare_input(struct linear *l)
 {
     struct nano_cpu_worker *w = l->w;
     const struct nano_cpu_runner *r = w->runner;
     const struct nano_view in = l->op->in[0];
-    l->x[NANO_ACTIVATION_F32] = (const unsigned char *)nano_cpu_row(r, in, 0);
-    l->x_stride[NANO_ACTIVATION_F32] = (size_t)nano_cpu_stride(r, in) * sizeof(float);
-    if (!l->bound->x_row_bytes)
-        return;
     const bool alone = l->num_tokens == 1;
     unsigned char *x = alone ? w->scratch->x : r->x;
+    bool any = false;
+    l->x[NANO_ACTIVATION_F32] = nano_cpu_row(r, in, 0);
+    l->x_stride = (size_t)nano_cpu_stride(r, in) * sizeof(float);
+    for (int a = 0; a < NANO_NUM_ACTIVATIONS; a++) {
+        if (!l->bound->makes[a])
+            continue;
+        l->x[a] = x;
+        x += nano_cpu_x_bytes(r, (enum nano_activation)a, l->num_tokens, in.width);
+        if (a == NANO_ACTIVATION_F32)
+            l->x_stride = (size_t)in.width * sizeof(float);
+        any = true;
+    }
+    if (!any)
+        return;
     int64_t begin = 0, end = 1;
     if (!alone)
         nano_cpu_share(w, l->num_tokens, &begin, &end);
-    for (int a = 0; a < NANO_NUM_ACTIVATIONS; a++) {
-        if (l->bound->x_offset[a] == NANO_CPU_UNUSED)
-            continue;
-        l->x[a] = x + l->bound->x_offset[a];
-        l->x_stride[a] = l->bound->x_row_bytes;
-        for (int64_t t = begin; t < end; t++)
-            r->kernels.activation[a].quantize(x + l->bound->x_offset[a] +
-                                                  (size_t)t * l->bound->x_row_bytes,
-                                              nano_cpu_row(r, in, t), in.width);
+    for (int64_t t = begin; t < end; t++) {
+        const float *row = nano_cpu_row(r, in, t);
+        if (l->op->norm) {
+            r->kernels.rms_norm(w->scratch->row, row, l->op->norm->data, in.width, l->op->eps);
+            row = w->scratch->row;
+        }
+        for (int a = 0; a < NANO_NUM_ACTIVATIONS; a++)
+            if (l->bound->makes[a])
+                r->kernels.activation[a].quantize((void *)(uintptr_t)l->x[a], t, row, in.width);
     }
     if (!alone)
         nano_cpu_sync(w);
@@ -136,11 +156,12 @@ void nano_cpu_linear(struct nano_cpu_worker *w, int op, int64_t rows)
     struct linear l = {.w = w,
                        .op = &w->runner->program->ops[op],
                        .bound = &w->runner->ops[op],
+                       .num_segments = w->runner->program->ops[op].num_out,
                        .num_tokens = rows};
-    quantize_input(&l);
+    prepare_input(&l);
     int64_t total = 0, begin, end;
-    for (int i = 0; i < l.op->num_out; i++) {
-        assert(unit_rows(&l, i) <= NANO_CPU_TILE_FLOATS);
+    for (int i = 0; i < l.num_segments; i++) {
+        assert(unit_rows(&l, i) <= NANO_CPU_CHUNK_ROWS);
         total += num_units(&l, i);
     }
     if (rows <= NANO_CPU_EVEN_ROWS) {

@@ -24,21 +24,19 @@
 /* Up to this many rows a linear divides its weights evenly; with more, threads fetch chunks. */
 #define NANO_CPU_EVEN_ROWS 16
 
-#define NANO_CPU_CHUNK_ROWS 64 /* weight rows of a chunk */
-#define NANO_CPU_TILE_FLOATS \
-    (NANO_CPU_CHUNK_ROWS * 64) /* scratch for sums that are added to something */
-#define NANO_CPU_QUERIES 16    /* queries of an attention work item */
+#define NANO_CPU_CHUNK_ROWS 128 /* weight rows of a chunk */
 
-/* Where a linear's activations stand in a row of quantised input. */
-#define NANO_CPU_UNUSED SIZE_MAX
+/* Scratch of a gate's second factor: a chunk's rows of this many tokens. */
+#define NANO_CPU_TILE_TOKENS 48
+#define NANO_CPU_TILE_FLOATS (NANO_CPU_CHUNK_ROWS * NANO_CPU_TILE_TOKENS)
+#define NANO_CPU_QUERIES 16 /* queries of an attention work item */
 
 struct nano_cpu_op {
     const void *weight[NANO_MAX_SEGMENTS]; /* in the layout that the kernels read */
     const struct nano_linear_kernels *linear[NANO_MAX_SEGMENTS];
-    size_t x_offset[NANO_NUM_ACTIVATIONS]; /* LINEAR: in a row of quantised input, or UNUSED */
-    size_t x_row_bytes;                    /* LINEAR: of that row; 0: only F32 is needed */
-    bool barrier_before; /* an op since the last barrier touches the same memory */
-    int profile;         /* index in runner->profile */
+    bool makes[NANO_NUM_ACTIVATIONS]; /* LINEAR: forms of the input that are made for it */
+    bool barrier_before;              /* an op since the last barrier touches the same memory */
+    int profile;                      /* index in runner->profile */
     uint64_t weight_bytes, macs_per_row;
 };
 
@@ -57,7 +55,8 @@ struct nano_cpu_weights {
 };
 
 struct nano_cpu_thread {
-    unsigned char *x; /* one row of quantised input */
+    unsigned char *x; /* input of a linear of one token */
+    float *row;       /* of normalised input */
     float *tile;      /* [NANO_CPU_TILE_FLOATS] */
     float *attention;
 };
@@ -79,7 +78,7 @@ struct nano_cpu_runner {
     float **cos_sin;                 /* [program->num_ropes]: [tokens, 2 * num_pairs] */
     int32_t *positions, *slots;      /* [tokens] */
     int *first_chunk;                /* [max_num_seqs + 1]: attention chunks before sequence i */
-    unsigned char *x;                /* quantised input of the current linear */
+    unsigned char *x;                /* input of the current linear, as its kernels want it */
     struct nano_cpu_thread *threads; /* [config.num_threads] */
     struct nano_op_profile *profile;
     char *profile_names;
@@ -122,6 +121,10 @@ const struct nano_cpu_weight *nano_cpu_weights_find(const struct nano_cpu_weight
 /* With memory false only block_bytes is computed; else the block is made and filled. */
 enum nano_status nano_cpu_lay_out(struct nano_cpu_runner *runner, bool memory,
                                   struct nano_error *err);
+
+/* Bytes of a linear's input in one form, in whole cache lines. */
+size_t nano_cpu_x_bytes(const struct nano_cpu_runner *runner, enum nano_activation form,
+                        int64_t num_tokens, int64_t cols);
 
 /* The KV pool of one layer, K or V. */
 struct nano_kv_layout nano_cpu_kv_layout(const struct nano_cpu_runner *runner, int kv_layer);

@@ -41,17 +41,18 @@ enum nano_status nano_cpu_weights_collect(struct nano_cpu_weights *weights,
 {
     *weights = (struct nano_cpu_weights){0};
     for (int i = 0; i < program->num_ops; i++)
-        weights->capacity += 2 * program->ops[i].num_out; /* weight and bias */
+        weights->capacity += 2 * nano_op_num_weights(&program->ops[i]) + 1; /* bias, norm */
     weights->items = nano_mem_calloc((size_t)weights->capacity, sizeof *weights->items);
     if (!weights->items)
         return nano_error_no_memory(err, "the table of weights",
                                     (size_t)weights->capacity * sizeof *weights->items);
     for (int i = 0; i < program->num_ops; i++) {
         const struct nano_op *op = &program->ops[i];
-        for (int k = 0; k < op->num_out; k++) {
+        for (int k = 0; k < nano_op_num_weights(op); k++) {
             add(weights, op->weight[k], op->kind == NANO_OP_LINEAR);
             add(weights, op->bias[k], false);
         }
+        add(weights, op->norm, false);
     }
     merge_equal(weights);
     for (int i = 0; i < weights->count; i++) {
@@ -71,7 +72,7 @@ static void pack(const struct nano_cpu_weight *item, const struct nano_linear_ke
                  int num_threads)
 {
     const int64_t rows = item->tensor->dims[1], cols = item->tensor->dims[0];
-    const int64_t step = (int64_t)linear->row_align * NANO_CPU_CHUNK_ROWS;
+    const int64_t step = (int64_t)linear->row_align * 64;
 #pragma omp parallel for schedule(static) num_threads(num_threads)
     for (int64_t begin = 0; begin < rows; begin += step)
         linear->pack(item->packed, item->tensor->data, rows, cols, begin,

@@ -33,26 +33,26 @@ struct plain_test {
 PLAIN_SHARED struct plain_test *plain_first, **plain_end;
 PLAIN_SHARED bool plain_failed;
 
-#define PLAIN_REGISTER(symbol, suite_name, test_name, test_body, ...)         \
-    static struct plain_test symbol = {suite_name, test_name, test_body,      \
-                                       {__VA_ARGS__}, NULL};                  \
-    __attribute__((constructor)) static void symbol##_register(void)          \
-    {                                                                         \
-        *(plain_end ? plain_end : &plain_first) = &symbol;                    \
-        plain_end = &symbol.next;                                             \
+#define PLAIN_REGISTER(symbol, suite_name, test_name, test_body, ...)                          \
+    static struct plain_test symbol = {suite_name, test_name, test_body, {__VA_ARGS__}, NULL}; \
+    __attribute__((constructor)) static void symbol##_register(void)                           \
+    {                                                                                          \
+        *(plain_end ? plain_end : &plain_first) = &symbol;                                     \
+        plain_end = &symbol.next;                                                              \
     }
 
-#define Test(suite, name, ...)                                                                   \
-    static void suite##_##name##_body(void);                                                     \
-    PLAIN_REGISTER(suite##_##name##_test, #suite, #name, suite##_##name##_body, .timeout = 0,    \
-                   ##__VA_ARGS__)                                                                \
+#define Test(suite, name, ...)                                                                \
+    static void suite##_##name##_body(void);                                                  \
+    PLAIN_REGISTER(suite##_##name##_test, #suite, #name, suite##_##name##_body, .timeout = 0, \
+                   ##__VA_ARGS__)                                                             \
     static void suite##_##name##_body(void)
 
 #define TestSuite(suite, ...) PLAIN_REGISTER(suite##_suite, #suite, NULL, NULL, __VA_ARGS__)
 
-__attribute__((format(printf, 6, 7))) PLAIN_SHARED void
-plain_check(bool passed, bool fatal, const char *file, int line, const char *condition,
-            const char *message, ...)
+__attribute__((format(printf, 6, 7))) PLAIN_SHARED void plain_check(bool passed, bool fatal,
+                                                                    const char *file, int line,
+                                                                    const char *condition,
+                                                                    const char *message, ...)
 {
     if (passed)
         return;
@@ -74,7 +74,8 @@ plain_check(bool passed, bool fatal, const char *file, int line, const char *con
 
 #define cr_assert(condition, ...) PLAIN_CHECK(true, condition, #condition, __VA_ARGS__)
 #define cr_expect(condition, ...) PLAIN_CHECK(false, condition, #condition, __VA_ARGS__)
-#define cr_assert_not(condition, ...) PLAIN_CHECK(true, !(condition), "not " #condition, __VA_ARGS__)
+#define cr_assert_not(condition, ...) \
+    PLAIN_CHECK(true, !(condition), "not " #condition, __VA_ARGS__)
 #define cr_expect_not(condition, ...) \
     PLAIN_CHECK(false, !(condition), "not " #condition, __VA_ARGS__)
 #define cr_assert_null(p, ...) PLAIN_CHECK(true, !(p), #p " is NULL", __VA_ARGS__)

@@ -1,0 +1,394 @@
+/* linear over panels (panels.h) for any instruction set with a vec_<isa>.h and a veci_<isa>.h,
+ * which come first. Included by one file of each folder.
+ *
+ * A tile is VEC_LANES rows (a panel or a part of one) times up to NANO_X_TILE tokens. Every output
+ * is a lane of its own accumulator: per unit of 32 columns an exact integer sum, then one fused
+ * multiply-add (two where parts of 16 have their own scales, one more for each where the format has
+ * mins), unit after unit; for blocks of 256 with the block's scale of x at its end. That order is
+ * the same in every shape of tile, so neither the number of tokens nor the division of rows changes
+ * a bit.
+ *
+ * Integers: VECI_LEVELS says what veci_dot takes.
+ *   TOP      the level in the uppermost bits of an unsigned byte, e.g. 16 times a level of 4 bits.
+ *            So the zero point is 128 in every format, and the activations' offset starts the sum.
+ *   NATURAL  the level as it is, and offsets that are shifted to it: where sums of two products
+ *            must fit 16 bits. Levels of 8 bits are signed then, and have no offset.
+ *   SIGNED   the weight as it is: level - zero_point. */
+#include "simd/blocks.h"
+#include "simd/panels.h"
+
+enum level_kind { VECI_TOP, VECI_NATURAL, VECI_SIGNED };
+enum { GROUPS = 8 /* of 4 columns in a unit */, PANELS_PER_PASS = 8 };
+
+/* ---- Levels -----------------------------------------------------------------------------------
+ */
+
+/* The field of num_bits bits that lies at bit `at` of every byte, moved to bit `to`. */
+NANO_INLINE veci move_field(veci line, int at, int to, int num_bits)
+{
+    veci moved = to > at ? veci_shift_left(line, to - at) : veci_shift_right(line, at - to);
+    return veci_and(moved, veci_set1_u8(((1 << num_bits) - 1) << to));
+}
+
+/* The levels of column group g, with their lowest bit at bit `low`. */
+NANO_INLINE veci levels_at(int bits, const uint8_t *lines, int g, int low)
+{
+    const int upper = bits == 3 ? 2 : bits == 5 || bits == 6 ? 4 : bits;
+    const int per_line = 8 / upper;
+    if (bits == 8)
+        return veci_load(lines + g * NANO_LINE_BYTES);
+    const int line = upper == 4 ? g % 4 : g / per_line, i = upper == 4 ? g / 4 : g % per_line;
+    veci levels =
+        move_field(veci_load(lines + line * NANO_LINE_BYTES), upper * i, low + bits - upper, upper);
+    if (bits > upper) {
+        const int rest = bits - upper, fields = 8 / rest;
+        veci more = veci_load(lines + (upper + g / fields) * NANO_LINE_BYTES);
+        levels = veci_or(levels, move_field(more, rest * (g % fields), low, rest));
+    }
+    return levels;
+}
+
+/* What veci_dot takes. */
+NANO_INLINE veci weights_of(struct nano_panel_traits t, const uint8_t *lines, int g)
+{
+    if (t.is_table)
+        return veci_lookup_iq4(levels_at(4, lines, g, 0));
+    if (VECI_LEVELS == VECI_TOP)
+        return levels_at(t.bits, lines, g, 8 - t.bits);
+    veci levels = levels_at(t.bits, lines, g, 0);
+    const bool is_signed = VECI_LEVELS == VECI_SIGNED || t.bits == 8;
+    return is_signed && t.zero_point ? veci_minus(levels, t.zero_point) : levels;
+}
+
+/* What the products are too large by. */
+NANO_INLINE float top_factor(struct nano_panel_traits t)
+{
+    return VECI_LEVELS == VECI_TOP && !t.is_table ? 1 / (float)(1 << (8 - t.bits)) : 1;
+}
+
+/* The integer that a sum begins with. `offset` is -128 times the sum of the part's x. */
+NANO_INLINE veci first_sum(struct nano_panel_traits t, const int32_t *offset)
+{
+    if (VECI_LEVELS == VECI_SIGNED || (!t.zero_point && !t.is_table))
+        return veci_zero();
+    if (VECI_LEVELS == VECI_TOP)
+        return veci_broadcast(offset);
+    return t.is_table || t.bits == 8 ? veci_zero() : veci_set1(*offset >> (8 - t.bits));
+}
+
+/* ---- A tile -----------------------------------------------------------------------------------
+ */
+
+/* Scales and mins of a group of units, in the lanes of their rows. */
+struct group_scales {
+    vec d, m;             /* d times top_factor */
+    const uint8_t *bytes; /* of the next part */
+};
+
+NANO_INLINE void next_scale(struct nano_panel_traits t, struct group_scales *s, vec *scale,
+                            vec *min)
+{
+    *scale = s->d;
+    *min = s->m;
+    if (t.units == 1)
+        return;
+    if (!t.has_mins) {
+        *scale = vec_mul(s->d, vec_load_s8(s->bytes));
+    } else if (t.parts == 1) {
+        *scale = vec_mul(s->d, vec_load_s8(s->bytes));
+        *min = vec_mul(s->m, vec_load_s8(s->bytes + t.units * NANO_PANEL_ROWS));
+    } else {
+        *scale = vec_mul(s->d, vec_load_low_nibbles(s->bytes));
+        *min = vec_mul(s->m, vec_load_high_nibbles(s->bytes));
+    }
+    s->bytes += NANO_PANEL_ROWS;
+}
+
+/* sums[c] += the products of a part of a unit. An instruction set that takes more than a column
+ * group and a token at once defines it itself, behind this file. */
+NANO_INLINE void part_dots(struct nano_panel_traits t, const uint8_t *lines,
+                           const struct nano_q8_unit *x, int part, int num_tokens,
+                           veci sums[NANO_X_TILE]);
+
+#ifndef VECI_OWN_DOTS
+NANO_INLINE void part_dots(struct nano_panel_traits t, const uint8_t *lines,
+                           const struct nano_q8_unit *x, int part, int num_tokens,
+                           veci sums[NANO_X_TILE])
+{
+    const int num_groups = GROUPS / t.parts, first = part * num_groups;
+    NANO_UNROLL
+    for (int i = 0; i < num_groups; i++) {
+        /* pairs of groups that share a line are neighbours here */
+        const int g = t.parts == 1 && t.bits < 8 && t.bits > 3 ? i / 2 + i % 2 * 4 : first + i;
+        const veci w = weights_of(t, lines, g);
+        NANO_UNROLL
+        for (int c = 0; c < num_tokens; c++)
+            sums[c] = veci_dot(sums[c], w, x[c].q + 4 * g, t.is_table || t.bits == 8);
+    }
+}
+#endif
+
+/* Columns [4 * first, 4 * (first + GROUPS / parts)) of a unit. */
+NANO_INLINE void tile_part(struct nano_panel_traits t, const uint8_t *lines,
+                           const struct nano_q8_unit *x, int part, vec scale, int num_tokens,
+                           vec acc[NANO_X_TILE])
+{
+    veci sums[NANO_X_TILE];
+    NANO_UNROLL
+    for (int c = 0; c < num_tokens; c++)
+        sums[c] = first_sum(t, t.parts == 1 ? &x[c].offset
+                               : part       ? &x[c].offset_high
+                                            : &x[c].offset_low);
+    part_dots(t, lines, x, part, num_tokens, sums);
+    NANO_UNROLL
+    for (int c = 0; c < num_tokens; c++)
+        acc[c] = vec_fma(vec_from_veci(sums[c]),
+                         t.units == 1 ? vec_mul(scale, vec_broadcast(&x[c].d)) : scale, acc[c]);
+}
+
+NANO_INLINE void tile_unit(struct nano_panel_traits t, const uint8_t *lines,
+                           const struct nano_q8_unit *x, struct group_scales *scales,
+                           int num_tokens, vec acc[NANO_X_TILE])
+{
+    vec scale, min, next_min;
+    next_scale(t, scales, &scale, &min);
+    tile_part(t, lines, x, 0, scale, num_tokens, acc);
+    if (t.parts == 2) {
+        next_scale(t, scales, &scale, &next_min);
+        tile_part(t, lines, x, 1, scale, num_tokens, acc);
+    }
+    if (!t.has_mins)
+        return;
+    NANO_UNROLL
+    for (int c = 0; c < num_tokens; c++) {
+        acc[c] = vec_fma(min, vec_broadcast(&x[c].sum), acc[c]);
+        if (t.parts == 2)
+            acc[c] = vec_fma(vec_sub(next_min, min), vec_broadcast(&x[c].sum_high), acc[c]);
+    }
+}
+
+/* Writes VEC_LANES rows of one token, or what is left of them. */
+NANO_INLINE void finish_token(const struct nano_linear_args *args, int64_t row, int64_t token,
+                              vec sum)
+{
+    const int64_t left = args->row_end - row;
+    const int n = left < VEC_LANES ? (int)left : VEC_LANES;
+    float *y = args->y + token * args->y_stride + row;
+    if (args->bias)
+        sum = vec_add(sum, n == VEC_LANES ? vec_load(args->bias + row)
+                                          : vec_load_part(args->bias + row, n));
+    if (n == VEC_LANES)
+        vec_store(y, args->accumulate ? vec_add(vec_load(y), sum) : sum);
+    else
+        vec_store_part(y, args->accumulate ? vec_add(vec_load_part(y, n), sum) : sum, n);
+}
+
+NANO_INLINE void tile(enum nano_format format, const struct nano_linear_args *args, int64_t row,
+                      int64_t token, int num_tokens)
+{
+    const struct nano_panel_traits t = nano_panel_traits(format);
+    const int lane = (int)(row % NANO_PANEL_ROWS);
+    const uint8_t *group = (const uint8_t *)args->weights +
+                           (size_t)(row / NANO_PANEL_ROWS) * nano_panel_bytes(format, args->cols);
+    const struct nano_q8_unit *x =
+        (const struct nano_q8_unit *)args->x + nano_q8_index(token, args->cols);
+    const int64_t num_groups = args->cols / NANO_UNIT_COLS / t.units;
+    vec acc[NANO_X_TILE], total[NANO_X_TILE];
+    NANO_UNROLL
+    for (int c = 0; c < num_tokens; c++)
+        acc[c] = total[c] = vec_zero();
+    for (int64_t i = 0; i < num_groups; i++, group += nano_panel_group_bytes(t)) {
+        const uint8_t *lines = group + nano_panel_header_bytes(t) + 4 * lane;
+        struct group_scales scales = {
+            .d = vec_mul(vec_load_f16(group + 2 * lane), vec_set1(top_factor(t))),
+            .bytes = group + nano_panel_scales_offset(t) + lane,
+        };
+        scales.m = scales.d;
+        if (t.has_mins)
+            scales.m = vec_load_f16(group + 2 * NANO_PANEL_ROWS + 2 * lane);
+        if (t.has_mins && t.units > 1)
+            scales.m = vec_sub(vec_zero(), scales.m);
+        for (int u = 0; u < t.units; u++, x += NANO_X_TILE, lines += t.bits * NANO_LINE_BYTES)
+            tile_unit(t, lines, x, &scales, num_tokens, acc);
+        if (t.units == 1)
+            continue;
+        NANO_UNROLL
+        for (int c = 0; c < num_tokens; c++) {
+            total[c] = vec_fma(acc[c], vec_broadcast(&(x - NANO_X_TILE)[c].d), total[c]);
+            acc[c] = vec_zero();
+        }
+    }
+    NANO_UNROLL
+    for (int c = 0; c < num_tokens; c++)
+        finish_token(args, row, token + c, t.units == 1 ? acc[c] : total[c]);
+}
+
+/* ---- The walk over rows and tokens -------------------------------------------------------------
+ *
+ * Tokens outside, so that a tile's activations stay in the first cache while the panels of a pass,
+ * which the second cache holds, go by. */
+
+typedef void panel_tile_fn(const struct nano_linear_args *args, int64_t row, int64_t token,
+                           int num_tokens);
+
+NANO_INLINE void tile_rows(panel_tile_fn *body, const struct nano_linear_args *args, int64_t begin,
+                           int64_t end, int64_t token, int num_tokens)
+{
+    for (int64_t row = begin; row < end; row += VEC_LANES)
+        body(args, row, token, num_tokens);
+}
+
+/* The tokens of one tile of x, in the widest shapes that there are. */
+NANO_INLINE void tile_tokens(panel_tile_fn *body, const struct nano_linear_args *args,
+                             int64_t row_begin, int64_t row_end, int64_t token, int64_t end)
+{
+    if (VECI_TILE_TOKENS >= 12)
+        for (; token + 12 <= end; token += 12)
+            tile_rows(body, args, row_begin, row_end, token, 12);
+    if (VECI_TILE_TOKENS >= 8)
+        for (; token + 8 <= end; token += 8)
+            tile_rows(body, args, row_begin, row_end, token, 8);
+    if (VECI_TILE_TOKENS >= 6)
+        for (; token + 6 <= end; token += 6)
+            tile_rows(body, args, row_begin, row_end, token, 6);
+    for (; token + 4 <= end; token += 4)
+        tile_rows(body, args, row_begin, row_end, token, 4);
+    for (; token + 2 <= end; token += 2)
+        tile_rows(body, args, row_begin, row_end, token, 2);
+    if (token < end)
+        tile_rows(body, args, row_begin, row_end, token, 1);
+}
+
+NANO_INLINE void panel_linear(panel_tile_fn *body, const struct nano_linear_args *args)
+{
+    const int64_t pass = PANELS_PER_PASS * NANO_PANEL_ROWS;
+    for (int64_t row = args->row_begin; row < args->row_end; row += pass) {
+        const int64_t row_end = row + pass < args->row_end ? row + pass : args->row_end;
+        for (int64_t token = args->token_begin; token < args->token_end;) {
+            int64_t end = token / NANO_X_TILE * NANO_X_TILE + NANO_X_TILE;
+            end = end < args->token_end ? end : args->token_end;
+            tile_tokens(body, args, row, row_end, token, end);
+            token = end;
+        }
+    }
+}
+
+#define DEFINE_LINEAR(NAME, name)                                                                 \
+    NANO_INLINE void tile_##name(const struct nano_linear_args *args, int64_t row, int64_t token, \
+                                 int num_tokens)                                                  \
+    {                                                                                             \
+        tile(NANO_FORMAT_##NAME, args, row, token, num_tokens);                                   \
+    }                                                                                             \
+                                                                                                  \
+    void VEC_NAME(nano_linear_##name)(const struct nano_linear_args *args)                        \
+    {                                                                                             \
+        panel_linear(tile_##name, args);                                                          \
+    }
+
+DEFINE_LINEAR(Q4_0, q4_0)
+DEFINE_LINEAR(Q4_1, q4_1)
+DEFINE_LINEAR(Q5_0, q5_0)
+DEFINE_LINEAR(Q5_1, q5_1)
+DEFINE_LINEAR(Q8_0, q8_0)
+DEFINE_LINEAR(Q2_K, q2_k)
+DEFINE_LINEAR(Q3_K, q3_k)
+DEFINE_LINEAR(Q4_K, q4_k)
+DEFINE_LINEAR(Q5_K, q5_k)
+DEFINE_LINEAR(Q6_K, q6_k)
+DEFINE_LINEAR(IQ4_NL, iq4_nl)
+DEFINE_LINEAR(IQ4_XS, iq4_xs)
+
+/* ---- F32, F16, BF16 ---------------------------------------------------------------------------
+ *
+ * One chain of fused multiply-adds per output, in the order of columns. With one token several
+ * panels go side by side, because a chain alone would wait for its own last sum. */
+
+NANO_INLINE vec load_floats(enum nano_format format, const uint8_t *at)
+{
+    return format == NANO_FORMAT_F32   ? vec_load((const float *)(const void *)at)
+           : format == NANO_FORMAT_F16 ? vec_load_f16(at)
+                                       : vec_load_bf16(at);
+}
+
+enum { FLOAT_MAX_VECTORS = 4, FLOAT_MAX_TOKENS = 6 };
+
+NANO_INLINE void float_tile(enum nano_format format, const struct nano_linear_args *args,
+                            int64_t row, int64_t token, int num_vectors, int num_tokens)
+{
+    const int value_bytes = nano_panel_traits(format).value_bytes;
+    const uint8_t *w[FLOAT_MAX_VECTORS];
+    const float *x[FLOAT_MAX_TOKENS];
+    vec acc[FLOAT_MAX_VECTORS][FLOAT_MAX_TOKENS];
+    NANO_UNROLL
+    for (int r = 0; r < num_vectors; r++) {
+        const int64_t first = row + r * VEC_LANES;
+        w[r] = (const uint8_t *)args->weights +
+               (size_t)(first / NANO_PANEL_ROWS) * nano_panel_bytes(format, args->cols) +
+               (size_t)(first % NANO_PANEL_ROWS * value_bytes);
+        NANO_UNROLL
+        for (int c = 0; c < num_tokens; c++)
+            acc[r][c] = vec_zero();
+    }
+    NANO_UNROLL
+    for (int c = 0; c < num_tokens; c++)
+        x[c] = (const void *)((const uint8_t *)args->x + (size_t)(token + c) * args->x_stride);
+    for (int64_t k = 0; k < args->cols; k++) {
+        vec weights[FLOAT_MAX_VECTORS];
+        NANO_UNROLL
+        for (int r = 0; r < num_vectors; r++)
+            weights[r] = load_floats(format, w[r] + (size_t)(k * NANO_PANEL_ROWS * value_bytes));
+        NANO_UNROLL
+        for (int c = 0; c < num_tokens; c++) {
+            const vec xk = vec_broadcast(x[c] + k);
+            NANO_UNROLL
+            for (int r = 0; r < num_vectors; r++)
+                acc[r][c] = vec_fma(weights[r], xk, acc[r][c]);
+        }
+    }
+    NANO_UNROLL
+    for (int r = 0; r < num_vectors; r++) {
+        NANO_UNROLL
+        for (int c = 0; c < num_tokens; c++)
+            finish_token(args, row + r * VEC_LANES, token + c, acc[r][c]);
+    }
+}
+
+/* Rows in steps of num_vectors vectors, the rest one by one. */
+NANO_INLINE void float_rows(enum nano_format format, const struct nano_linear_args *args,
+                            int64_t begin, int64_t end, int64_t token, int num_vectors,
+                            int num_tokens)
+{
+    int64_t row = begin;
+    for (; row + (num_vectors - 1) * VEC_LANES < end; row += num_vectors * VEC_LANES)
+        float_tile(format, args, row, token, num_vectors, num_tokens);
+    for (; row < end; row += VEC_LANES)
+        float_tile(format, args, row, token, 1, num_tokens);
+}
+
+NANO_INLINE void float_linear(enum nano_format format, const struct nano_linear_args *args)
+{
+    const int64_t pass = PANELS_PER_PASS * NANO_PANEL_ROWS;
+    for (int64_t row = args->row_begin; row < args->row_end; row += pass) {
+        const int64_t row_end = row + pass < args->row_end ? row + pass : args->row_end;
+        int64_t token = args->token_begin;
+        for (; token + VEC_FLOAT_TOKENS <= args->token_end; token += VEC_FLOAT_TOKENS)
+            float_rows(format, args, row, row_end, token, VEC_FLOAT_VECTORS, VEC_FLOAT_TOKENS);
+        for (; token < args->token_end; token++)
+            float_rows(format, args, row, row_end, token, FLOAT_MAX_VECTORS, 1);
+    }
+}
+
+void VEC_NAME(nano_linear_f32)(const struct nano_linear_args *args)
+{
+    float_linear(NANO_FORMAT_F32, args);
+}
+
+void VEC_NAME(nano_linear_f16)(const struct nano_linear_args *args)
+{
+    float_linear(NANO_FORMAT_F16, args);
+}
+
+void VEC_NAME(nano_linear_bf16)(const struct nano_linear_args *args)
+{
+    float_linear(NANO_FORMAT_BF16, args);
+}
