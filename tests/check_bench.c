@@ -99,6 +99,29 @@ static void bench_linear(const struct nano_kernels *kernels, const char *filter,
     matrix_free(&m);
 }
 
+struct pack_call {
+    const struct nano_linear_kernels *linear;
+    struct matrix m;
+};
+
+static void run_pack(void *context)
+{
+    struct pack_call *c = context;
+    c->linear->pack(c->m.packed.data, c->m.stored.data, c->m.rows, c->m.cols, 0, c->m.rows);
+}
+
+static void bench_pack(const struct nano_kernels *kernels, const char *filter,
+                       enum nano_format format)
+{
+    struct pack_call c = {.linear = &kernels->linear[format]};
+    if (!c.linear->pack)
+        return;
+    c.m = matrix_make(kernels, format, 1024, 2048, PATTERN_RANDOM);
+    report(kernels, "pack", nano_format_traits(format)->name, filter,
+           (struct work){run_pack, &c, 1024 * (double)nano_format_row_bytes(format, 2048), 0});
+    matrix_free(&c.m);
+}
+
 struct quantize_call {
     const struct nano_activation_kernels *activation;
     float *x;
@@ -251,6 +274,7 @@ static void bench_vectors(const struct nano_kernels *kernels, const char *filter
 void bench_kernels(const struct nano_kernels *kernels, const char *filter)
 {
     for (int i = 0; i < NANO_NUM_FORMATS; i++) {
+        bench_pack(kernels, filter, (enum nano_format)i);
         bench_linear(kernels, filter, (enum nano_format)i, 1);
         bench_linear(kernels, filter, (enum nano_format)i, 64);
     }

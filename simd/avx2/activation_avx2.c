@@ -11,17 +11,6 @@ NANO_INLINE __m256 absolute(__m256 x)
     return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x);
 }
 
-/* As roundf: halves go away from zero. */
-NANO_INLINE __m256i round_away(__m256 x)
-{
-    __m256 whole = _mm256_round_ps(x, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
-    __m256 up = _mm256_cmp_ps(absolute(_mm256_sub_ps(x, whole)), _mm256_set1_ps(0.5f), _CMP_GE_OQ);
-    __m256i one =
-        _mm256_or_si256(_mm256_srai_epi32(_mm256_castps_si256(x), 31), _mm256_set1_epi32(1));
-    return _mm256_add_epi32(_mm256_cvttps_epi32(whole),
-                            _mm256_and_si256(one, _mm256_castps_si256(up)));
-}
-
 /* Four vectors of 8 integers in [-128, 127] to 32 bytes. */
 NANO_INLINE void store_bytes(int8_t *dst, const __m256i q[4])
 {
@@ -68,7 +57,7 @@ void nano_quantize_q8_32_avx2(void *x, int64_t token, const float *src, int64_t 
         float rounded = _cvtsh_ss(_cvtss_sh(scale, _MM_FROUND_TO_NEAREST_INT));
         __m256 factor = _mm256_set1_ps(isfinite(inverse) ? inverse : 0);
         for (int k = 0; k < 4; k++)
-            levels[k] = round_away(_mm256_mul_ps(values[k], factor));
+            levels[k] = _mm256_cvtps_epi32(_mm256_mul_ps(values[k], factor));
         const float d = isinf(rounded) ? scale : rounded;
         store_unit(unit, levels, d, d);
     }

@@ -12,25 +12,19 @@ NANO_INLINE __m512 absolute(__m512 x)
         _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7FFFFFFF)));
 }
 
-/* As roundf: halves go away from zero. */
-NANO_INLINE __m512i round_away(__m512 x)
-{
-    __m512 whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
-    __mmask16 up =
-        _mm512_cmp_ps_mask(absolute(_mm512_sub_ps(x, whole)), _mm512_set1_ps(0.5f), _CMP_GE_OQ);
-    __m512i one =
-        _mm512_or_si512(_mm512_srai_epi32(_mm512_castps_si512(x), 31), _mm512_set1_epi32(1));
-    __m512i q = _mm512_cvttps_epi32(whole);
-    return _mm512_mask_add_epi32(q, up, q, one);
-}
-
 /* 32 levels, and what follows from them; `factor` is what the sums are times. */
 NANO_INLINE void store_unit(struct nano_q8_unit *unit, __m512i low, __m512i high, float d,
                             float factor)
 {
-    _mm_storeu_si128((void *)unit->q, _mm512_cvtsepi32_epi8(low));
-    _mm_storeu_si128((void *)(unit->q + 16), _mm512_cvtsepi32_epi8(high));
-    const int32_t sum_low = _mm512_reduce_add_epi32(low), sum_high = _mm512_reduce_add_epi32(high);
+    const __m128i a = _mm512_cvtsepi32_epi8(low), b = _mm512_cvtsepi32_epi8(high);
+    _mm_storeu_si128((void *)unit->q, a);
+    _mm_storeu_si128((void *)(unit->q + 16), b);
+    /* sums of 4 of both halves, then lane 0: of k < 16, lane 1: of k >= 16 */
+    const __m128i ones = _mm_set1_epi8(1);
+    __m128i sums = _mm_hadd_epi32(_mm_dpbusd_epi32(_mm_setzero_si128(), ones, a),
+                                  _mm_dpbusd_epi32(_mm_setzero_si128(), ones, b));
+    sums = _mm_hadd_epi32(sums, sums);
+    const int32_t sum_low = _mm_cvtsi128_si32(sums), sum_high = _mm_extract_epi32(sums, 1);
     unit->d = d;
     unit->offset = -128 * (sum_low + sum_high);
     unit->offset_low = -128 * sum_low;
@@ -39,18 +33,37 @@ NANO_INLINE void store_unit(struct nano_q8_unit *unit, __m512i low, __m512i high
     unit->sum_high = factor * (float)sum_high;
 }
 
+/* Scales of up to 16 blocks of 32, and what their values are multiplied with. */
+NANO_INLINE void find_scales(const float *src, int num_blocks, float d[16], float factors[16])
+{
+    float largest[16] = {0};
+    for (int i = 0; i < num_blocks; i++)
+        largest[i] = _mm512_reduce_max_ps(_mm512_max_ps(
+            absolute(_mm512_loadu_ps(src + 32 * i)), absolute(_mm512_loadu_ps(src + 32 * i + 16))));
+    const __m512 infinity = _mm512_set1_ps(INFINITY);
+    __m512 scale = _mm512_div_ps(_mm512_loadu_ps(largest), _mm512_set1_ps(127));
+    __m512 inverse = _mm512_div_ps(_mm512_set1_ps(1), scale);
+    __m512 rounded = _mm512_cvtph_ps(_mm512_cvtps_ph(scale, _MM_FROUND_TO_NEAREST_INT));
+    __mmask16 too_large = _mm512_cmp_ps_mask(rounded, infinity, _CMP_EQ_OQ);
+    __mmask16 finite = _mm512_cmp_ps_mask(inverse, infinity, _CMP_LT_OQ);
+    _mm512_storeu_ps(d, _mm512_mask_mov_ps(rounded, too_large, scale));
+    _mm512_storeu_ps(factors, _mm512_maskz_mov_ps(finite, inverse));
+}
+
 void nano_quantize_q8_32_avx512(void *x, int64_t token, const float *src, int64_t cols)
 {
     struct nano_q8_unit *unit = (struct nano_q8_unit *)x + nano_q8_index(token, cols);
-    for (int64_t i = 0; i < cols; i += 32, unit += NANO_X_TILE) {
-        __m512 low = _mm512_loadu_ps(src + i), high = _mm512_loadu_ps(src + i + 16);
-        float scale = _mm512_reduce_max_ps(_mm512_max_ps(absolute(low), absolute(high))) / 127;
-        float inverse = 1 / scale;
-        float rounded = _cvtsh_ss(_cvtss_sh(scale, _MM_FROUND_TO_NEAREST_INT));
-        __m512 factor = _mm512_set1_ps(isfinite(inverse) ? inverse : 0);
-        const float d = isinf(rounded) ? scale : rounded;
-        store_unit(unit, round_away(_mm512_mul_ps(low, factor)),
-                   round_away(_mm512_mul_ps(high, factor)), d, d);
+    for (int64_t i = 0; i < cols; i += 512) {
+        const int num_blocks = cols - i < 512 ? (int)(cols - i) / 32 : 16;
+        float d[16], factors[16];
+        find_scales(src + i, num_blocks, d, factors);
+        for (int k = 0; k < num_blocks; k++, unit += NANO_X_TILE) {
+            const float *values = src + i + 32 * k;
+            __m512 factor = _mm512_set1_ps(factors[k]);
+            __m512 low = _mm512_mul_ps(_mm512_loadu_ps(values), factor);
+            __m512 high = _mm512_mul_ps(_mm512_loadu_ps(values + 16), factor);
+            store_unit(unit, _mm512_cvtps_epi32(low), _mm512_cvtps_epi32(high), d[k], d[k]);
+        }
     }
 }
 

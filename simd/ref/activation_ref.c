@@ -15,8 +15,9 @@ void nano_quantize_f32_ref(void *x, int64_t token, const float *src, int64_t col
         memcpy((float *)x + token * cols, src, (size_t)cols * sizeof *src);
 }
 
-/* q of 32 values and their scale, as ggml's reference makes Q8_0 blocks. Where no f16 holds the
- * scale it stays f32; where its reciprocal is infinite the block is zero. */
+/* q of 32 values and their scale, as in Q8_0 blocks, but that halves go to even as the processor's
+ * own rounding has it. Where no f16 holds the scale it stays f32; where its reciprocal is infinite
+ * the block is zero. */
 static float quantize_32(int8_t q[32], const float *x)
 {
     float amax = 0;
@@ -26,7 +27,7 @@ static float quantize_32(int8_t q[32], const float *x)
     if (!isfinite(id))
         id = 0;
     for (int k = 0; k < 32; k++) {
-        float level = roundf(x[k] * id);
+        float level = rintf(x[k] * id);
         q[k] = (int8_t)(fabsf(level) <= 127 ? level : 0); /* only NaN and infinities fail */
     }
     return isinf(rounded) ? d : rounded;

@@ -253,9 +253,7 @@ NANO_INLINE void tile_tokens(panel_tile_fn *body, const struct nano_linear_args 
             tile_rows(body, args, row_begin, row_end, token, 6);
     for (; token + 4 <= end; token += 4)
         tile_rows(body, args, row_begin, row_end, token, 4);
-    for (; token + 2 <= end; token += 2)
-        tile_rows(body, args, row_begin, row_end, token, 2);
-    if (token < end)
+    for (; token < end; token++)
         tile_rows(body, args, row_begin, row_end, token, 1);
 }
 

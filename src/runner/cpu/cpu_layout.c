@@ -158,10 +158,11 @@ static struct range range_of(const struct nano_cpu_runner *r, struct nano_view v
                           view.offset, view.offset + view.width, view.buffer};
 }
 
-static bool ranges_meet(struct range a, struct range b)
+/* `row_local`: in one buffer a thread touches the same rows of both. */
+static bool ranges_meet(struct range a, struct range b, bool row_local)
 {
     if (a.buffer == b.buffer)
-        return a.first_column < b.end_column && b.first_column < a.end_column;
+        return !row_local && a.first_column < b.end_column && b.first_column < a.end_column;
     return a.begin < b.end && b.begin < a.end;
 }
 
@@ -173,21 +174,22 @@ static bool conflict(const struct nano_cpu_runner *r, const struct nano_op *a,
     const bool b_shares = b->kind == NANO_OP_LINEAR || b->kind == NANO_OP_ATTENTION;
     if (a_shares && b_shares) /* the quantised input, the shared loop */
         return true;
+    const bool row_local = nano_cpu_is_row_local(a->kind) && nano_cpu_is_row_local(b->kind);
     if ((a->kind == NANO_OP_KV_STORE && b->kind == NANO_OP_ATTENTION) ||
         (a->kind == NANO_OP_ATTENTION && b->kind == NANO_OP_KV_STORE))
         return a->kv_layer == b->kv_layer;
     for (int i = 0; i < a->num_out; i++) {
         const struct range written = range_of(r, a->out[i]);
         for (int k = 0; k < b->num_in; k++)
-            if (ranges_meet(written, range_of(r, b->in[k])))
+            if (ranges_meet(written, range_of(r, b->in[k]), row_local))
                 return true;
         for (int k = 0; k < b->num_out; k++)
-            if (ranges_meet(written, range_of(r, b->out[k])))
+            if (ranges_meet(written, range_of(r, b->out[k]), row_local))
                 return true;
     }
     for (int i = 0; i < a->num_in; i++)
         for (int k = 0; k < b->num_out; k++)
-            if (ranges_meet(range_of(r, a->in[i]), range_of(r, b->out[k])))
+            if (ranges_meet(range_of(r, a->in[i]), range_of(r, b->out[k]), row_local))
                 return true;
     return false;
 }
@@ -197,7 +199,7 @@ static void find_barriers(struct nano_cpu_runner *r)
     const struct nano_program *p = r->program;
     int first = 0; /* since the last barrier */
     for (int i = 0; i < p->num_ops; i++) {
-        bool barrier = i == 0; /* tables are made before op 0 */
+        bool barrier = false;
         for (int k = first; k < i && !barrier; k++)
             barrier = conflict(r, &p->ops[k], &p->ops[i]);
         r->ops[i].barrier_before = barrier;

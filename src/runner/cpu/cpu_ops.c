@@ -1,11 +1,24 @@
-/* The ops that only pass over rows: each thread takes a share of rows, of heads or of columns. */
+/* The ops that only pass over rows: each thread takes the same share of the rows in all of them, so
+ * that there is no barrier from one to the next (nano_cpu_is_row_local). */
 #include <math.h>
 #include <string.h>
 
 #include "runner/cpu/cpu_state.h"
 
-/* Columns that are handed out together in element-wise ops, so that threads share one wide row. */
-#define COLUMNS 256
+bool nano_cpu_is_row_local(enum nano_op_kind kind)
+{
+    switch (kind) {
+    case NANO_OP_EMBED:
+    case NANO_OP_RMS_NORM:
+    case NANO_OP_ROPE:
+    case NANO_OP_KV_STORE:
+    case NANO_OP_SILU_MUL:
+    case NANO_OP_ADD:
+        return true;
+    default:
+        return false;
+    }
+}
 
 static const struct nano_op *op_of(const struct nano_cpu_worker *w, int index)
 {
@@ -27,14 +40,14 @@ void nano_cpu_embed(struct nano_cpu_worker *w, int index, int64_t rows)
 void nano_cpu_rms_norm(struct nano_cpu_worker *w, int index, int64_t rows)
 {
     const struct nano_op *op = op_of(w, index);
-    const int64_t groups = op->in[0].width / op->group_width;
     int64_t begin, end;
-    nano_cpu_share(w, rows * groups, &begin, &end);
-    for (int64_t i = begin; i < end; i++) {
-        const int64_t column = i % groups * op->group_width;
-        w->runner->kernels.rms_norm(nano_cpu_row(w->runner, op->out[0], i / groups) + column,
-                                    nano_cpu_row(w->runner, op->in[0], i / groups) + column,
-                                    op->weight[0]->data, op->group_width, op->eps);
+    nano_cpu_share(w, rows, &begin, &end);
+    for (int64_t t = begin; t < end; t++) {
+        float *out = nano_cpu_row(w->runner, op->out[0], t);
+        const float *in = nano_cpu_row(w->runner, op->in[0], t);
+        for (int64_t column = 0; column < op->in[0].width; column += op->group_width)
+            w->runner->kernels.rms_norm(out + column, in + column, op->weight[0]->data,
+                                        op->group_width, op->eps);
     }
 }
 
@@ -62,33 +75,13 @@ void nano_cpu_rope(struct nano_cpu_worker *w, int index, int64_t rows)
     const struct nano_op *op = op_of(w, index);
     const struct nano_rope *rope = &r->program->ropes[op->rope];
     int64_t begin, end;
-    nano_cpu_share(w, rows * op->num_heads, &begin, &end);
-    for (int64_t i = begin; i < end; i++) {
-        const int64_t t = i / op->num_heads;
-        r->kernels.rope(nano_cpu_row(r, op->out[0], t) + i % op->num_heads * op->head_dim,
-                        r->cos_sin[op->rope] + t * 2 * rope->num_pairs, rope->num_pairs,
-                        rope->adjacent);
+    nano_cpu_share(w, rows, &begin, &end);
+    for (int64_t t = begin; t < end; t++) {
+        float *x = nano_cpu_row(r, op->out[0], t);
+        const float *cos_sin = r->cos_sin[op->rope] + t * 2 * rope->num_pairs;
+        for (int head = 0; head < op->num_heads; head++, x += op->head_dim)
+            r->kernels.rope(x, cos_sin, rope->num_pairs, rope->adjacent);
     }
-}
-
-/* Item `i` of [rows, pieces of a row]. */
-struct piece {
-    int64_t row, column, width;
-};
-
-static struct piece piece_at(int64_t i, int64_t width)
-{
-    const int64_t pieces = (width + COLUMNS - 1) / COLUMNS;
-    struct piece piece = {.row = i / pieces, .column = i % pieces * COLUMNS, .width = COLUMNS};
-    if (piece.column + piece.width > width)
-        piece.width = width - piece.column;
-    return piece;
-}
-
-static void share_pieces(const struct nano_cpu_worker *w, int64_t rows, int64_t width,
-                         int64_t *begin, int64_t *end)
-{
-    nano_cpu_share(w, rows * ((width + COLUMNS - 1) / COLUMNS), begin, end);
 }
 
 void nano_cpu_silu_mul(struct nano_cpu_worker *w, int index, int64_t rows)
@@ -96,13 +89,10 @@ void nano_cpu_silu_mul(struct nano_cpu_worker *w, int index, int64_t rows)
     const struct nano_cpu_runner *r = w->runner;
     const struct nano_op *op = op_of(w, index);
     int64_t begin, end;
-    share_pieces(w, rows, op->out[0].width, &begin, &end);
-    for (int64_t i = begin; i < end; i++) {
-        const struct piece p = piece_at(i, op->out[0].width);
-        r->kernels.silu_mul(nano_cpu_row(r, op->out[0], p.row) + p.column,
-                            nano_cpu_row(r, op->in[0], p.row) + p.column,
-                            nano_cpu_row(r, op->in[1], p.row) + p.column, p.width);
-    }
+    nano_cpu_share(w, rows, &begin, &end);
+    for (int64_t t = begin; t < end; t++)
+        r->kernels.silu_mul(nano_cpu_row(r, op->out[0], t), nano_cpu_row(r, op->in[0], t),
+                            nano_cpu_row(r, op->in[1], t), op->out[0].width);
 }
 
 void nano_cpu_add(struct nano_cpu_worker *w, int index, int64_t rows)
@@ -110,12 +100,10 @@ void nano_cpu_add(struct nano_cpu_worker *w, int index, int64_t rows)
     const struct nano_cpu_runner *r = w->runner;
     const struct nano_op *op = op_of(w, index);
     int64_t begin, end;
-    share_pieces(w, rows, op->out[0].width, &begin, &end);
-    for (int64_t i = begin; i < end; i++) {
-        const struct piece p = piece_at(i, op->out[0].width);
-        r->kernels.add(nano_cpu_row(r, op->out[0], p.row) + p.column,
-                       nano_cpu_row(r, op->in[0], p.row) + p.column, p.width);
-    }
+    nano_cpu_share(w, rows, &begin, &end);
+    for (int64_t t = begin; t < end; t++)
+        r->kernels.add(nano_cpu_row(r, op->out[0], t), nano_cpu_row(r, op->in[0], t),
+                       op->out[0].width);
 }
 
 void nano_cpu_gather(struct nano_cpu_worker *w, int index, int64_t rows)

@@ -226,8 +226,7 @@ static void deliver_logits(struct nano_cpu_worker *w)
 static void work(struct nano_cpu_worker *w, uint64_t num_pairs)
 {
     const struct nano_program *p = w->runner->program;
-    nano_cpu_rope_tables(w);
-    nano_cpu_sync(w);
+    nano_cpu_rope_tables(w); /* of the rows that this thread rotates */
     run_ops(w, 0, p->gather_op, w->batch->num_tokens, num_pairs);
     for (int first = 0; first < w->batch->num_outputs; first += w->runner->max_outputs) {
         const int left = w->batch->num_outputs - first;

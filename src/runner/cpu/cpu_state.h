@@ -152,6 +152,10 @@ int64_t nano_cpu_stride(const struct nano_cpu_runner *runner, struct nano_view v
 
 /* ---- op bodies: called by all threads together, `rows` rows ---- */
 
+/* True if row t of the op is made from row t of its inputs, by the thread whose share of the rows t
+ * is in. */
+bool nano_cpu_is_row_local(enum nano_op_kind kind);
+
 void nano_cpu_embed(struct nano_cpu_worker *w, int op, int64_t rows);
 void nano_cpu_rms_norm(struct nano_cpu_worker *w, int op, int64_t rows);
 void nano_cpu_rope(struct nano_cpu_worker *w, int op, int64_t rows);
