@@ -47,8 +47,8 @@ void nano_quantize_q8_32_neon(void *x, int64_t token, const float *src, int64_t 
         const float scale = largest_magnitude(src + i, 32) / 127;
         const float inverse = 1 / scale, rounded = nano_f16_to_f32(nano_f32_to_f16(scale));
         const vec factor = vec_set1(isfinite(inverse) ? inverse : 0);
-        for (int k = 0; k < 8; k++) /* as roundf: halves go away from zero */
-            levels[k] = vcvtaq_s32_f32(vec_mul(vec_load(src + i + k * 4), factor));
+        for (int k = 0; k < 8; k++)
+            levels[k] = vcvtnq_s32_f32(vec_mul(vec_load(src + i + k * 4), factor));
         const float d = isinf(rounded) ? scale : rounded;
         store_unit(unit, levels, d, d);
     }
@@ -75,7 +75,7 @@ void nano_quantize_q8_256_neon(void *x, int64_t token, const float *src, int64_t
         const vec factor = vec_set1(is_zero ? 0 : inverse);
         for (int64_t k = i; k < i + 256; k += 32, unit += NANO_X_TILE) {
             int32x4_t levels[8];
-            for (int j = 0; j < 8; j++) /* as rintf: halves go to even */
+            for (int j = 0; j < 8; j++)
                 levels[j] = vcvtnq_s32_f32(vec_mul(vec_load(src + k + j * 4), factor));
             store_unit(unit, levels, is_zero ? 0 : 1 / inverse, 1);
         }
