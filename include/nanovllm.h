@@ -195,7 +195,7 @@ struct nano_step {
 
 struct nano_engine_params {
     const char *runner;          /* "cpu" (default), "mock" */
-    int num_threads;             /* 0: as many as this process may use */
+    int num_threads;             /* at most one per CPU that affinity and cgroups leave; 0: that many */
     int max_model_len;           /* tokens of prompt + output of one sequence; 0: the model's */
     int max_num_seqs;            /* sequences running at once */
     int max_num_batched_tokens;  /* tokens computed in one step */
@@ -378,6 +378,20 @@ NANO_API size_t nano_engine_get_profile(const nano_engine *engine, struct nano_o
 
 /* The instruction set of the kernels in use: "ref", "avx2", "avx512", … */
 NANO_API const char *nano_engine_get_isa(const nano_engine *engine);
+
+/* ---- The machine ----------------------------------------------------------------------------- */
+
+/* What a result can be set beside. */
+struct nano_machine_limits {
+    double read_gbps; /* bytes read from memory, 1e9 per second */
+    double int8_gmacs, bf16_gmacs, f32_gmacs; /* multiply-adds in registers, 1e9 per second; 0: this
+                                                 processor has no instruction for them */
+};
+
+/* Measures for about half a second what `num_threads` threads (0: as many as this process may use)
+ * do together at best, with the instruction set that engines use. It takes up to 512 MiB meanwhile. */
+NANO_API enum nano_status nano_measure_machine(struct nano_machine_limits *out, int num_threads,
+                                               struct nano_error *err);
 
 /* ---- The simple way -------------------------------------------------------------------------- */
 

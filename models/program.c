@@ -90,6 +90,7 @@ enum nano_status nano_program_build(struct nano_program **out, const struct nano
     if (!p)
         return nano_error_no_memory(err, "the program", sizeof *p);
     nano_arena_init(&p->arena);
+    p->weights = weights;
     p->gather_op = p->logits_buffer = -1;
     struct nano_builder b = {.program = p, .weights = weights, .layer = -1, .err = err};
     b.used = nano_arena_alloc(&p->arena, weights->num_tensors + 1, sizeof *b.used);

@@ -100,6 +100,7 @@ struct nano_kv_layer {
 struct nano_program {
     struct nano_arena arena; /* everything below lives in it */
     struct nano_model_config config;
+    const struct nano_weights *weights; /* that the tensors are borrowed from */
     struct nano_op *ops;
     int num_ops, ops_capacity;
     struct nano_buffer *buffers;

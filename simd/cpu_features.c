@@ -13,7 +13,7 @@
 #endif
 
 static const char *const tier_names[NANO_NUM_CPU_TIERS] = {
-    "ref", "avx2", "avxvnni", "avx512", "neon", "neon_dotprod", "neon_i8mm"};
+    "ref", "avx2", "avxvnni", "avx512", "avx512_amd", "neon", "neon_dotprod", "neon_i8mm"};
 
 /* __builtin_cpu_supports also asks whether the operating system saves the registers. Not every
  * compiler knows "f16c" there; the CPUID bit is enough beside "avx2". */
@@ -35,6 +35,16 @@ static bool has_avxvnni(void)
 #ifdef NANO_HAVE_AVXVNNI
     unsigned eax, ebx, ecx, edx;
     return has_avx2() && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax & 1u << 4);
+#else
+    return false;
+#endif
+}
+
+/* Whose processor it is, where that decides the shape of tiles. */
+static bool is_amd(void)
+{
+#ifdef NANO_HAVE_AVX512
+    return __builtin_cpu_is("amd");
 #else
     return false;
 #endif
@@ -88,6 +98,7 @@ bool nano_cpu_supports(enum nano_cpu_tier tier)
     case NANO_CPU_AVXVNNI:
         return has_avxvnni();
     case NANO_CPU_AVX512:
+    case NANO_CPU_AVX512_AMD:
         return has_avx512();
     case NANO_CPU_NEON:
         return has_neon();
@@ -113,7 +124,8 @@ enum nano_cpu_tier nano_cpu_detect(void)
         if (strcmp(wanted, tier_names[i]) == 0 && nano_cpu_supports((enum nano_cpu_tier)i))
             return (enum nano_cpu_tier)i;
     }
-    while (!nano_cpu_supports((enum nano_cpu_tier)best))
+    while (!nano_cpu_supports((enum nano_cpu_tier)best) ||
+           (best == NANO_CPU_AVX512_AMD && !is_amd()))
         best--;
     return (enum nano_cpu_tier)best;
 }
@@ -133,6 +145,8 @@ void nano_kernels_init(struct nano_kernels *kernels, enum nano_cpu_tier tier)
 #ifdef NANO_HAVE_AVX512
     if (tier >= NANO_CPU_AVX512)
         nano_kernels_init_avx512(kernels);
+    if (tier == NANO_CPU_AVX512_AMD)
+        nano_kernels_init_avx512_amd(kernels);
 #endif
 #ifdef NANO_HAVE_NEON
     if (tier >= NANO_CPU_NEON)

@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include "simd/formats.h"
+#include "simd/peak.h"
 
 /* One call of a linear kernel:
  *
@@ -133,6 +134,8 @@ struct nano_kernels {
 
     /* log(sum of exp(x[i])), computed around the maximum. n >= 1. */
     double (*log_sum_exp)(const float *x, int64_t n);
+
+    struct nano_peak_kernels peak;
 };
 
 /* Worst first. Those of one architecture build on each other. */
@@ -141,6 +144,7 @@ enum nano_cpu_tier {
     NANO_CPU_AVX2,
     NANO_CPU_AVXVNNI,
     NANO_CPU_AVX512,
+    NANO_CPU_AVX512_AMD, /* the same instructions in another tile */
     NANO_CPU_NEON, /* ARMv8.0 */
     NANO_CPU_NEON_DOTPROD,
     NANO_CPU_NEON_I8MM,
@@ -163,6 +167,7 @@ void nano_kernels_init_ref(struct nano_kernels *kernels);
 void nano_kernels_init_avx2(struct nano_kernels *kernels);
 void nano_kernels_init_avxvnni(struct nano_kernels *kernels);
 void nano_kernels_init_avx512(struct nano_kernels *kernels);
+void nano_kernels_init_avx512_amd(struct nano_kernels *kernels);
 void nano_kernels_init_neon(struct nano_kernels *kernels);
 void nano_kernels_init_neon_dotprod(struct nano_kernels *kernels);
 void nano_kernels_init_neon_i8mm(struct nano_kernels *kernels);

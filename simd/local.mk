@@ -1,20 +1,22 @@
 # One convenience library per instruction set, because each has its own flags.
 noinst_LTLIBRARIES += libsimd.la libsimd_ref.la
 libsimd_la_SOURCES = simd/quant.def simd/formats.h simd/formats.c simd/half.h simd/blocks.h \
-  simd/fp_mode.c simd/fp_mode.h simd/kernels.h simd/kernel_params.h simd/inline.h simd/block_scales.h \
+  simd/fp_mode.c simd/fp_mode.h simd/kernels.h simd/kernel_params.h simd/peak.h simd/inline.h simd/block_scales.h \
   simd/panels.h simd/panels.c \
   simd/vec/attention_vec.h simd/vec/panels_vec.h simd/vec/math_vec.h simd/vec/vectors_vec.h \
   simd/cpu_features.c simd/quantize.h simd/quantize.c
 libsimd_la_LIBADD = libsimd_ref.la
 
 libsimd_ref_la_SOURCES = simd/ref/ref.h simd/ref/init_ref.c simd/ref/unpack_ref.c \
-  simd/ref/linear_ref.c simd/ref/activation_ref.c simd/ref/attention_ref.c simd/ref/vector_ref.c
+  simd/ref/linear_ref.c simd/ref/activation_ref.c simd/ref/attention_ref.c simd/ref/vector_ref.c \
+  simd/ref/peak_ref.c
 
 if HAVE_AVX2
 noinst_LTLIBRARIES += libsimd_avx2.la
 libsimd_avx2_la_SOURCES = simd/avx2/avx2.h simd/avx2/vec_avx2.h simd/avx2/veci_avx2.h simd/avx2/init_avx2.c \
   simd/avx2/linear_avx2.c \
-  simd/avx2/activation_avx2.c simd/avx2/attention_avx2.c simd/avx2/vectors_avx2.c
+  simd/avx2/activation_avx2.c simd/avx2/attention_avx2.c simd/avx2/vectors_avx2.c \
+  simd/avx2/peak_avx2.c
 libsimd_avx2_la_CFLAGS = $(AM_CFLAGS) $(NANO_AVX2_CFLAGS)
 libsimd_la_LIBADD += libsimd_avx2.la
 endif
@@ -22,7 +24,7 @@ endif
 if HAVE_AVXVNNI
 noinst_LTLIBRARIES += libsimd_avxvnni.la
 libsimd_avxvnni_la_SOURCES = simd/avxvnni/avxvnni.h simd/avxvnni/init_avxvnni.c \
-  simd/avxvnni/linear_avxvnni.c
+  simd/avxvnni/linear_avxvnni.c simd/avxvnni/peak_avxvnni.c
 libsimd_avxvnni_la_CFLAGS = $(AM_CFLAGS) $(NANO_AVXVNNI_CFLAGS)
 libsimd_la_LIBADD += libsimd_avxvnni.la
 endif
@@ -30,8 +32,9 @@ endif
 if HAVE_AVX512
 noinst_LTLIBRARIES += libsimd_avx512.la
 libsimd_avx512_la_SOURCES = simd/avx512/avx512.h simd/avx512/vec_avx512.h simd/avx512/veci_avx512.h simd/avx512/init_avx512.c \
-  simd/avx512/linear_avx512.c \
-  simd/avx512/activation_avx512.c simd/avx512/attention_avx512.c simd/avx512/vectors_avx512.c
+  simd/avx512/linear_avx512.c simd/avx512/linear_amd_avx512.c \
+  simd/avx512/activation_avx512.c simd/avx512/attention_avx512.c simd/avx512/vectors_avx512.c \
+  simd/avx512/peak_avx512.c
 libsimd_avx512_la_CFLAGS = $(AM_CFLAGS) $(NANO_AVX512_CFLAGS)
 libsimd_la_LIBADD += libsimd_avx512.la
 endif

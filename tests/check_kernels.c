@@ -1,11 +1,4 @@
-/* The kernel checker: every slot of every tier that this machine has, on random and worst-case
- * input.
- *
- *   check_kernels [--seed N]          compares with the reference and with exact arithmetic; the
- * last line is "N passed, N failed" check_kernels --bench [FILTER]    times the same calls
- *
- * NANOVLLM_CPU limits the tiers to one; without it here the checker counts as skipped.
- * NANOVLLM_TEST_QUICK makes fewer rounds. */
+/* The kernel checker's tools: counting, random inputs, guarded memory. */
 #define _DEFAULT_SOURCE
 #include "check_kernels.h"
 
@@ -62,6 +55,23 @@ static void die_with_name(int signal_number)
     (void)ignored;
     signal(signal_number, SIG_DFL);
     raise(signal_number);
+}
+
+void check_start(uint64_t seed)
+{
+    state.seed = seed;
+    signal(SIGSEGV, die_with_name);
+}
+
+bool check_wants(enum nano_cpu_tier tier)
+{
+    return nano_cpu_supports(tier) && (!getenv("NANOVLLM_CPU") || nano_cpu_detect() == tier);
+}
+
+int check_finish(void)
+{
+    printf("%d passed, %d failed\n", state.num_passed, state.num_failed);
+    return state.num_failed > 0;
 }
 
 /* splitmix64 */
@@ -180,53 +190,4 @@ void output_free(struct output *output)
 {
     free(output->memory);
     *output = (struct output){0};
-}
-
-static void check_tier(const struct nano_kernels *kernels, const struct nano_kernels *ref)
-{
-    struct tiers tiers = {kernels, ref};
-    check_linear(&tiers);
-    check_activations(&tiers);
-    check_attention(&tiers);
-    check_vectors(&tiers);
-}
-
-int main(int argc, char **argv)
-{
-    bool bench = false;
-    const char *filter = "";
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--bench") == 0) {
-            bench = true;
-        } else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc) {
-            state.seed = strtoull(argv[++i], NULL, 0);
-        } else if (bench && argv[i][0] != '-') {
-            filter = argv[i];
-        } else {
-            fprintf(stderr, "usage: check_kernels [--seed N] [--bench [FILTER]]\n");
-            return 2;
-        }
-    }
-    signal(SIGSEGV, die_with_name);
-    const char *only = getenv("NANOVLLM_CPU");
-    if (only && strcmp(only, nano_cpu_tier_name(nano_cpu_detect())) != 0) {
-        printf("this machine or build has no tier \"%s\"\n", only);
-        return 77;
-    }
-    struct nano_kernels ref;
-    nano_kernels_init(&ref, NANO_CPU_REF);
-    for (int i = 0; i < NANO_NUM_CPU_TIERS; i++) {
-        enum nano_cpu_tier tier = (enum nano_cpu_tier)i;
-        if (!nano_cpu_supports(tier) || (only && nano_cpu_detect() != tier))
-            continue;
-        struct nano_kernels kernels;
-        nano_kernels_init(&kernels, tier);
-        if (bench)
-            bench_kernels(&kernels, filter);
-        else
-            check_tier(&kernels, &ref);
-    }
-    if (!bench)
-        printf("%d passed, %d failed\n", state.num_passed, state.num_failed);
-    return state.num_failed > 0;
 }

@@ -1,4 +1,5 @@
-/* Shared by the files of the kernel checker: counting, random inputs, guarded memory. */
+/* Shared by the files of the kernel checker and the kernel bench: counting, random inputs, guarded
+ * memory. */
 #ifndef NANO_TESTS_CHECK_KERNELS_H
 #define NANO_TESTS_CHECK_KERNELS_H
 
@@ -12,6 +13,14 @@
 struct tiers {
     const struct nano_kernels *test, *ref;
 };
+
+/* Random numbers begin with `seed`, and a crash names its check. */
+void check_start(uint64_t seed);
+/* Prints how many passed and failed; the exit status. */
+int check_finish(void);
+
+/* True if the processor has the tier and NANOVLLM_CPU does not ask for another one. */
+bool check_wants(enum nano_cpu_tier tier);
 
 /* A check has a name and fails if any check_that in it does; only its first failure is printed. */
 void check_begin(const struct tiers *tiers, const char *slot, const char *format);
@@ -84,8 +93,5 @@ void check_linear(const struct tiers *tiers);
 void check_activations(const struct tiers *tiers);
 void check_attention(const struct tiers *tiers);
 void check_vectors(const struct tiers *tiers);
-
-/* Times the slots whose "tier slot format" contains `filter`. */
-void bench_kernels(const struct nano_kernels *kernels, const char *filter);
 
 #endif

@@ -5,6 +5,11 @@ tests_test_cli_SOURCES = tests/test_cli.c $(PROGRAM_TEST)
 tests_test_cli_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_test_cli_LDADD = $(NANO_LIBS) $(CRITERION_LIBS)
 
+check_PROGRAMS += tests/test_bench
+tests_test_bench_SOURCES = tests/test_bench.c $(PROGRAM_TEST)
+tests_test_bench_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_test_bench_LDADD = $(NANO_LIBS) $(CRITERION_LIBS)
+
 AM_TESTS_ENVIRONMENT += CC='$(CC)'; CXX='$(CXX)'; MAKE='$(MAKE)'; NM='$(NM)'; \
   NANO_EXAMPLE_CFLAGS='$(NANO_LDFLAGS)'; export CC CXX MAKE NM NANO_EXAMPLE_CFLAGS;
 dist_check_SCRIPTS += tests/check_install.sh tests/check_layers.sh tests/check_symbols.sh

@@ -9,3 +9,7 @@ check_PROGRAMS += tests/test_golden_logits
 tests_test_golden_logits_SOURCES = tests/test_golden_logits.c $(RUNNER_TEST_SOURCES)
 tests_test_golden_logits_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_test_golden_logits_LDADD = $(LOWER_LIBS)
+
+check_PROGRAMS += tests/check_cpu_pool
+tests_check_cpu_pool_SOURCES = tests/check_cpu_pool.c
+tests_check_cpu_pool_LDADD = $(NANO_LAYERS) $(NANO_LIBS)

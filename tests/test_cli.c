@@ -47,6 +47,8 @@ Test(usage, mistakes_exit_with_2_and_one_line)
         {{"info", "a.gguf", "b.gguf"}, "expected one model"},
         {{"bench", "--synthetic", "qwen2-0.5b:q4_0", "-m", "x"}, "not both"},
         {{"bench", "-b", "0"}, "-b: 0 is not from 1"},
+        {{"bench", "--mixed", "--mock"}, "expected one of --mixed, --shared-prefix and --mock"},
+        {{"bench", "--mock", "--compare", "x"}, "--compare: not with --mock"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct program_result r = program_run("text", cases[i].args);
@@ -587,47 +589,6 @@ Test(info, sizes_are_powers_of_1024)
         json_decref(j);
         program_free(&r);
     }
-}
-
-Test(bench, json_has_the_documented_form)
-{
-    struct program_result r =
-        RUN("bench", "-p", "8,16", "-n", "3", "-b", "1,2", "-r", "2", "--profile", "--json");
-    cr_assert_eq(r.status, 0, "%s", r.err);
-    json_t *j = program_json(&r, 0);
-    cr_assert_str_eq(text_of(j, "quantization"), "Q8_0");
-    cr_assert_gt(int_of(j, "threads"), 0);
-    cr_assert_gt(strlen(text_of(j, "isa")), 0);
-    cr_assert_gt(number_of(j, "load_s"), 0);
-    cr_assert_gt(int_of(j, "peak_rss_bytes"), 1 << 20);
-    cr_assert_gt(number_of(json_object_get(j, "machine"), "read_gbps"), 0.1);
-    cr_assert_eq(size_of(j, "prefill"), 2);
-    cr_assert_eq(size_of(j, "decode"), 2);
-    cr_assert_eq(int_of(json_array_get(json_object_get(j, "prefill"), 1), "num_tokens"), 16);
-    cr_assert_gt(number_of(json_array_get(json_object_get(j, "prefill"), 1), "tokens_per_s"), 0);
-    cr_assert_eq(int_of(json_array_get(json_object_get(j, "decode"), 1), "batch"), 2);
-    cr_assert_gt(number_of(json_array_get(json_object_get(j, "decode"), 1), "tokens_per_s"), 0);
-    cr_assert_gt(size_of(j, "profile"), 3);
-    json_decref(j);
-    program_free(&r);
-}
-
-Test(bench, mock_measures_the_scheduler)
-{
-    struct program_result r = RUN("bench", "--mock", "-r", "1", "--json");
-    cr_assert_eq(r.status, 0, "%s", r.err);
-    json_t *j = program_json(&r, 0);
-    cr_assert_gt(number_of(j, "prefill_tokens_per_s"), 0);
-    cr_assert_gt(number_of(j, "decode_tokens_per_s"), 0);
-    cr_assert_eq(int_of(j, "num_preemptions"), 0);
-    json_decref(j);
-    program_free(&r);
-    r = RUN("bench", "--mock", "-r", "1", "--json", "--block-size", "16", "--num-blocks",
-            "4000"); /* too few for all */
-    j = program_json(&r, 0);
-    cr_assert_gt(int_of(j, "num_preemptions"), 0);
-    json_decref(j);
-    program_free(&r);
 }
 
 Test(demo, tells_the_whole_story)

@@ -1,8 +1,11 @@
 /* weights: look-ups of tensors and metadata, and their errors. */
 #include <criterion/criterion.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/memory.h"
 #include "format/gguf.h"
 #include "format/little_endian.h"
 #include "gguf_builder.h"
@@ -233,4 +236,102 @@ Test(weights, builder_copies_all_but_one)
     cr_assert_eq(list->strings[1].bytes[0], 'q');
     done(&other, &copy);
     done(&builder, &weights);
+}
+
+/* ---- released tensors ---- */
+
+enum { BIG_BYTES = 6 << 20 }; /* so that memory of its own would be mapped pages as well */
+
+/* Bytes of the mapping that holds `address` which are in memory and this process's. */
+static long resident_bytes(const void *address)
+{
+    char line[4096];
+    unsigned long long begin, end;
+    long kib = -1;
+    bool inside = false;
+    FILE *file = fopen("/proc/self/smaps", "r");
+    while (file && kib < 0 && fgets(line, sizeof line, file)) {
+        if (sscanf(line, "%llx-%llx ", &begin, &end) == 2)
+            inside = (uintptr_t)address >= begin && (uintptr_t)address < end;
+        else if (inside)
+            sscanf(line, "Rss: %ld kB", &kib);
+    }
+    if (file)
+        fclose(file);
+    return kib < 0 ? -1 : kib * 1024;
+}
+
+static void build_big(struct gguf_builder *builder, const unsigned char *content)
+{
+    gguf_builder_init(builder);
+    gguf_builder_tensor(builder, "small", 0, 1, (int64_t[]){3}, content, 12);
+    gguf_builder_tensor(builder, "big", 0, 1, (int64_t[]){BIG_BYTES / 4}, content, BIG_BYTES);
+    gguf_builder_tensor(builder, "last", 0, 1, (int64_t[]){5}, content, 20);
+}
+
+static unsigned char *make_content(void)
+{
+    unsigned char *content = malloc(BIG_BYTES);
+    cr_assert_not_null(content);
+    for (size_t i = 0; i < BIG_BYTES; i++)
+        content[i] = (unsigned char)(1 + i % 251);
+    return content;
+}
+
+static void release_all(const struct nano_weights *weights, const unsigned char *content)
+{
+    for (size_t i = 0; i < weights->num_tensors; i++) {
+        const struct nano_tensor *tensor = &weights->tensors[i];
+        nano_weights_will_read(weights, tensor);
+        cr_expect_eq(memcmp(tensor->data, content, tensor->num_bytes), 0);
+        nano_weights_release(weights, tensor);
+    }
+}
+
+static void all_is_there(const struct nano_weights *weights, const unsigned char *content)
+{
+    for (size_t i = 0; i < weights->num_tensors; i++)
+        cr_expect_eq(memcmp(weights->tensors[i].data, content, weights->tensors[i].num_bytes), 0,
+                     "tensor %zu", i);
+}
+
+Test(weights, released_tensors_of_a_file_leave_memory_and_can_be_read_again)
+{
+    struct gguf_builder builder;
+    struct nano_weights weights;
+    unsigned char *content = make_content();
+    char path[] = "/tmp/nano_test_weights_XXXXXX";
+    const int fd = mkstemp(path);
+    cr_assert(fd >= 0);
+    close(fd);
+    build_big(&builder, content);
+    gguf_builder_write(&builder, path);
+    cr_assert_eq(nano_gguf_open(&weights, path, NULL), NANO_OK);
+    unlink(path);
+    all_is_there(&weights, content);
+    if (resident_bytes(weights.files[0].data) >= 0)
+        cr_expect_geq(resident_bytes(weights.files[0].data), BIG_BYTES);
+    release_all(&weights, content);
+    if (resident_bytes(weights.files[0].data) >= 0)
+        cr_expect_lt(resident_bytes(weights.files[0].data), BIG_BYTES / 8);
+    all_is_there(&weights, content);
+    done(&builder, &weights);
+    free(content);
+}
+
+Test(weights, tensors_in_memory_are_not_released)
+{
+    struct gguf_builder builder;
+    struct nano_weights weights;
+    unsigned char *content = make_content();
+    build_big(&builder, content);
+    const struct gguf_bytes *file = gguf_builder_finish(&builder);
+    void *copy = nano_mem_alloc_aligned(file->size); /* pages that could be given up */
+    memcpy(copy, file->data, file->size);
+    cr_assert_eq(nano_gguf_open_memory(&weights, copy, file->size, "m.gguf", NULL), NANO_OK);
+    release_all(&weights, content);
+    all_is_there(&weights, content);
+    nano_mem_free_aligned(copy, file->size);
+    done(&builder, &weights);
+    free(content);
 }

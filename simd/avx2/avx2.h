@@ -25,4 +25,6 @@ void nano_add_avx2(float *y, const float *x, int64_t n);
 int64_t nano_argmax_avx2(const float *x, int64_t n);
 double nano_log_sum_exp_avx2(const float *x, int64_t n);
 
+void nano_peak_init_avx2(struct nano_peak_kernels *peak);
+
 #endif

@@ -24,4 +24,5 @@ void nano_kernels_init_avx2(struct nano_kernels *kernels)
     kernels->add = nano_add_avx2;
     kernels->argmax = nano_argmax_avx2;
     kernels->log_sum_exp = nano_log_sum_exp_avx2;
+    nano_peak_init_avx2(&kernels->peak);
 }

@@ -13,11 +13,14 @@
 #else
 #define VECI_LEVELS VECI_NATURAL
 #endif
-enum {
-    VECI_TILE_TOKENS = 4, /* 4 integer sums, 4 float sums, 8 registers for the rest */
-    VEC_FLOAT_VECTORS = 2,
-    VEC_FLOAT_TOKENS = 4
-};
+
+/* 4 integer sums, 4 float sums, 8 registers for the rest. */
+#define VECI_TILE_VECTORS 1
+#define VECI_TOKENS_0 4
+#define VECI_TOKENS_1 3
+#define VECI_TOKENS_2 2
+
+enum { VEC_FLOAT_VECTORS = 2, VEC_FLOAT_TOKENS = 4 };
 
 typedef __m256i veci;
 

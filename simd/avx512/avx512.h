@@ -5,7 +5,7 @@
 #include "simd/kernels.h"
 
 #define NANO_FORMAT(NAME, name, gguf_id, length, bytes, activation) \
-    nano_linear_fn nano_linear_##name##_avx512;
+    nano_linear_fn nano_linear_##name##_avx512, nano_linear_##name##_avx512_amd;
 #include "simd/quant.def"
 #undef NANO_FORMAT
 
@@ -24,5 +24,7 @@ void nano_silu_mul_avx512(float *y, const float *gate, const float *up, int64_t 
 void nano_add_avx512(float *y, const float *x, int64_t n);
 int64_t nano_argmax_avx512(const float *x, int64_t n);
 double nano_log_sum_exp_avx512(const float *x, int64_t n);
+
+void nano_peak_init_avx512(struct nano_peak_kernels *peak);
 
 #endif

@@ -24,4 +24,17 @@ void nano_kernels_init_avx512(struct nano_kernels *kernels)
     kernels->add = nano_add_avx512;
     kernels->argmax = nano_argmax_avx512;
     kernels->log_sum_exp = nano_log_sum_exp_avx512;
+    nano_peak_init_avx512(&kernels->peak);
+}
+
+void nano_kernels_init_avx512_amd(struct nano_kernels *kernels)
+{
+    kernels->name = "avx512_amd";
+#define NANO_FORMAT(NAME, name_, gguf_id, length, bytes, activation_)                  \
+    if (length > 1) {                                                                  \
+        kernels->linear[NANO_FORMAT_##NAME].linear = nano_linear_##name_##_avx512_amd; \
+        kernels->linear[NANO_FORMAT_##NAME].row_align = 2 * NANO_PANEL_ROWS;           \
+    }
+#include "simd/quant.def"
+#undef NANO_FORMAT
 }

@@ -7,7 +7,9 @@
 
 #include "simd/inline.h"
 
+#ifndef VEC_NAME
 #define VEC_NAME(name) name##_avx512
+#endif
 enum {
     VEC_LANES = 16,
     VEC_TILE_ROWS = 4 /* rows that share loads: 4 x 4 accumulators fit the registers */

@@ -8,11 +8,23 @@
 #include "simd/blocks.h"
 
 #define VECI_LEVELS VECI_TOP
-enum {
-    VECI_TILE_TOKENS = 12, /* 12 integer sums, 12 float sums, 8 registers for the rest */
-    VEC_FLOAT_VECTORS = 2,
-    VEC_FLOAT_TOKENS = 6
-};
+
+/* 12 integer sums, 12 float sums, 8 registers for the rest. Intel's two 512-bit pipes also unpack
+ * the levels, so there one vector of rows is unpacked for as many tokens as fit; AMD's have others
+ * for that, and two vectors halve the loads of x. */
+#ifdef VECI_FEW_LOADS
+#define VECI_TILE_VECTORS 2
+#define VECI_TOKENS_0 6
+#define VECI_TOKENS_1 4
+#define VECI_TOKENS_2 2
+#else
+#define VECI_TILE_VECTORS 1
+#define VECI_TOKENS_0 12
+#define VECI_TOKENS_1 8
+#define VECI_TOKENS_2 4
+#endif
+
+enum { VEC_FLOAT_VECTORS = 2, VEC_FLOAT_TOKENS = 6 };
 
 typedef __m512i veci;
 

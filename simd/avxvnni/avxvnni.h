@@ -9,4 +9,6 @@
 #include "simd/quant.def"
 #undef NANO_FORMAT
 
+void nano_peak_init_avxvnni(struct nano_peak_kernels *peak);
+
 #endif

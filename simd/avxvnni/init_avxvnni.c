@@ -8,4 +8,5 @@ void nano_kernels_init_avxvnni(struct nano_kernels *kernels)
     kernels->linear[NANO_FORMAT_##NAME].linear = nano_linear_##name_##_avxvnni;
 #include "simd/quant.def"
 #undef NANO_FORMAT
+    nano_peak_init_avxvnni(&kernels->peak);
 }

@@ -15,7 +15,7 @@ NANO_INLINE int8x16_t bytes_of(struct nano_panel_traits t, const uint8_t *lines,
 /* Columns [16 * half, 16 * half + 16) of the unit. */
 NANO_INLINE void dot_half(struct nano_panel_traits t, const uint8_t *lines,
                           const struct nano_q8_unit *x, int half, int num_tokens,
-                          veci sums[NANO_X_TILE])
+                          veci sums[MAX_TOKENS])
 {
     int8x16_t w[4];
     NANO_UNROLL
@@ -38,7 +38,7 @@ NANO_INLINE void dot_half(struct nano_panel_traits t, const uint8_t *lines,
  */
 NANO_INLINE void multiply_half(struct nano_panel_traits t, const uint8_t *lines,
                                const struct nano_q8_unit *x, int half, int num_tokens,
-                               veci sums[NANO_X_TILE])
+                               veci sums[MAX_TOKENS])
 {
     int8x16_t w[2][2]; /* of 8 columns; of 2 rows */
     NANO_UNROLL
@@ -62,9 +62,9 @@ NANO_INLINE void multiply_half(struct nano_panel_traits t, const uint8_t *lines,
 
 NANO_INLINE void multiply_part(struct nano_panel_traits t, const uint8_t *lines,
                                const struct nano_q8_unit *x, int part, int num_tokens,
-                               veci sums[NANO_X_TILE])
+                               veci sums[MAX_TOKENS])
 {
-    veci products[NANO_X_TILE];
+    veci products[MAX_TOKENS];
     NANO_UNROLL
     for (int c = 0; c < num_tokens; c++)
         products[c] = veci_zero();
@@ -81,9 +81,9 @@ NANO_INLINE void multiply_part(struct nano_panel_traits t, const uint8_t *lines,
 #endif
 
 #if defined(__ARM_FEATURE_DOTPROD)
-NANO_INLINE void part_dots(struct nano_panel_traits t, const uint8_t *lines,
-                           const struct nano_q8_unit *x, int part, int num_tokens,
-                           veci sums[NANO_X_TILE])
+NANO_INLINE void row_dots(struct nano_panel_traits t, const uint8_t *lines,
+                          const struct nano_q8_unit *x, int part, int num_tokens,
+                          veci sums[MAX_TOKENS])
 {
 #if defined(__ARM_FEATURE_MATMUL_INT8)
     if (num_tokens % 2 == 0) {
@@ -104,13 +104,13 @@ NANO_INLINE int products_per_sum(struct nano_panel_traits t)
     return t.is_table || t.bits == 8 ? 2 : t.bits == 6 ? 4 : 8;
 }
 
-NANO_INLINE void part_dots(struct nano_panel_traits t, const uint8_t *lines,
-                           const struct nano_q8_unit *x, int part, int num_tokens,
-                           veci sums[NANO_X_TILE])
+NANO_INLINE void row_dots(struct nano_panel_traits t, const uint8_t *lines,
+                          const struct nano_q8_unit *x, int part, int num_tokens,
+                          veci sums[MAX_TOKENS])
 {
     const int num_groups = GROUPS / t.parts, per_sum = products_per_sum(t);
-    int16x8_t narrow[NANO_X_TILE][2]; /* of the first two rows, of the others: pairs of columns */
-    int32x4_t wide[NANO_X_TILE][2];
+    int16x8_t narrow[MAX_TOKENS][2]; /* of the first two rows, of the others: pairs of columns */
+    int32x4_t wide[MAX_TOKENS][2];
     NANO_UNROLL
     for (int c = 0; c < num_tokens; c++)
         wide[c][0] = wide[c][1] = vdupq_n_s32(0);
@@ -139,5 +139,14 @@ NANO_INLINE void part_dots(struct nano_panel_traits t, const uint8_t *lines,
         sums[c] = vaddq_s32(sums[c], vpaddq_s32(wide[c][0], wide[c][1]));
 }
 #endif
+
+NANO_INLINE void part_dots(struct nano_panel_traits t, const struct row_group *rows,
+                           const struct nano_q8_unit *x, int part, int num_vectors, int num_tokens,
+                           veci sums[MAX_VECTORS][MAX_TOKENS])
+{
+    NANO_UNROLL
+    for (int r = 0; r < num_vectors; r++)
+        row_dots(t, rows[r].lines, x, part, num_tokens, sums[r]);
+}
 
 #endif

@@ -8,15 +8,19 @@
 
 #define VECI_LEVELS VECI_NATURAL
 #define VECI_OWN_DOTS
-enum {
-#if defined(__ARM_FEATURE_DOTPROD)
-    VECI_TILE_TOKENS = 8, /* 8 integer sums, 8 float sums, 4 of weights, 12 for the rest */
-#else
-    VECI_TILE_TOKENS = 4, /* up to 16 integer sums */
+
+#define VECI_TILE_VECTORS 1
+#if defined(__ARM_FEATURE_DOTPROD) /* 8 integer sums, 8 float sums, 4 of weights, 12 for the rest \
+                                    */
+#define VECI_TOKENS_0 8
+#define VECI_TOKENS_1 4
+#else /* up to 16 integer sums, 4 float sums */
+#define VECI_TOKENS_0 4
+#define VECI_TOKENS_1 3
 #endif
-    VEC_FLOAT_VECTORS = 4,
-    VEC_FLOAT_TOKENS = 6
-};
+#define VECI_TOKENS_2 2
+
+enum { VEC_FLOAT_VECTORS = 4, VEC_FLOAT_TOKENS = 6 };
 
 typedef int32x4_t veci;
 

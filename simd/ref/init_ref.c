@@ -27,6 +27,7 @@ void nano_kernels_init_ref(struct nano_kernels *kernels)
         .argmax = nano_argmax_ref,
         .log_sum_exp = nano_log_sum_exp_ref,
     };
+    nano_peak_init_ref(&kernels->peak);
     for (int i = 0; i < NANO_NUM_KV_FORMATS; i++)
         kernels->kv[i] =
             (struct nano_kv_kernels){nano_kv_page_bytes_ref, nano_kv_store_ref, nano_attention_ref,

@@ -65,4 +65,6 @@ void nano_add_ref(float *y, const float *x, int64_t n);
 int64_t nano_argmax_ref(const float *x, int64_t n);
 double nano_log_sum_exp_ref(const float *x, int64_t n);
 
+void nano_peak_init_ref(struct nano_peak_kernels *peak);
+
 #endif

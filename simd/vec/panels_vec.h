@@ -1,7 +1,8 @@
 /* linear over panels (panels.h) for any instruction set with a vec_<isa>.h and a veci_<isa>.h,
  * which come first. Included by one file of each folder.
  *
- * A tile is VEC_LANES rows (a panel or a part of one) times up to NANO_X_TILE tokens. Every output
+ * A tile is up to VECI_TILE_VECTORS vectors of rows (a vector is a panel or a part of one) times up
+ * to VECI_TOKENS_0 tokens. Every output
  * is a lane of its own accumulator: per unit of 32 columns an exact integer sum, then one fused
  * multiply-add (two where parts of 16 have their own scales, one more for each where the format has
  * mins), unit after unit; for blocks of 256 with the block's scale of x at its end. That order is
@@ -18,7 +19,12 @@
 #include "simd/panels.h"
 
 enum level_kind { VECI_TOP, VECI_NATURAL, VECI_SIGNED };
-enum { GROUPS = 8 /* of 4 columns in a unit */, PANELS_PER_PASS = 8 };
+enum {
+    GROUPS = 8, /* of 4 columns in a unit */
+    PANELS_PER_PASS = 8,
+    MAX_VECTORS = VECI_TILE_VECTORS,
+    MAX_TOKENS = VECI_TOKENS_0
+};
 
 /* ---- Levels -----------------------------------------------------------------------------------
  */
@@ -79,91 +85,128 @@ NANO_INLINE veci first_sum(struct nano_panel_traits t, const int32_t *offset)
 /* ---- A tile -----------------------------------------------------------------------------------
  */
 
-/* Scales and mins of a group of units, in the lanes of their rows. */
-struct group_scales {
-    vec d, m;             /* d times top_factor */
-    const uint8_t *bytes; /* of the next part */
+/* One of a tile's vectors of rows, on its way through the columns. */
+struct row_group {
+    const uint8_t *group; /* header and units */
+    const uint8_t *lines; /* of the unit */
+    const uint8_t *scales;
+    vec d, m, scale, min, next_min;
 };
 
-NANO_INLINE void next_scale(struct nano_panel_traits t, struct group_scales *s, vec *scale,
-                            vec *min)
+/* Reads the header of a group of units. Mins of blocks of 256 are subtracted. */
+NANO_INLINE void begin_group(struct nano_panel_traits t, struct row_group *r, int lane)
 {
-    *scale = s->d;
-    *min = s->m;
+    r->lines = r->group + nano_panel_header_bytes(t) + 4 * lane;
+    r->scales = r->group + nano_panel_scales_offset(t) + lane;
+    r->d = vec_mul(vec_load_f16(r->group + 2 * lane), vec_set1(top_factor(t)));
+    r->m = t.has_mins ? vec_load_f16(r->group + 2 * NANO_PANEL_ROWS + 2 * lane) : r->d;
+    if (t.has_mins && t.units > 1)
+        r->m = vec_sub(vec_zero(), r->m);
+    r->group += nano_panel_group_bytes(t);
+}
+
+NANO_INLINE void next_scale(struct nano_panel_traits t, struct row_group *r, vec *scale, vec *min)
+{
+    *scale = r->d;
+    *min = r->m;
     if (t.units == 1)
         return;
     if (!t.has_mins) {
-        *scale = vec_mul(s->d, vec_load_s8(s->bytes));
+        *scale = vec_mul(r->d, vec_load_s8(r->scales));
     } else if (t.parts == 1) {
-        *scale = vec_mul(s->d, vec_load_s8(s->bytes));
-        *min = vec_mul(s->m, vec_load_s8(s->bytes + t.units * NANO_PANEL_ROWS));
+        *scale = vec_mul(r->d, vec_load_s8(r->scales));
+        *min = vec_mul(r->m, vec_load_s8(r->scales + t.units * NANO_PANEL_ROWS));
     } else {
-        *scale = vec_mul(s->d, vec_load_low_nibbles(s->bytes));
-        *min = vec_mul(s->m, vec_load_high_nibbles(s->bytes));
+        *scale = vec_mul(r->d, vec_load_low_nibbles(r->scales));
+        *min = vec_mul(r->m, vec_load_high_nibbles(r->scales));
     }
-    s->bytes += NANO_PANEL_ROWS;
+    r->scales += NANO_PANEL_ROWS;
 }
 
-/* sums[c] += the products of a part of a unit. An instruction set that takes more than a column
- * group and a token at once defines it itself, behind this file. */
-NANO_INLINE void part_dots(struct nano_panel_traits t, const uint8_t *lines,
-                           const struct nano_q8_unit *x, int part, int num_tokens,
-                           veci sums[NANO_X_TILE]);
+/* sums[r][c] += the products of part `part` of a unit. An instruction set that takes more than a
+ * column group and a token at once defines it itself, behind this file. */
+NANO_INLINE void part_dots(struct nano_panel_traits t, const struct row_group *rows,
+                           const struct nano_q8_unit *x, int part, int num_vectors, int num_tokens,
+                           veci sums[MAX_VECTORS][MAX_TOKENS]);
 
 #ifndef VECI_OWN_DOTS
-NANO_INLINE void part_dots(struct nano_panel_traits t, const uint8_t *lines,
-                           const struct nano_q8_unit *x, int part, int num_tokens,
-                           veci sums[NANO_X_TILE])
+NANO_INLINE void part_dots(struct nano_panel_traits t, const struct row_group *rows,
+                           const struct nano_q8_unit *x, int part, int num_vectors, int num_tokens,
+                           veci sums[MAX_VECTORS][MAX_TOKENS])
 {
     const int num_groups = GROUPS / t.parts, first = part * num_groups;
     NANO_UNROLL
     for (int i = 0; i < num_groups; i++) {
         /* pairs of groups that share a line are neighbours here */
         const int g = t.parts == 1 && t.bits < 8 && t.bits > 3 ? i / 2 + i % 2 * 4 : first + i;
-        const veci w = weights_of(t, lines, g);
+        veci w[MAX_VECTORS];
         NANO_UNROLL
-        for (int c = 0; c < num_tokens; c++)
-            sums[c] = veci_dot(sums[c], w, x[c].q + 4 * g, t.is_table || t.bits == 8);
+        for (int r = 0; r < num_vectors; r++)
+            w[r] = weights_of(t, rows[r].lines, g);
+        NANO_UNROLL
+        for (int c = 0; c < num_tokens; c++) {
+            NANO_UNROLL
+            for (int r = 0; r < num_vectors; r++)
+                sums[r][c] = veci_dot(sums[r][c], w[r], x[c].q + 4 * g, t.is_table || t.bits == 8);
+        }
     }
 }
 #endif
 
-/* Columns [4 * first, 4 * (first + GROUPS / parts)) of a unit. */
-NANO_INLINE void tile_part(struct nano_panel_traits t, const uint8_t *lines,
-                           const struct nano_q8_unit *x, int part, vec scale, int num_tokens,
-                           vec acc[NANO_X_TILE])
+/* A part of a unit with the rows' current scales. */
+NANO_INLINE void tile_part(struct nano_panel_traits t, const struct row_group *rows,
+                           const struct nano_q8_unit *x, int part, int num_vectors, int num_tokens,
+                           vec acc[MAX_VECTORS][MAX_TOKENS])
 {
-    veci sums[NANO_X_TILE];
+    veci sums[MAX_VECTORS][MAX_TOKENS];
     NANO_UNROLL
-    for (int c = 0; c < num_tokens; c++)
-        sums[c] = first_sum(t, t.parts == 1 ? &x[c].offset
-                               : part       ? &x[c].offset_high
-                                            : &x[c].offset_low);
-    part_dots(t, lines, x, part, num_tokens, sums);
+    for (int c = 0; c < num_tokens; c++) {
+        NANO_UNROLL
+        for (int r = 0; r < num_vectors; r++)
+            sums[r][c] = first_sum(t, t.parts == 1 ? &x[c].offset
+                                      : part       ? &x[c].offset_high
+                                                   : &x[c].offset_low);
+    }
+    part_dots(t, rows, x, part, num_vectors, num_tokens, sums);
     NANO_UNROLL
-    for (int c = 0; c < num_tokens; c++)
-        acc[c] = vec_fma(vec_from_veci(sums[c]),
-                         t.units == 1 ? vec_mul(scale, vec_broadcast(&x[c].d)) : scale, acc[c]);
+    for (int c = 0; c < num_tokens; c++) {
+        NANO_UNROLL
+        for (int r = 0; r < num_vectors; r++) {
+            const vec scale =
+                t.units == 1 ? vec_mul(rows[r].scale, vec_broadcast(&x[c].d)) : rows[r].scale;
+            acc[r][c] = vec_fma(vec_from_veci(sums[r][c]), scale, acc[r][c]);
+        }
+    }
 }
 
-NANO_INLINE void tile_unit(struct nano_panel_traits t, const uint8_t *lines,
-                           const struct nano_q8_unit *x, struct group_scales *scales,
-                           int num_tokens, vec acc[NANO_X_TILE])
+NANO_INLINE void tile_unit(struct nano_panel_traits t, struct row_group *rows,
+                           const struct nano_q8_unit *x, int num_vectors, int num_tokens,
+                           vec acc[MAX_VECTORS][MAX_TOKENS])
 {
-    vec scale, min, next_min;
-    next_scale(t, scales, &scale, &min);
-    tile_part(t, lines, x, 0, scale, num_tokens, acc);
+    NANO_UNROLL
+    for (int r = 0; r < num_vectors; r++)
+        next_scale(t, &rows[r], &rows[r].scale, &rows[r].min);
+    tile_part(t, rows, x, 0, num_vectors, num_tokens, acc);
     if (t.parts == 2) {
-        next_scale(t, scales, &scale, &next_min);
-        tile_part(t, lines, x, 1, scale, num_tokens, acc);
+        NANO_UNROLL
+        for (int r = 0; r < num_vectors; r++)
+            next_scale(t, &rows[r], &rows[r].scale, &rows[r].next_min);
+        tile_part(t, rows, x, 1, num_vectors, num_tokens, acc);
     }
+    NANO_UNROLL
+    for (int r = 0; r < num_vectors; r++)
+        rows[r].lines += t.bits * NANO_LINE_BYTES;
     if (!t.has_mins)
         return;
     NANO_UNROLL
     for (int c = 0; c < num_tokens; c++) {
-        acc[c] = vec_fma(min, vec_broadcast(&x[c].sum), acc[c]);
-        if (t.parts == 2)
-            acc[c] = vec_fma(vec_sub(next_min, min), vec_broadcast(&x[c].sum_high), acc[c]);
+        NANO_UNROLL
+        for (int r = 0; r < num_vectors; r++) {
+            acc[r][c] = vec_fma(rows[r].min, vec_broadcast(&x[c].sum), acc[r][c]);
+            if (t.parts == 2)
+                acc[r][c] = vec_fma(vec_sub(rows[r].next_min, rows[r].min),
+                                    vec_broadcast(&x[c].sum_high), acc[r][c]);
+        }
     }
 }
 
@@ -184,43 +227,49 @@ NANO_INLINE void finish_token(const struct nano_linear_args *args, int64_t row, 
 }
 
 NANO_INLINE void tile(enum nano_format format, const struct nano_linear_args *args, int64_t row,
-                      int64_t token, int num_tokens)
+                      int64_t token, int num_vectors, int num_tokens)
 {
     const struct nano_panel_traits t = nano_panel_traits(format);
     const int lane = (int)(row % NANO_PANEL_ROWS);
-    const uint8_t *group = (const uint8_t *)args->weights +
-                           (size_t)(row / NANO_PANEL_ROWS) * nano_panel_bytes(format, args->cols);
     const struct nano_q8_unit *x =
         (const struct nano_q8_unit *)args->x + nano_q8_index(token, args->cols);
     const int64_t num_groups = args->cols / NANO_UNIT_COLS / t.units;
-    vec acc[NANO_X_TILE], total[NANO_X_TILE];
+    struct row_group rows[MAX_VECTORS];
+    vec acc[MAX_VECTORS][MAX_TOKENS], total[MAX_VECTORS][MAX_TOKENS];
     NANO_UNROLL
-    for (int c = 0; c < num_tokens; c++)
-        acc[c] = total[c] = vec_zero();
-    for (int64_t i = 0; i < num_groups; i++, group += nano_panel_group_bytes(t)) {
-        const uint8_t *lines = group + nano_panel_header_bytes(t) + 4 * lane;
-        struct group_scales scales = {
-            .d = vec_mul(vec_load_f16(group + 2 * lane), vec_set1(top_factor(t))),
-            .bytes = group + nano_panel_scales_offset(t) + lane,
-        };
-        scales.m = scales.d;
-        if (t.has_mins)
-            scales.m = vec_load_f16(group + 2 * NANO_PANEL_ROWS + 2 * lane);
-        if (t.has_mins && t.units > 1)
-            scales.m = vec_sub(vec_zero(), scales.m);
-        for (int u = 0; u < t.units; u++, x += NANO_X_TILE, lines += t.bits * NANO_LINE_BYTES)
-            tile_unit(t, lines, x, &scales, num_tokens, acc);
+    for (int r = 0; r < num_vectors; r++) {
+        const int64_t panel = (row + r * VEC_LANES) / NANO_PANEL_ROWS;
+        rows[r].group =
+            (const uint8_t *)args->weights + (size_t)panel * nano_panel_bytes(format, args->cols);
+        NANO_UNROLL
+        for (int c = 0; c < num_tokens; c++)
+            acc[r][c] = total[r][c] = vec_zero();
+    }
+    for (int64_t i = 0; i < num_groups; i++) {
+        NANO_UNROLL
+        for (int r = 0; r < num_vectors; r++)
+            begin_group(t, &rows[r], (lane + r * VEC_LANES) % NANO_PANEL_ROWS);
+        for (int u = 0; u < t.units; u++, x += NANO_X_TILE)
+            tile_unit(t, rows, x, num_vectors, num_tokens, acc);
         if (t.units == 1)
             continue;
         NANO_UNROLL
         for (int c = 0; c < num_tokens; c++) {
-            total[c] = vec_fma(acc[c], vec_broadcast(&(x - NANO_X_TILE)[c].d), total[c]);
-            acc[c] = vec_zero();
+            NANO_UNROLL
+            for (int r = 0; r < num_vectors; r++) {
+                total[r][c] =
+                    vec_fma(acc[r][c], vec_broadcast(&(x - NANO_X_TILE)[c].d), total[r][c]);
+                acc[r][c] = vec_zero();
+            }
         }
     }
     NANO_UNROLL
-    for (int c = 0; c < num_tokens; c++)
-        finish_token(args, row, token + c, t.units == 1 ? acc[c] : total[c]);
+    for (int c = 0; c < num_tokens; c++) {
+        NANO_UNROLL
+        for (int r = 0; r < num_vectors; r++)
+            finish_token(args, row + r * VEC_LANES, token + c,
+                         t.units == 1 ? acc[r][c] : total[r][c]);
+    }
 }
 
 /* ---- The walk over rows and tokens -------------------------------------------------------------
@@ -228,59 +277,62 @@ NANO_INLINE void tile(enum nano_format format, const struct nano_linear_args *ar
  * Tokens outside, so that a tile's activations stay in the first cache while the panels of a pass,
  * which the second cache holds, go by. */
 
-typedef void panel_tile_fn(const struct nano_linear_args *args, int64_t row, int64_t token,
-                           int num_tokens);
+typedef void tile_fn(const struct nano_linear_args *args, int64_t row, int64_t token);
 
-NANO_INLINE void tile_rows(panel_tile_fn *body, const struct nano_linear_args *args, int64_t begin,
-                           int64_t end, int64_t token, int num_tokens)
+/* The widths of tiles. Those of one token have one vector of rows, the others VECI_TILE_VECTORS. */
+enum { NUM_SHAPES = 4 };
+static const int shape_tokens[NUM_SHAPES] = {VECI_TOKENS_0, VECI_TOKENS_1, VECI_TOKENS_2, 1};
+
+static void tile_rows(tile_fn *const tiles[NUM_SHAPES], int shape,
+                      const struct nano_linear_args *args, int64_t row, int64_t row_end,
+                      int64_t token)
 {
-    for (int64_t row = begin; row < end; row += VEC_LANES)
-        body(args, row, token, num_tokens);
+    const int num_tokens = shape_tokens[shape];
+    if (num_tokens > 1)
+        for (; row + (VECI_TILE_VECTORS - 1) * VEC_LANES < row_end;
+             row += VECI_TILE_VECTORS * VEC_LANES)
+            tiles[shape](args, row, token);
+    for (; row < row_end; row += VEC_LANES)
+        for (int c = 0; c < num_tokens; c++)
+            tiles[NUM_SHAPES - 1](args, row, token + c);
 }
 
-/* The tokens of one tile of x, in the widest shapes that there are. */
-NANO_INLINE void tile_tokens(panel_tile_fn *body, const struct nano_linear_args *args,
-                             int64_t row_begin, int64_t row_end, int64_t token, int64_t end)
-{
-    if (VECI_TILE_TOKENS >= 12)
-        for (; token + 12 <= end; token += 12)
-            tile_rows(body, args, row_begin, row_end, token, 12);
-    if (VECI_TILE_TOKENS >= 8)
-        for (; token + 8 <= end; token += 8)
-            tile_rows(body, args, row_begin, row_end, token, 8);
-    if (VECI_TILE_TOKENS >= 6)
-        for (; token + 6 <= end; token += 6)
-            tile_rows(body, args, row_begin, row_end, token, 6);
-    for (; token + 4 <= end; token += 4)
-        tile_rows(body, args, row_begin, row_end, token, 4);
-    for (; token < end; token++)
-        tile_rows(body, args, row_begin, row_end, token, 1);
-}
-
-NANO_INLINE void panel_linear(panel_tile_fn *body, const struct nano_linear_args *args)
+static void panel_linear(tile_fn *const tiles[NUM_SHAPES], const struct nano_linear_args *args)
 {
     const int64_t pass = PANELS_PER_PASS * NANO_PANEL_ROWS;
     for (int64_t row = args->row_begin; row < args->row_end; row += pass) {
         const int64_t row_end = row + pass < args->row_end ? row + pass : args->row_end;
-        for (int64_t token = args->token_begin; token < args->token_end;) {
+        int shape = 0;
+        for (int64_t token = args->token_begin; token < args->token_end;
+             token += shape_tokens[shape]) {
             int64_t end = token / NANO_X_TILE * NANO_X_TILE + NANO_X_TILE;
             end = end < args->token_end ? end : args->token_end;
-            tile_tokens(body, args, row, row_end, token, end);
-            token = end;
+            for (shape = 0; token + shape_tokens[shape] > end;)
+                shape++;
+            tile_rows(tiles, shape, args, row, row_end, token);
         }
     }
 }
 
-#define DEFINE_LINEAR(NAME, name)                                                                 \
-    NANO_INLINE void tile_##name(const struct nano_linear_args *args, int64_t row, int64_t token, \
-                                 int num_tokens)                                                  \
-    {                                                                                             \
-        tile(NANO_FORMAT_##NAME, args, row, token, num_tokens);                                   \
-    }                                                                                             \
-                                                                                                  \
-    void VEC_NAME(nano_linear_##name)(const struct nano_linear_args *args)                        \
-    {                                                                                             \
-        panel_linear(tile_##name, args);                                                          \
+/* Functions of their own, because one with all shapes in it compiles for minutes. */
+#define DEFINE_TILE(NAME, name, shape, num_vectors, num_tokens)              \
+    static __attribute__((noinline)) void tile_##name##_##shape(             \
+        const struct nano_linear_args *args, int64_t row, int64_t token)     \
+    {                                                                        \
+        tile(NANO_FORMAT_##NAME, args, row, token, num_vectors, num_tokens); \
+    }
+
+#define DEFINE_LINEAR(NAME, name)                                                     \
+    DEFINE_TILE(NAME, name, 0, VECI_TILE_VECTORS, VECI_TOKENS_0)                      \
+    DEFINE_TILE(NAME, name, 1, VECI_TILE_VECTORS, VECI_TOKENS_1)                      \
+    DEFINE_TILE(NAME, name, 2, VECI_TILE_VECTORS, VECI_TOKENS_2)                      \
+    DEFINE_TILE(NAME, name, 3, 1, 1)                                                  \
+                                                                                      \
+    void VEC_NAME(nano_linear_##name)(const struct nano_linear_args *args)            \
+    {                                                                                 \
+        static tile_fn *const tiles[NUM_SHAPES] = {tile_##name##_0, tile_##name##_1,  \
+                                                   tile_##name##_2, tile_##name##_3}; \
+        panel_linear(tiles, args);                                                    \
     }
 
 DEFINE_LINEAR(Q4_0, q4_0)
@@ -310,6 +362,7 @@ NANO_INLINE vec load_floats(enum nano_format format, const uint8_t *at)
 
 enum { FLOAT_MAX_VECTORS = 4, FLOAT_MAX_TOKENS = 6 };
 
+#ifndef VEC_NO_FLOAT_LINEAR
 NANO_INLINE void float_tile(enum nano_format format, const struct nano_linear_args *args,
                             int64_t row, int64_t token, int num_vectors, int num_tokens)
 {
@@ -390,3 +443,4 @@ void VEC_NAME(nano_linear_bf16)(const struct nano_linear_args *args)
 {
     float_linear(NANO_FORMAT_BF16, args);
 }
+#endif

@@ -26,7 +26,8 @@ void nano_mem_free(void *memory);
 /* Copies `num_bytes` bytes and adds a zero byte. */
 char *nano_mem_strdup(const char *text, size_t num_bytes);
 
-/* num_bytes at a multiple of NANO_CACHE_LINE, zeroed; large ones ask for huge pages. Released with
+/* num_bytes at a multiple of NANO_CACHE_LINE, zeroed. From 4 MiB on they are
+ * nano_os_map_anonymous's: huge pages where the system has them, taken when touched. Released with
  * nano_mem_free_aligned and the same size. */
 void *nano_mem_alloc_aligned(size_t num_bytes);
 void nano_mem_free_aligned(void *memory, size_t num_bytes);

@@ -24,6 +24,10 @@
 #include <sys/sysctl.h>
 #endif
 
+#include "base/cgroup.h"
+
+#define HUGE_PAGE_BYTES ((size_t)2 << 20)
+
 enum nano_status nano_os_file_open(struct nano_os_file *out, const char *path,
                                    struct nano_error *err)
 {
@@ -64,6 +68,41 @@ void nano_os_file_close(struct nano_os_file *file)
     *file = (struct nano_os_file){0};
 }
 
+#ifdef __linux__
+/* Advises whole pages; true if [data, data + num_bytes) lies in the file. */
+static bool advise(const struct nano_os_file *file, const void *data, size_t num_bytes, int advice)
+{
+    const uintptr_t begin = (uintptr_t)data, first = (uintptr_t)file->data;
+    if (!file->data || begin < first || begin - first > file->num_bytes ||
+        num_bytes > file->num_bytes - (begin - first))
+        return false;
+    const uintptr_t page = begin - begin % (uintptr_t)sysconf(_SC_PAGE_SIZE);
+    if (num_bytes)
+        madvise((void *)page, begin - page + num_bytes, advice);
+    return true;
+}
+#endif
+
+bool nano_os_file_will_read(const struct nano_os_file *file, const void *data, size_t num_bytes)
+{
+#ifdef __linux__
+    return advise(file, data, num_bytes, MADV_WILLNEED);
+#else
+    (void)file, (void)data, (void)num_bytes;
+    return false;
+#endif
+}
+
+bool nano_os_file_release(const struct nano_os_file *file, const void *data, size_t num_bytes)
+{
+#ifdef __linux__ /* elsewhere DONTNEED means something else, or nothing */
+    return advise(file, data, num_bytes, MADV_DONTNEED);
+#else
+    (void)file, (void)data, (void)num_bytes;
+    return false;
+#endif
+}
+
 bool nano_os_file_exists(const char *path)
 {
     return access(path, R_OK) == 0;
@@ -71,10 +110,20 @@ bool nano_os_file_exists(const char *path)
 
 void *nano_os_map_anonymous(size_t num_bytes)
 {
-    void *memory =
-        mmap(NULL, num_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED)
+    const size_t page_bytes = (size_t)sysconf(_SC_PAGE_SIZE);
+    if (num_bytes > SIZE_MAX - HUGE_PAGE_BYTES - page_bytes)
         return NULL;
+    num_bytes = (num_bytes + page_bytes - 1) / page_bytes * page_bytes;
+    /* What is mapped too much, to find an aligned place in, is given back. */
+    unsigned char *mapped = mmap(NULL, num_bytes + HUGE_PAGE_BYTES, PROT_READ | PROT_WRITE,
+                                 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (mapped == MAP_FAILED)
+        return NULL;
+    const size_t before = (size_t)(-(uintptr_t)mapped % HUGE_PAGE_BYTES);
+    unsigned char *memory = mapped + before;
+    if (before)
+        munmap(mapped, before);
+    munmap(memory + num_bytes, HUGE_PAGE_BYTES - before);
 #ifdef MADV_HUGEPAGE
     madvise(memory, num_bytes, MADV_HUGEPAGE);
 #endif
@@ -107,36 +156,6 @@ uint64_t nano_os_random_seed(void)
     return x ^ (x >> 31);
 }
 
-#ifdef __linux__
-/* CPUs of the cgroup's bandwidth limit, 0 if there is none. */
-static int cgroup_cpus(void)
-{
-    long long quota = -1, period = 0;
-    FILE *file = fopen("/sys/fs/cgroup/cpu.max", "re"); /* version 2 */
-    if (file) {
-        if (fscanf(file, "%lld %lld", &quota, &period) != 2)
-            quota = -1;
-        fclose(file);
-    } else {
-        file = fopen("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "re"); /* version 1 */
-        if (file) {
-            if (fscanf(file, "%lld", &quota) != 1)
-                quota = -1;
-            fclose(file);
-        }
-        file = fopen("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "re");
-        if (file) {
-            if (fscanf(file, "%lld", &period) != 1)
-                quota = -1;
-            fclose(file);
-        }
-    }
-    if (quota <= 0 || period <= 0)
-        return 0;
-    return (int)((quota + period - 1) / period);
-}
-#endif
-
 int nano_os_num_cpus(void)
 {
     long count = sysconf(_SC_NPROCESSORS_ONLN);
@@ -144,7 +163,7 @@ int nano_os_num_cpus(void)
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) == 0)
         count = CPU_COUNT(&set);
-    int limit = cgroup_cpus();
+    int limit = nano_cgroup_cpus("");
     if (limit > 0 && limit < count)
         count = limit;
 #endif
@@ -197,6 +216,21 @@ uint64_t nano_os_peak_rss_bytes(void)
 #else
     return (uint64_t)usage.ru_maxrss * 1024u;
 #endif
+}
+
+uint64_t nano_os_rss_bytes(void)
+{
+    unsigned long long pages = 0;
+#ifdef __linux__
+    FILE *file = fopen("/proc/self/statm", "re");
+    if (file) {
+        if (fscanf(file, "%*u %llu", &pages) != 1)
+            pages = 0;
+        fclose(file);
+    }
+#endif
+    long page = sysconf(_SC_PAGE_SIZE);
+    return page > 0 ? (uint64_t)pages * (uint64_t)page : 0;
 }
 
 uint64_t nano_os_physical_bytes(void)

@@ -33,29 +33,33 @@ static int random_length(uint64_t *rng)
     return MIN_LENGTH + (int)(nano_bench_random(rng) % (MAX_LENGTH - MIN_LENGTH + 1));
 }
 
+static double rate(const struct nano_bench_work *work)
+{
+    return (double)work->num_tokens * 1e9 / (double)work->ns;
+}
+
 /* One repetition on an engine of its own, so that no prefix of an earlier one is found again. */
 static enum nano_status run_once(struct nano_engine_params *params, struct mock_result *out,
                                  struct nano_error *err)
 {
     enum nano_status status;
     struct nano_bench bench;
-    struct nano_bench_times times = {0};
     struct nano_stats stats;
     uint64_t rng = SEED, num_expected = 0;
     NANO_TRY(nano_bench_create(&bench, NULL, params, err));
     uint64_t start = nano_os_clock_ns();
     for (int i = 0; i < NUM_REQUESTS; i++) {
         int num_prompt = random_length(&rng), max_tokens = random_length(&rng);
-        NANO_TRY(nano_bench_submit(&bench, &rng, VOCAB_SIZE, num_prompt, max_tokens, err));
+        NANO_TRY(nano_bench_submit_random(&bench, &rng, VOCAB_SIZE, num_prompt, max_tokens, err));
         num_expected += (uint64_t)max_tokens;
     }
     out->submit_s = (double)(nano_os_clock_ns() - start) / 1e9;
-    NANO_TRY(nano_bench_run(&bench, num_expected, &times, err));
+    NANO_TRY(nano_bench_run(&bench, num_expected, err));
     nano_engine_get_stats(bench.engine, &stats);
     out->num_preemptions = stats.num_preemptions_total;
     out->num_steps = stats.num_steps_total;
-    out->prefill_rate = (double)times.num_prefill_tokens * 1e9 / (double)times.prefill_ns;
-    out->decode_rate = (double)times.num_decode_tokens * 1e9 / (double)times.decode_ns;
+    out->prefill_rate = rate(&bench.work[NANO_BENCH_PREFILL]);
+    out->decode_rate = rate(&bench.work[NANO_BENCH_DECODE]);
 fail:
     nano_bench_destroy(&bench);
     return status;

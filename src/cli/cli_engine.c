@@ -78,7 +78,7 @@ const size_t nano_cli_num_model_options =
 
 const struct nano_cli_option nano_cli_engine_table[] = {
     {"-t --threads", "N", nano_cli_parse_int, ENGINE(params.num_threads), 0, 4096,
-     "threads that compute (default: all CPUs this process may use)"},
+     "threads that compute (default and most: CPUs this process may use)"},
     {"-c --max-model-len --ctx-size", "N", nano_cli_parse_int, ENGINE(params.max_model_len), 0,
      NANO_CLI_NO_MAX, "tokens of prompt and output of one sequence; 0: the model's"},
     {"--max-num-seqs --parallel", "N", nano_cli_parse_int, ENGINE(params.max_num_seqs), 1,

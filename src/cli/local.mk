@@ -1,8 +1,11 @@
 bin_PROGRAMS += nanovllm
 nanovllm_SOURCES = \
   src/cli/bench.c src/cli/bench.h \
+  src/cli/bench_compare.c src/cli/bench_compare.h \
   src/cli/bench_mock.c \
   src/cli/bench_model.c \
+  src/cli/bench_report.c src/cli/bench_report.h \
+  src/cli/bench_serving.c src/cli/bench_serving.h \
   src/cli/cli_engine.c src/cli/cli_engine.h \
   src/cli/cli_json.c src/cli/cli_json.h \
   src/cli/cli_options.c src/cli/cli_options.h \
@@ -18,6 +21,7 @@ nanovllm_SOURCES = \
   src/cli/commands.h \
   src/cli/demo.h \
   src/cli/demo_table.c \
+  src/cli/json_flat.c src/cli/json_flat.h \
   src/cli/machine.c src/cli/machine.h \
   src/cli/main.c \
   src/cli/run_output.c src/cli/run_output.h

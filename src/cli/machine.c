@@ -1,94 +1,77 @@
-/* Machine: read bandwidth. */
+/* Machine: slices and the best of them. */
 #include "cli/machine.h"
 
-#include <pthread.h>
-#include <stdbool.h>
-#include <stdint.h>
+#include <string.h>
 
-#include "base/memory.h"
 #include "base/os.h"
 
-#define MAX_BUFFER_BYTES ((uint64_t)1 << 30) /* no cache is larger */
-#define MIN_BUFFER_BYTES ((uint64_t)32 << 20)
-#define NUM_PASSES 5
-#define UNROLL 8
+#define MIN_DISTANCE_NS 2000000000 /* between two slices */
 
-struct slice {
-    uint64_t *words;
-    size_t num_words; /* a multiple of UNROLL */
-    uint64_t sum;     /* keeps the compiler from dropping the reads */
-};
+const char *const nano_machine_peak_names[] = {"int8", "bf16", "f32"};
 
-static void *write_slice(void *argument)
+static double larger(double a, double b)
 {
-    struct slice *slice = argument;
-    for (size_t i = 0; i < slice->num_words; i++)
-        slice->words[i] = i;
-    return NULL;
+    return a > b ? a : b;
 }
 
-/* Independent sums, so that additions do not wait for each other and only memory counts. */
-static void *read_slice(void *argument)
+static struct nano_machine_limits best_of(struct nano_machine_limits a,
+                                          struct nano_machine_limits b)
 {
-    struct slice *slice = argument;
-    const uint64_t *w = slice->words;
-    uint64_t a = 0, b = 0, c = 0, d = 0;
-    for (size_t i = 0; i < slice->num_words; i += UNROLL) {
-        a += w[i] + w[i + 1];
-        b += w[i + 2] + w[i + 3];
-        c += w[i + 4] + w[i + 5];
-        d += w[i + 6] + w[i + 7];
-    }
-    slice->sum += a + b + c + d;
-    return NULL;
+    return (struct nano_machine_limits){
+        .read_gbps = larger(a.read_gbps, b.read_gbps),
+        .int8_gmacs = larger(a.int8_gmacs, b.int8_gmacs),
+        .bf16_gmacs = larger(a.bf16_gmacs, b.bf16_gmacs),
+        .f32_gmacs = larger(a.f32_gmacs, b.f32_gmacs),
+    };
 }
 
-/* Runs one pass on all threads; false if threads are missing. */
-static bool run_pass(void *(*pass)(void *), struct slice *slices, pthread_t *threads,
-                     int num_threads)
+enum nano_status nano_machine_init(struct nano_machine *machine, int num_threads,
+                                   struct nano_error *err)
 {
-    int started = 0;
-    while (started < num_threads &&
-           pthread_create(&threads[started], NULL, pass, &slices[started]) == 0)
-        started++;
-    for (int t = 0; t < started; t++)
-        pthread_join(threads[t], NULL);
-    return started == num_threads;
+    enum nano_status status;
+    *machine = (struct nano_machine){.num_threads = num_threads, .num_slices = 1};
+    NANO_TRY(nano_measure_machine(&machine->one_thread, 1, err));
+    machine->first = machine->one_thread;
+    if (num_threads != 1)
+        NANO_TRY(nano_measure_machine(&machine->first, num_threads, err));
+    machine->last = machine->first;
+    machine->best = best_of(machine->first, machine->one_thread); /* more threads do no less */
+    machine->last_ns = nano_os_clock_ns();
+fail:
+    return status;
 }
 
-/* A sixteenth of the memory, so that a small machine survives it. */
-static size_t choose_buffer_bytes(void)
+enum nano_status nano_machine_update(struct nano_machine *machine, double *read_gbps,
+                                     struct nano_error *err)
 {
-    uint64_t share = nano_os_physical_bytes() / 16;
-    if (share > MAX_BUFFER_BYTES)
-        return (size_t)MAX_BUFFER_BYTES;
-    return (size_t)(share < MIN_BUFFER_BYTES ? MIN_BUFFER_BYTES : share);
+    struct nano_machine_limits now;
+    *read_gbps = machine->last.read_gbps;
+    if (nano_os_clock_ns() - machine->last_ns < MIN_DISTANCE_NS)
+        return NANO_OK;
+    enum nano_status status = nano_measure_machine(&now, machine->num_threads, err);
+    if (status != NANO_OK)
+        return status;
+    *read_gbps = larger(machine->last.read_gbps, now.read_gbps);
+    machine->best = best_of(machine->best, now);
+    machine->last = now;
+    machine->last_ns = nano_os_clock_ns();
+    machine->num_slices++;
+    return NANO_OK;
 }
 
-double nano_machine_read_gbps(int num_threads)
+enum nano_machine_peak nano_machine_peak_of(const struct nano_machine_limits *limits,
+                                            const char *quantization)
 {
-    size_t buffer_bytes = choose_buffer_bytes();
-    size_t words_each = buffer_bytes / sizeof(uint64_t) / (size_t)num_threads / UNROLL * UNROLL;
-    uint64_t *buffer = nano_mem_alloc_aligned(buffer_bytes);
-    struct slice *slices = nano_mem_calloc((size_t)num_threads, sizeof *slices);
-    pthread_t *threads = nano_mem_calloc((size_t)num_threads, sizeof *threads);
-    uint64_t best_ns = 0;
-    bool fine = buffer && slices && threads;
-    for (int pass = 0; fine && pass <= NUM_PASSES; pass++) {
-        for (int t = 0; t < num_threads; t++) {
-            slices[t].words = buffer + (size_t)t * words_each;
-            slices[t].num_words = words_each;
-        }
-        uint64_t start = nano_os_clock_ns();
-        /* Writing first places the pages near the thread that will read them. */
-        fine = run_pass(pass == 0 ? write_slice : read_slice, slices, threads, num_threads);
-        uint64_t ns = nano_os_clock_ns() - start;
-        if (pass > 0 && (best_ns == 0 || ns < best_ns))
-            best_ns = ns;
-    }
-    nano_mem_free_aligned(buffer, buffer_bytes);
-    nano_mem_free(slices);
-    nano_mem_free(threads);
-    size_t num_bytes = words_each * (size_t)num_threads * sizeof(uint64_t);
-    return fine && best_ns ? (double)num_bytes / (double)best_ns : 0;
+    if (strcmp(quantization, "BF16") == 0 && limits->bf16_gmacs > 0)
+        return NANO_MACHINE_BF16;
+    if (strcmp(quantization, "BF16") == 0 || strcmp(quantization, "F16") == 0 ||
+        strcmp(quantization, "F32") == 0)
+        return NANO_MACHINE_F32;
+    return NANO_MACHINE_INT8;
+}
+
+double nano_machine_gops(const struct nano_machine_limits *limits, enum nano_machine_peak peak)
+{
+    const double gmacs[] = {limits->int8_gmacs, limits->bf16_gmacs, limits->f32_gmacs};
+    return 2 * gmacs[peak];
 }

@@ -115,6 +115,21 @@ const struct nano_tensor *nano_weights_find(const struct nano_weights *weights, 
     return table.slots[slot] ? &weights->tensors[table.slots[slot] - 1] : NULL;
 }
 
+void nano_weights_will_read(const struct nano_weights *weights, const struct nano_tensor *tensor)
+{
+    for (size_t i = 0; i < weights->num_files; i++)
+        if (nano_os_file_will_read(&weights->files[i], tensor->data, tensor->num_bytes))
+            return;
+}
+
+/* Only a file keeps the content of pages that are given up: memory would come back zeroed. */
+void nano_weights_release(const struct nano_weights *weights, const struct nano_tensor *tensor)
+{
+    for (size_t i = 0; i < weights->num_files; i++)
+        if (nano_os_file_release(&weights->files[i], tensor->data, tensor->num_bytes))
+            return;
+}
+
 /* "[64, 63]" */
 static void print_shape(char *out, size_t out_bytes, int num_dims, const int64_t *dims)
 {

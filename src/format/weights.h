@@ -106,6 +106,12 @@ enum nano_status nano_weights_require(const struct nano_weights *weights, const 
                                       int num_dims, const int64_t *dims,
                                       const struct nano_tensor **out, struct nano_error *err);
 
+/* Hints for who reads all of a tensor once, to keep a copy: before it, and when it is done. The
+ * bytes stay readable; a released tensor no longer counts as this process's memory until it is read
+ * again. Tensors that are in no file are left alone. Any thread, also while others read. */
+void nano_weights_will_read(const struct nano_weights *weights, const struct nano_tensor *tensor);
+void nano_weights_release(const struct nano_weights *weights, const struct nano_tensor *tensor);
+
 const struct nano_meta *nano_weights_meta(const struct nano_weights *weights, const char *key);
 
 /* Typed look-ups: NANO_OK with *out unchanged when the key is absent (so preset the default); a

@@ -1,8 +1,7 @@
 /* Barrier of a step's threads, hundreds of times per step.
  *
- * OpenMP's own barrier spins for milliseconds before it sleeps, which is right while every thread
- * has a processor of its own and ruinous when it has not: the one that all wait for cannot run.
- * This one spins for as long as a wake-up takes and then sleeps. */
+ * Its threads spin for as long as a wake-up takes and then sleep; where that turns out to happen
+ * often, as on a busy machine, they sleep at once. */
 #ifndef NANO_RUNNER_CPU_BARRIER_H
 #define NANO_RUNNER_CPU_BARRIER_H
 
@@ -11,7 +10,9 @@
 #include <stdint.h>
 
 struct nano_cpu_barrier {
-    bool spin; /* false: sleep at once, because there are more threads than processors */
+    bool spin;        /* false: sleep at once, because there are more threads than processors */
+    uint32_t penalty; /* barriers_to_sleep after the next failure */
+    uint32_t barriers_to_sleep; /* for so many more nobody spins */
     _Atomic uint32_t arrived;
     _Atomic uint32_t generation; /* grows when all have arrived */
     _Atomic uint32_t sleepers;

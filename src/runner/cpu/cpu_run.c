@@ -1,10 +1,7 @@
-/* A step: one parallel region in which all threads walk the list of ops together.
+/* A step: one job of the pool in which all threads walk the list of ops together.
  *
  * The ops after the gather run in passes of at most max_outputs output rows, each followed by the
  * choice or delivery of its logits. */
-#include <assert.h>
-#include <omp.h>
-
 #include "base/memory.h"
 #include "base/os.h"
 #include "runner/cpu/cpu_state.h"
@@ -12,7 +9,7 @@
 
 void nano_cpu_sync(struct nano_cpu_worker *w)
 {
-    nano_cpu_barrier_wait(&w->runner->barrier, (uint32_t)w->num_threads);
+    nano_cpu_pool_sync(&w->runner->pool);
 }
 
 void nano_cpu_share(const struct nano_cpu_worker *w, int64_t count, int64_t *begin, int64_t *end)
@@ -223,18 +220,36 @@ static void deliver_logits(struct nano_cpu_worker *w)
     nano_cpu_sync(w);
 }
 
-static void work(struct nano_cpu_worker *w, uint64_t num_pairs)
+struct step {
+    struct nano_cpu_runner *runner;
+    struct nano_batch *batch;
+    uint64_t num_pairs;
+};
+
+static void work(void *context, int index)
 {
-    const struct nano_program *p = w->runner->program;
-    nano_cpu_rope_tables(w); /* of the rows that this thread rotates */
-    run_ops(w, 0, p->gather_op, w->batch->num_tokens, num_pairs);
-    for (int first = 0; first < w->batch->num_outputs; first += w->runner->max_outputs) {
-        const int left = w->batch->num_outputs - first;
-        w->first_output = first;
-        w->num_outputs = left < w->runner->max_outputs ? left : w->runner->max_outputs;
-        run_ops(w, p->gather_op, p->num_ops, w->num_outputs, num_pairs);
-        deliver_logits(w);
+    const struct step *step = context;
+    struct nano_cpu_runner *r = step->runner;
+    const struct nano_program *p = r->program;
+    struct nano_batch *batch = step->batch;
+    struct nano_cpu_worker w = {.runner = r,
+                                .batch = batch,
+                                .scratch = &r->threads[index],
+                                .index = index,
+                                .num_threads = r->config.num_threads};
+    const uint64_t fp_mode = nano_fp_mode_flush_denormals();
+    nano_mem_forbid_begin();
+    nano_cpu_rope_tables(&w); /* of the rows that this thread rotates */
+    run_ops(&w, 0, p->gather_op, batch->num_tokens, step->num_pairs);
+    for (int first = 0; first < batch->num_outputs; first += r->max_outputs) {
+        const int left = batch->num_outputs - first;
+        w.first_output = first;
+        w.num_outputs = left < r->max_outputs ? left : r->max_outputs;
+        run_ops(&w, p->gather_op, p->num_ops, w.num_outputs, step->num_pairs);
+        deliver_logits(&w);
     }
+    nano_mem_forbid_end();
+    nano_fp_mode_restore(fp_mode);
 }
 
 enum nano_status nano_cpu_run(void *state, struct nano_batch *batch, struct nano_error *err)
@@ -243,19 +258,7 @@ enum nano_status nano_cpu_run(void *state, struct nano_batch *batch, struct nano
     enum nano_status status = check_batch(r, batch, err);
     if (status != NANO_OK || batch->num_tokens == 0)
         return status;
-    const uint64_t num_pairs = prepare(r, batch);
-#pragma omp parallel num_threads(r->config.num_threads)
-    {
-        const uint64_t fp_mode = nano_fp_mode_flush_denormals();
-        nano_mem_forbid_begin();
-        struct nano_cpu_worker worker = {.runner = r,
-                                         .batch = batch,
-                                         .scratch = &r->threads[omp_get_thread_num()],
-                                         .index = omp_get_thread_num(),
-                                         .num_threads = omp_get_num_threads()};
-        work(&worker, num_pairs);
-        nano_mem_forbid_end();
-        nano_fp_mode_restore(fp_mode);
-    }
+    struct step step = {.runner = r, .batch = batch, .num_pairs = prepare(r, batch)};
+    nano_cpu_pool_run(&r->pool, work, &step);
     return NANO_OK;
 }

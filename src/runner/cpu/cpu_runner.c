@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "base/os.h"
 #include "runner/cpu/cpu_state.h"
 
 #define MAX_THREADS 1024
@@ -22,6 +21,7 @@ static void cpu_close(void *state)
     }
     nano_mem_free_aligned(r->block, r->block_bytes);
     nano_cpu_weights_deinit(&r->weights);
+    nano_cpu_pool_close(&r->pool);
     nano_mem_free_aligned(r, sizeof *r);
 }
 
@@ -58,12 +58,14 @@ static enum nano_status make(struct nano_cpu_runner **out, const struct nano_run
     r->max_outputs = config->max_num_batched_tokens < NANO_CPU_OUTPUT_ROWS
                          ? config->max_num_batched_tokens
                          : NANO_CPU_OUTPUT_ROWS;
-    nano_cpu_barrier_init(&r->barrier, config->num_threads <= nano_os_num_cpus());
     nano_kernels_init(&r->kernels, nano_cpu_detect());
     nano_kernels_init_ref(&r->file_kernels);
     NANO_TRY(nano_cpu_weights_collect(&r->weights, r->program, &r->kernels, err));
-    if (memory)
-        NANO_TRY(nano_cpu_weights_pack(&r->weights, &r->kernels, config->num_threads, err));
+    if (memory) {
+        NANO_TRY(nano_cpu_pool_open(&r->pool, config->num_threads, err));
+        NANO_TRY(nano_cpu_weights_pack(&r->weights, r->program->weights, &r->kernels,
+                                       &r->pool, err));
+    }
     NANO_TRY(nano_cpu_lay_out(r, memory, err));
     *out = r;
     return NANO_OK;

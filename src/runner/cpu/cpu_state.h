@@ -3,8 +3,9 @@
  *   cpu_runner.c     the vtable: open, close, KV pool
  *   cpu_weights.c    which tensors are packed, which are read where the file has them
  *   cpu_layout.c     one block of memory: activations, tables, scratch
- *   cpu_run.c        a step: checks, the parallel region, the walk over the ops, outputs, profile
- *   cpu_barrier.c    how its threads wait for each other
+ *   cpu_run.c        a step: checks, the walk over the ops, outputs, profile
+ *   cpu_pool.c       the threads; cpu_barrier.c  how they wait for each other
+ *   cpu_limits.c     what the machine does at best (no part of a runner)
  *   cpu_ops.c, cpu_linear.c, cpu_attention.c     what each op does
  *
  * Invariant: after nano_cpu_lay_out nothing here is allocated but the KV pool; a step writes only
@@ -15,7 +16,7 @@
 #include <stdatomic.h>
 
 #include "base/memory.h"
-#include "runner/cpu/cpu_barrier.h"
+#include "runner/cpu/cpu_pool.h"
 #include "runner/runner.h"
 
 /* Output rows that go through the ops after the gather at a time: bounds the memory of logits. */
@@ -44,14 +45,16 @@ struct nano_cpu_op {
 struct nano_cpu_weight {
     const struct nano_tensor *tensor;
     bool in_linear;      /* else only looked up, added or multiplied with */
-    void *packed;        /* NULL: read in place */
-    size_t packed_bytes; /* 0: read in place */
+    void *packed;        /* in weights->memory; NULL: read in place */
+    size_t packed_bytes; /* whole cache lines; 0: read in place */
 };
 
 struct nano_cpu_weights {
     struct nano_cpu_weight *items; /* by address of their tensors */
     int count, capacity;
-    uint64_t packed_bytes, mapped_bytes;
+    unsigned char *memory; /* of all packed ones */
+    size_t packed_bytes;   /* of it */
+    uint64_t mapped_bytes;
 };
 
 struct nano_cpu_thread {
@@ -88,7 +91,7 @@ struct nano_cpu_runner {
     int num_blocks;
     uint64_t kv_bytes;
 
-    struct nano_cpu_barrier barrier;
+    struct nano_cpu_pool pool;
     _Alignas(NANO_CACHE_LINE) _Atomic int64_t next_item[2];
 };
 
@@ -110,8 +113,9 @@ enum nano_status nano_cpu_weights_collect(struct nano_cpu_weights *weights,
                                           const struct nano_kernels *kernels,
                                           struct nano_error *err);
 enum nano_status nano_cpu_weights_pack(struct nano_cpu_weights *weights,
-                                       const struct nano_kernels *kernels, int num_threads,
-                                       struct nano_error *err);
+                                       const struct nano_weights *stored,
+                                       const struct nano_kernels *kernels,
+                                       struct nano_cpu_pool *pool, struct nano_error *err);
 void nano_cpu_weights_deinit(struct nano_cpu_weights *weights);
 const struct nano_cpu_weight *nano_cpu_weights_find(const struct nano_cpu_weights *weights,
                                                     const struct nano_tensor *tensor);

@@ -1,4 +1,5 @@
-/* Weights of the CPU runner: each tensor once, packed where the kernels ask for it.
+/* Weights of the CPU runner: each tensor once, packed where the kernels ask for it, in one block of
+ * memory in the order of the file.
  *
  * A matrix that only the embedding looks up stays in the file, whatever its kernels' layout is. */
 #include <stdlib.h>
@@ -60,45 +61,73 @@ enum nano_status nano_cpu_weights_collect(struct nano_cpu_weights *weights,
         const struct nano_linear_kernels *linear = &kernels->linear[item->tensor->format];
         if (item->in_linear && linear->pack)
             item->packed_bytes = linear->packed_bytes(item->tensor->dims[1], item->tensor->dims[0]);
-        if (item->packed_bytes)
-            weights->packed_bytes += item->packed_bytes;
-        else
+        if (!item->packed_bytes) {
             weights->mapped_bytes += item->tensor->num_bytes;
+            continue;
+        }
+        item->packed_bytes = (item->packed_bytes + NANO_CACHE_LINE - 1) & -(size_t)NANO_CACHE_LINE;
+        if (!nano_mem_size(item->packed_bytes, 1, weights->packed_bytes, &weights->packed_bytes))
+            return nano_error_set(err, NANO_ERR_NO_MEMORY, "the weights do not fit in memory");
     }
     return NANO_OK;
 }
 
-static void pack(const struct nano_cpu_weight *item, const struct nano_linear_kernels *linear,
-                 int num_threads)
+struct pack_job {
+    const struct nano_cpu_weights *weights;
+    const struct nano_weights *stored;
+    const struct nano_kernels *kernels;
+    struct nano_cpu_pool *pool;
+};
+
+/* Every thread packs the rows that it will multiply with, so that their memory is near it. The file
+ * is read ahead by a tensor, and what is packed leaves this process's memory. */
+static void pack(void *context, int index)
 {
-    const int64_t rows = item->tensor->dims[1], cols = item->tensor->dims[0];
-    const int64_t step = (int64_t)linear->row_align * 64;
-#pragma omp parallel for schedule(static) num_threads(num_threads)
-    for (int64_t begin = 0; begin < rows; begin += step)
-        linear->pack(item->packed, item->tensor->data, rows, cols, begin,
-                     begin + step < rows ? begin + step : rows);
+    const struct pack_job *job = context;
+    const struct nano_cpu_weights *weights = job->weights;
+    for (int i = 0; i < weights->count; i++) {
+        const struct nano_cpu_weight *item = &weights->items[i];
+        if (!item->packed)
+            continue;
+        if (index == 0 && i + 1 < weights->count)
+            nano_weights_will_read(job->stored, weights->items[i + 1].tensor);
+        const struct nano_linear_kernels *linear = &job->kernels->linear[item->tensor->format];
+        const int64_t rows = item->tensor->dims[1], align = linear->row_align;
+        const int64_t units = (rows + align - 1) / align, threads = job->pool->num_threads;
+        const int64_t end = units * (index + 1) / threads * align;
+        linear->pack(item->packed, item->tensor->data, rows, item->tensor->dims[0],
+                     units * index / threads * align, end < rows ? end : rows);
+        nano_cpu_pool_sync(job->pool);
+        if (index == 0)
+            nano_weights_release(job->stored, item->tensor);
+    }
 }
 
 enum nano_status nano_cpu_weights_pack(struct nano_cpu_weights *weights,
-                                       const struct nano_kernels *kernels, int num_threads,
-                                       struct nano_error *err)
+                                       const struct nano_weights *stored,
+                                       const struct nano_kernels *kernels,
+                                       struct nano_cpu_pool *pool, struct nano_error *err)
 {
+    if (!weights->packed_bytes)
+        return NANO_OK;
+    weights->memory = nano_mem_alloc_aligned(weights->packed_bytes);
+    if (!weights->memory)
+        return nano_error_no_memory(err, "packed weights", weights->packed_bytes);
+    size_t offset = 0;
     for (int i = 0; i < weights->count; i++) {
-        struct nano_cpu_weight *item = &weights->items[i];
-        if (!item->packed_bytes)
+        if (!weights->items[i].packed_bytes)
             continue;
-        item->packed = nano_mem_alloc_aligned(item->packed_bytes);
-        if (!item->packed)
-            return nano_error_no_memory(err, "packed weights", item->packed_bytes);
-        pack(item, &kernels->linear[item->tensor->format], num_threads);
+        weights->items[i].packed = weights->memory + offset;
+        offset += weights->items[i].packed_bytes;
     }
+    struct pack_job job = {weights, stored, kernels, pool};
+    nano_cpu_pool_run(pool, pack, &job);
     return NANO_OK;
 }
 
 void nano_cpu_weights_deinit(struct nano_cpu_weights *weights)
 {
-    for (int i = 0; i < weights->count; i++)
-        nano_mem_free_aligned(weights->items[i].packed, weights->items[i].packed_bytes);
+    nano_mem_free_aligned(weights->memory, weights->packed_bytes);
     nano_mem_free(weights->items);
     *weights = (struct nano_cpu_weights){0};
 }

@@ -1,5 +1,6 @@
-/* check_kernels --bench: the speed of each slot on one core. */
-#include "check_kernels.h"
+/* bench_kernels [FILTER]: the speed of each slot of the kernel checker on one core, for those whose
+ * "tier slot format" contains the filter. NANOVLLM_CPU limits the tiers to one. */
+#include "tests/check_kernels.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -271,7 +272,7 @@ static void bench_vectors(const struct nano_kernels *kernels, const char *filter
     free(c.z);
 }
 
-void bench_kernels(const struct nano_kernels *kernels, const char *filter)
+static void bench_tier(const struct nano_kernels *kernels, const char *filter)
 {
     for (int i = 0; i < NANO_NUM_FORMATS; i++) {
         bench_pack(kernels, filter, (enum nano_format)i);
@@ -284,4 +285,20 @@ void bench_kernels(const struct nano_kernels *kernels, const char *filter)
         bench_attention(kernels, filter, (enum nano_kv_format)i, 64);
     }
     bench_vectors(kernels, filter);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 2 || (argc == 2 && argv[1][0] == '-')) {
+        fprintf(stderr, "usage: bench_kernels [FILTER]\n");
+        return 2;
+    }
+    for (int tier = 0; tier < NANO_NUM_CPU_TIERS; tier++) {
+        struct nano_kernels kernels;
+        if (!check_wants((enum nano_cpu_tier)tier))
+            continue;
+        nano_kernels_init(&kernels, (enum nano_cpu_tier)tier);
+        bench_tier(&kernels, argc == 2 ? argv[1] : "");
+    }
+    return 0;
 }

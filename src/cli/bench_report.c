@@ -1,0 +1,334 @@
+/* Bench report: text and JSON. Every rate stands beside the machine's limit for it. */
+#include "cli/bench_report.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/bench_compare.h"
+#include "cli/cli_json.h"
+#include "cli/cli_output.h"
+
+/* What a row read and multiplied per second, and as a share of what the machine could. */
+struct rates {
+    double read_gbps, read_share, gops, peak_share;
+};
+
+static double ratio(double a, double b)
+{
+    return b > 0 ? a / b : 0;
+}
+
+static enum nano_machine_peak peak_of(const struct nano_bench_report *report)
+{
+    return nano_machine_peak_of(&report->machine.best, report->info->quantization);
+}
+
+static struct rates rates_of(const struct nano_bench_report *report,
+                             const struct nano_bench_row *row)
+{
+    const struct nano_bench_work *work = &row->work;
+    const double tokens_per_ns = row->tokens_per_s / 1e9, num_tokens = (double)work->num_tokens;
+    struct rates r;
+    r.read_gbps = ratio((double)(work->weight_bytes + work->kv_bytes), num_tokens) * tokens_per_ns;
+    r.read_share = ratio(r.read_gbps, row->read_limit_gbps);
+    r.gops = 2 * ratio((double)work->num_macs, num_tokens) * tokens_per_ns;
+    r.peak_share = ratio(r.gops, nano_machine_gops(&report->machine.best, peak_of(report)));
+    return r;
+}
+
+/* ---- Text ------------------------------------------------------------------------------------ */
+
+void nano_bench_print_head(const struct nano_bench_report *report)
+{
+    printf("%s: %s, %s parameters in %s, %s\n", report->name, report->info->architecture,
+           nano_cli_count(report->info->num_params).text, report->info->quantization,
+           nano_cli_bytes(report->info->weight_bytes).text);
+    printf("%s, %d thread%s, loaded in %.2f s, first token after %.2f s\n", report->isa,
+           report->plan.num_threads, report->plan.num_threads == 1 ? "" : "s", report->load_s,
+           report->cold_start_s);
+    if (report->options->mixed || report->options->shared_prefix)
+        return;
+    char peak[16];
+    snprintf(peak, sizeof peak, "%%%s", nano_machine_peak_names[peak_of(report)]);
+    printf("\n  %-22s%9s%9s%9s%7s%6s%9s%6s\n", "tokens/s", "median", "min", "max", "GB/s", "%read",
+           "GOP/s", peak);
+}
+
+static void print_row(const struct nano_bench_report *report, const char *what,
+                      const struct nano_bench_row *row)
+{
+    const struct rates r = rates_of(report, row);
+    printf("  %-22s%9.1f%9.1f%9.1f%7.1f%6.0f%9.1f%6.0f\n", what, row->tokens_per_s, row->min,
+           row->max, r.read_gbps, 100 * r.read_share, r.gops, 100 * r.peak_share);
+    fflush(stdout);
+}
+
+void nano_bench_print_prefill(const struct nano_bench_report *report,
+                              const struct nano_bench_row *row)
+{
+    char what[64];
+    int length = snprintf(what, sizeof what, "prefill %d", row->num_tokens);
+    if (row->context > 0)
+        snprintf(what + length, sizeof what - (size_t)length, " at %d", row->context);
+    print_row(report, what, row);
+}
+
+void nano_bench_print_decode(const struct nano_bench_report *report,
+                             const struct nano_bench_row *row)
+{
+    char what[64];
+    snprintf(what, sizeof what, "decode %d x %d at %d", row->batch, row->num_decode, row->context);
+    print_row(report, what, row);
+}
+
+static void print_times(const char *what, struct nano_bench_times times)
+{
+    printf("%s median %.1f ms, p99 %.1f ms", what, times.median * 1e3, times.p99 * 1e3);
+}
+
+static void print_throughput(const struct nano_bench_report *report,
+                             const struct nano_bench_row *row)
+{
+    const struct rates r = rates_of(report, row);
+    printf("  throughput      %.1f tokens/s generated (%.1f to %.1f), %.1f with the prompts\n",
+           row->tokens_per_s, row->min, row->max, row->total_tokens_per_s);
+    printf("  of the machine  %.1f GB/s, %.0f %% of read; %.1f GOP/s, %.0f %% of %s\n", r.read_gbps,
+           100 * r.read_share, r.gops, 100 * r.peak_share,
+           nano_machine_peak_names[peak_of(report)]);
+}
+
+void nano_bench_print_mixed(const struct nano_bench_report *report,
+                            const struct nano_bench_row *row)
+{
+    printf("\nmixed: %d x %d tokens decoded at %d, meanwhile %d prompts of %d tokens arrive\n",
+           row->batch, row->num_decode, row->context, row->num_prompts, row->num_tokens);
+    print_times("  first token    ", row->ttft);
+    printf(" (of the prompts that arrive)\n");
+    print_times("  between tokens ", row->itl);
+    printf("\n");
+    print_times("    no prompts   ", row->itl_alone);
+    printf("\n");
+    print_throughput(report, row);
+    fflush(stdout);
+}
+
+void nano_bench_print_shared_prefix(const struct nano_bench_report *report,
+                                    const struct nano_bench_row *row)
+{
+    printf("\nshared prefix: %d requests of %d + %d tokens, %d generated by each\n", row->batch,
+           row->prefix_len, row->num_tokens, row->num_decode);
+    print_times("  first token    ", row->ttft);
+    print_times("\n  between tokens ", row->itl);
+    printf("\n  from the cache  %" PRIu64 " of %" PRIu64 " prompt tokens\n", row->num_cached,
+           (uint64_t)row->batch * (uint64_t)(row->prefix_len + row->num_tokens));
+    print_throughput(report, row);
+    fflush(stdout);
+}
+
+static void print_limits(const char *what, const struct nano_machine_limits *limits)
+{
+    printf("  %-22s%9.1f", what, limits->read_gbps);
+    for (int peak = 0; peak <= NANO_MACHINE_F32; peak++) {
+        const double gops = nano_machine_gops(limits, (enum nano_machine_peak)peak);
+        if (gops > 0)
+            printf("%12.1f", gops);
+        else
+            printf("%12s", "-");
+    }
+    printf("\n");
+}
+
+static int compare_ops(const void *a, const void *b)
+{
+    const struct nano_op_profile *x = a, *y = b;
+    return (x->total_ns < y->total_ns) - (x->total_ns > y->total_ns);
+}
+
+static const char *const phase_names[NANO_BENCH_NUM_PHASES] = {"prefill", "decode"};
+
+static void print_profile(const struct nano_bench *bench, enum nano_bench_phase phase)
+{
+    struct nano_op_profile ops[NANO_BENCH_MAX_OPS];
+    uint64_t total = 0;
+    memcpy(ops, bench->ops[phase], bench->num_ops * sizeof *ops);
+    qsort(ops, bench->num_ops, sizeof *ops, compare_ops);
+    for (size_t i = 0; i < bench->num_ops; i++)
+        total += ops[i].total_ns;
+    if (total == 0)
+        return;
+    printf("\n  %-38s%8s%9s%6s%8s%9s\n", phase_names[phase], "count", "ms", "%", "GB/s", "GOP/s");
+    for (size_t i = 0; i < bench->num_ops; i++) {
+        const double ns = ops[i].total_ns ? (double)ops[i].total_ns : 1;
+        printf("  %-38s%8" PRIu64 "%9.1f%6.1f%8.2f%9.2f\n", ops[i].name, ops[i].count, ns / 1e6,
+               100 * ns / (double)total, (double)ops[i].weight_bytes / ns,
+               2 * (double)ops[i].num_macs / ns);
+    }
+}
+
+void nano_bench_print_end(const struct nano_bench_report *report)
+{
+    const struct nano_machine *machine = &report->machine;
+    char what[64];
+    printf("\n  %-22s%9s%12s%12s%12s\n", "machine", "read GB/s", "int8 GOP/s", "bf16 GOP/s",
+           "f32 GOP/s");
+    snprintf(what, sizeof what, "%d thread%s, best of %d", machine->num_threads,
+             machine->num_threads == 1 ? "" : "s", machine->num_slices);
+    print_limits(what, &machine->best);
+    if (machine->num_slices > 1) {
+        print_limits("  at the beginning", &machine->first);
+        print_limits("  at the end", &machine->last);
+    }
+    if (machine->num_threads > 1)
+        print_limits("1 thread", &machine->one_thread);
+    printf("\n  peak memory %s\n", nano_cli_bytes(report->peak_rss_bytes).text);
+    if (report->options->profile)
+        for (int phase = 0; phase < NANO_BENCH_NUM_PHASES; phase++)
+            print_profile(report->bench, (enum nano_bench_phase)phase);
+}
+
+/* ---- JSON ------------------------------------------------------------------------------------ */
+
+static void write_limits(struct nano_cli_json *json, const struct nano_machine_limits *limits)
+{
+    nano_cli_json_float(json, "read_gbps", limits->read_gbps);
+    nano_cli_json_float(json, "int8_gops", nano_machine_gops(limits, NANO_MACHINE_INT8));
+    if (limits->bf16_gmacs > 0)
+        nano_cli_json_float(json, "bf16_gops", nano_machine_gops(limits, NANO_MACHINE_BF16));
+    nano_cli_json_float(json, "f32_gops", nano_machine_gops(limits, NANO_MACHINE_F32));
+}
+
+static void write_machine(struct nano_cli_json *json, const struct nano_machine *machine)
+{
+    const struct {
+        const char *key;
+        const struct nano_machine_limits *limits;
+    } parts[] = {
+        {"first", &machine->first}, {"last", &machine->last}, {"one_thread", &machine->one_thread}};
+    nano_cli_json_open(json, "machine", '{');
+    write_limits(json, &machine->best);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        nano_cli_json_open(json, parts[i].key, '{');
+        write_limits(json, parts[i].limits);
+        nano_cli_json_close(json, '}');
+    }
+    nano_cli_json_close(json, '}');
+}
+
+static void write_rates(struct nano_cli_json *json, const struct nano_bench_report *report,
+                        const struct nano_bench_row *row)
+{
+    const struct rates r = rates_of(report, row);
+    nano_cli_json_float(json, "tokens_per_s", row->tokens_per_s);
+    nano_cli_json_float(json, "tokens_per_s_min", row->min);
+    nano_cli_json_float(json, "tokens_per_s_max", row->max);
+    nano_cli_json_float(json, "read_gbps", r.read_gbps);
+    nano_cli_json_float(json, "read_share", r.read_share);
+    nano_cli_json_float(json, "gops", r.gops);
+    nano_cli_json_float(json, "peak_share", r.peak_share);
+    nano_cli_json_cstring(json, "peak", nano_machine_peak_names[peak_of(report)]);
+}
+
+static void write_prefill(struct nano_cli_json *json, const struct nano_bench_row *row)
+{
+    nano_cli_json_int(json, "num_tokens", row->num_tokens);
+    nano_cli_json_int(json, "context", row->context);
+}
+
+static void write_decode(struct nano_cli_json *json, const struct nano_bench_row *row)
+{
+    nano_cli_json_int(json, "batch", row->batch);
+    nano_cli_json_int(json, "context", row->context);
+    nano_cli_json_int(json, "num_decode", row->num_decode);
+}
+
+static void write_times(struct nano_cli_json *json, const struct nano_bench_row *row)
+{
+    nano_cli_json_float(json, "ttft_median_s", row->ttft.median);
+    nano_cli_json_float(json, "ttft_p99_s", row->ttft.p99);
+    nano_cli_json_float(json, "itl_median_s", row->itl.median);
+    nano_cli_json_float(json, "itl_p99_s", row->itl.p99);
+    nano_cli_json_float(json, "total_tokens_per_s", row->total_tokens_per_s);
+}
+
+static void write_mixed(struct nano_cli_json *json, const struct nano_bench_row *row)
+{
+    write_decode(json, row);
+    nano_cli_json_int(json, "num_prompts", row->num_prompts);
+    nano_cli_json_int(json, "num_tokens", row->num_tokens);
+    write_times(json, row);
+    nano_cli_json_float(json, "itl_alone_median_s", row->itl_alone.median);
+    nano_cli_json_float(json, "itl_alone_p99_s", row->itl_alone.p99);
+}
+
+static void write_shared_prefix(struct nano_cli_json *json, const struct nano_bench_row *row)
+{
+    nano_cli_json_int(json, "batch", row->batch);
+    nano_cli_json_int(json, "prefix_len", row->prefix_len);
+    nano_cli_json_int(json, "num_tokens", row->num_tokens);
+    nano_cli_json_int(json, "num_decode", row->num_decode);
+    nano_cli_json_int(json, "num_cached_tokens", (int64_t)row->num_cached);
+    write_times(json, row);
+}
+
+static void write_rows(struct nano_cli_json *json, const struct nano_bench_report *report,
+                       const char *key, const struct nano_bench_rows *rows,
+                       void (*write)(struct nano_cli_json *json, const struct nano_bench_row *row))
+{
+    nano_cli_json_open(json, key, '[');
+    for (size_t i = 0; i < rows->num; i++) {
+        nano_cli_json_open(json, NULL, '{');
+        write(json, &rows->items[i]);
+        write_rates(json, report, &rows->items[i]);
+        nano_cli_json_close(json, '}');
+    }
+    nano_cli_json_close(json, ']');
+}
+
+static void write_profile(struct nano_cli_json *json, const struct nano_bench *bench)
+{
+    nano_cli_json_open(json, "profile", '[');
+    for (int phase = 0; phase < NANO_BENCH_NUM_PHASES; phase++) {
+        for (size_t i = 0; i < bench->num_ops; i++) {
+            const struct nano_op_profile *op = &bench->ops[phase][i];
+            if (op->count == 0)
+                continue;
+            nano_cli_json_open(json, NULL, '{');
+            nano_cli_json_cstring(json, "phase", phase_names[phase]);
+            nano_cli_json_cstring(json, "op", op->name);
+            nano_cli_json_int(json, "count", (int64_t)op->count);
+            nano_cli_json_int(json, "total_ns", (int64_t)op->total_ns);
+            nano_cli_json_int(json, "weight_bytes", (int64_t)op->weight_bytes);
+            nano_cli_json_int(json, "num_macs", (int64_t)op->num_macs);
+            nano_cli_json_close(json, '}');
+        }
+    }
+    nano_cli_json_close(json, ']');
+}
+
+void nano_bench_write_json(const struct nano_bench_report *report, FILE *file,
+                           const struct nano_bench_comparison *comparison)
+{
+    struct nano_cli_json json;
+    nano_cli_json_init(&json, file);
+    nano_cli_json_open(&json, NULL, '{');
+    nano_cli_json_cstring(&json, "model", report->name);
+    nano_cli_json_cstring(&json, "quantization", report->info->quantization);
+    nano_cli_json_int(&json, "threads", report->plan.num_threads);
+    nano_cli_json_cstring(&json, "isa", report->isa);
+    nano_cli_json_float(&json, "load_s", report->load_s);
+    nano_cli_json_float(&json, "cold_start_s", report->cold_start_s);
+    nano_cli_json_int(&json, "peak_rss_bytes", (int64_t)report->peak_rss_bytes);
+    write_machine(&json, &report->machine);
+    write_rows(&json, report, "prefill", &report->prefill, write_prefill);
+    write_rows(&json, report, "decode", &report->decode, write_decode);
+    if (report->options->mixed)
+        write_rows(&json, report, "mixed", &report->mixed, write_mixed);
+    if (report->options->shared_prefix)
+        write_rows(&json, report, "shared_prefix", &report->shared_prefix, write_shared_prefix);
+    if (report->options->profile)
+        write_profile(&json, report->bench);
+    if (comparison)
+        nano_bench_comparison_write_json(comparison, &json);
+    nano_cli_json_close(&json, '}');
+}
