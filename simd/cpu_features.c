@@ -5,14 +5,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/os.h"
 #include "simd/kernels.h"
 
 #if defined(NANO_HAVE_AVX2) || defined(NANO_HAVE_AVX512)
 #include <cpuid.h>
 #endif
 
-static const char *const tier_names[NANO_NUM_CPU_TIERS] = {"ref", "avx2", "avxvnni", "avx512",
-                                                           "avx512_amd"};
+static const char *const tier_names[NANO_NUM_CPU_TIERS] = {
+    "ref", "avx2", "avxvnni", "avx512", "avx512_amd", "neon", "neon_dotprod", "neon_i8mm"};
 
 /* __builtin_cpu_supports also asks whether the operating system saves the registers. Not every
  * compiler knows "f16c" there; the CPUID bit is enough beside "avx2". */
@@ -60,6 +61,33 @@ static bool has_avx512(void)
 #endif
 }
 
+static bool has_neon(void)
+{
+#ifdef NANO_HAVE_NEON
+    return true;
+#else
+    return false;
+#endif
+}
+
+static bool has_neon_dotprod(void)
+{
+#ifdef NANO_HAVE_NEON_DOTPROD
+    return has_neon() && nano_os_arm_has_dotprod();
+#else
+    return false;
+#endif
+}
+
+static bool has_neon_i8mm(void)
+{
+#ifdef NANO_HAVE_NEON_I8MM
+    return has_neon_dotprod() && nano_os_arm_has_i8mm();
+#else
+    return false;
+#endif
+}
+
 bool nano_cpu_supports(enum nano_cpu_tier tier)
 {
     switch (tier) {
@@ -72,6 +100,12 @@ bool nano_cpu_supports(enum nano_cpu_tier tier)
     case NANO_CPU_AVX512:
     case NANO_CPU_AVX512_AMD:
         return has_avx512();
+    case NANO_CPU_NEON:
+        return has_neon();
+    case NANO_CPU_NEON_DOTPROD:
+        return has_neon_dotprod();
+    case NANO_CPU_NEON_I8MM:
+        return has_neon_i8mm();
     default:
         return false;
     }
@@ -113,5 +147,17 @@ void nano_kernels_init(struct nano_kernels *kernels, enum nano_cpu_tier tier)
         nano_kernels_init_avx512(kernels);
     if (tier == NANO_CPU_AVX512_AMD)
         nano_kernels_init_avx512_amd(kernels);
+#endif
+#ifdef NANO_HAVE_NEON
+    if (tier >= NANO_CPU_NEON)
+        nano_kernels_init_neon(kernels);
+#endif
+#ifdef NANO_HAVE_NEON_DOTPROD
+    if (tier >= NANO_CPU_NEON_DOTPROD)
+        nano_kernels_init_neon_dotprod(kernels);
+#endif
+#ifdef NANO_HAVE_NEON_I8MM
+    if (tier >= NANO_CPU_NEON_I8MM)
+        nano_kernels_init_neon_i8mm(kernels);
 #endif
 }

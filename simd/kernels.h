@@ -125,7 +125,7 @@ struct nano_kv_kernels {
 };
 
 struct nano_kernels {
-    const char *name; /* the tier: "ref", "avx2", "avxvnni", "avx512" */
+    const char *name; /* the tier: "ref", "avx2", … */
 
     struct nano_linear_kernels linear[NANO_NUM_FORMATS];
     struct nano_activation_kernels activation[NANO_NUM_ACTIVATIONS];
@@ -169,17 +169,21 @@ struct nano_kernels {
     struct nano_peak_kernels peak;
 };
 
+/* Worst first. Those of one architecture build on each other. */
 enum nano_cpu_tier {
     NANO_CPU_REF,
     NANO_CPU_AVX2,
     NANO_CPU_AVXVNNI,
     NANO_CPU_AVX512,
     NANO_CPU_AVX512_AMD, /* the same instructions in another tile */
+    NANO_CPU_NEON, /* ARMv8.0 */
+    NANO_CPU_NEON_DOTPROD,
+    NANO_CPU_NEON_I8MM,
     NANO_NUM_CPU_TIERS
 };
 
 /* The best tier of this processor and build, or the one that the environment variable NANOVLLM_CPU
- * names ("ref", "avx2", "avxvnni", "avx512") if the processor has it. */
+ * names ("ref", "avx2", "neon", …) if the processor has it. */
 enum nano_cpu_tier nano_cpu_detect(void);
 
 /* True if this processor and build can run the tier. */
@@ -195,5 +199,8 @@ void nano_kernels_init_avx2(struct nano_kernels *kernels);
 void nano_kernels_init_avxvnni(struct nano_kernels *kernels);
 void nano_kernels_init_avx512(struct nano_kernels *kernels);
 void nano_kernels_init_avx512_amd(struct nano_kernels *kernels);
+void nano_kernels_init_neon(struct nano_kernels *kernels);
+void nano_kernels_init_neon_dotprod(struct nano_kernels *kernels);
+void nano_kernels_init_neon_i8mm(struct nano_kernels *kernels);
 
 #endif

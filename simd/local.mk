@@ -38,3 +38,29 @@ libsimd_avx512_la_SOURCES = simd/avx512/avx512.h simd/avx512/vec_avx512.h simd/a
 libsimd_avx512_la_CFLAGS = $(AM_CFLAGS) $(NANO_AVX512_CFLAGS)
 libsimd_la_LIBADD += libsimd_avx512.la
 endif
+
+if HAVE_NEON
+noinst_LTLIBRARIES += libsimd_neon.la
+libsimd_neon_la_SOURCES = simd/neon/neon.h simd/neon/vec_neon.h simd/neon/veci_neon.h \
+  simd/neon/dots_neon.h simd/neon/init_neon.c simd/neon/linear_neon.c \
+  simd/neon/activation_neon.c simd/neon/attention_neon.c \
+  simd/neon/vectors_neon.c
+libsimd_neon_la_CFLAGS = $(AM_CFLAGS) $(NANO_NEON_CFLAGS)
+libsimd_la_LIBADD += libsimd_neon.la
+endif
+
+if HAVE_NEON_DOTPROD
+noinst_LTLIBRARIES += libsimd_neon_dotprod.la
+libsimd_neon_dotprod_la_SOURCES = simd/neon_dotprod/neon_dotprod.h \
+  simd/neon_dotprod/init_neon_dotprod.c simd/neon_dotprod/linear_neon_dotprod.c
+libsimd_neon_dotprod_la_CFLAGS = $(AM_CFLAGS) $(NANO_NEON_DOTPROD_CFLAGS)
+libsimd_la_LIBADD += libsimd_neon_dotprod.la
+endif
+
+if HAVE_NEON_I8MM
+noinst_LTLIBRARIES += libsimd_neon_i8mm.la
+libsimd_neon_i8mm_la_SOURCES = simd/neon_i8mm/neon_i8mm.h \
+  simd/neon_i8mm/init_neon_i8mm.c simd/neon_i8mm/linear_neon_i8mm.c
+libsimd_neon_i8mm_la_CFLAGS = $(AM_CFLAGS) $(NANO_NEON_I8MM_CFLAGS)
+libsimd_la_LIBADD += libsimd_neon_i8mm.la
+endif

@@ -9,7 +9,7 @@ bad=0
 allowed() {
     case $1 in
     src/base) echo "base nanovllm.h config.h" ;;
-    simd) echo "simd nanovllm.h config.h" ;;
+    simd) echo "simd base nanovllm.h config.h" ;;
     src/format) echo "format simd base nanovllm.h" ;;
     src/tokenizer) echo "tokenizer format base nanovllm.h" ;;
     models) echo "models format simd base nanovllm.h" ;;
@@ -59,7 +59,7 @@ for file in $(find models src -name '*.[ch]' | sort); do
     case $file in
     src/base/os.c) continue ;;
     esac
-    if grep -nE '__linux__|__APPLE__|_WIN32|__x86_64__|__AVX|immintrin' "$file"; then
+    if grep -nE '__linux__|__APPLE__|_WIN32|__x86_64__|__AVX|immintrin|__aarch64__|__ARM|arm_neon' "$file"; then
         echo "$file: only src/base/os.c and simd/ may ask for the system or the instruction set"
         bad=1
     fi

@@ -5,6 +5,7 @@ AM_TESTS_ENVIRONMENT = CRITERION_VERBOSITY_LEVEL=1; export CRITERION_VERBOSITY_L
   NANOVLLM_DATA_DIR='$(abs_top_srcdir)/data'; export NANOVLLM_DATA_DIR; \
   srcdir='$(srcdir)'; export srcdir; \
   NANOVLLM_PROGRAM='$(abs_top_builddir)/nanovllm$(EXEEXT)'; export NANOVLLM_PROGRAM;
+EXTRA_DIST += tests/plain
 TEST_LIBS = $(NANO_LAYERS) $(NANO_LIBS) $(CRITERION_LIBS)
 
 if HAVE_CRITERION

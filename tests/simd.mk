@@ -7,8 +7,8 @@ check_PROGRAMS += tests/check_kernels
 KERNEL_CHECKS = tests/check_kernels.h tests/check_kernels.c tests/check_linear.c \
   tests/check_attention.c tests/check_vectors.c
 tests_check_kernels_SOURCES = tests/check_main.c $(KERNEL_CHECKS)
-tests_check_kernels_LDADD = libsimd.la
+tests_check_kernels_LDADD = libsimd.la libbase.la
 
 noinst_PROGRAMS += bench/bench_kernels
 bench_bench_kernels_SOURCES = bench/bench_kernels.c $(KERNEL_CHECKS)
-bench_bench_kernels_LDADD = libsimd.la
+bench_bench_kernels_LDADD = libsimd.la libbase.la

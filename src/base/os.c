@@ -18,6 +18,11 @@
 #include <linux/futex.h>
 #include <sys/syscall.h>
 #endif
+#if defined(__linux__) && defined(__aarch64__)
+#include <sys/auxv.h>
+#elif defined(__APPLE__)
+#include <sys/sysctl.h>
+#endif
 
 #include "base/cgroup.h"
 
@@ -164,6 +169,42 @@ int nano_os_num_cpus(void)
 #endif
     return count < 1 ? 1 : (int)count;
 }
+
+#if defined(__linux__) && defined(__aarch64__)
+/* Bits of the kernel's interface, which headers older than the processors lack. */
+bool nano_os_arm_has_dotprod(void)
+{
+    return getauxval(AT_HWCAP) >> 20 & 1;
+}
+
+bool nano_os_arm_has_i8mm(void)
+{
+    return getauxval(AT_HWCAP2) >> 13 & 1;
+}
+#else
+static bool has_feature(const char *name)
+{
+    int value = 0;
+#ifdef __APPLE__
+    size_t bytes = sizeof value;
+    if (sysctlbyname(name, &value, &bytes, NULL, 0) != 0)
+        value = 0;
+#else
+    (void)name;
+#endif
+    return value != 0;
+}
+
+bool nano_os_arm_has_dotprod(void)
+{
+    return has_feature("hw.optional.arm.FEAT_DotProd");
+}
+
+bool nano_os_arm_has_i8mm(void)
+{
+    return has_feature("hw.optional.arm.FEAT_I8MM");
+}
+#endif
 
 uint64_t nano_os_peak_rss_bytes(void)
 {

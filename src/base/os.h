@@ -41,6 +41,10 @@ uint64_t nano_os_random_seed(void);
  * that its control groups leave it (rounded up); at least 1. */
 int nano_os_num_cpus(void);
 
+/* What the system tells of an ARM processor's instructions; false on other processors. */
+bool nano_os_arm_has_dotprod(void);
+bool nano_os_arm_has_i8mm(void);
+
 /* Largest resident set so far, the present one, and physical memory. 0 if unknown. */
 uint64_t nano_os_peak_rss_bytes(void);
 uint64_t nano_os_rss_bytes(void);

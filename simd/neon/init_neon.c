@@ -1,0 +1,27 @@
+/* Overrides the slots that have a body for this instruction set. */
+#include "simd/neon/neon.h"
+
+#include "simd/panels.h"
+
+void nano_kernels_init_neon(struct nano_kernels *kernels)
+{
+    kernels->name = "neon";
+    nano_panels_init(kernels);
+#define NANO_FORMAT(NAME, name_, gguf_id, length, bytes, activation_) \
+    kernels->linear[NANO_FORMAT_##NAME].linear = nano_linear_##name_##_neon;
+#include "simd/quant.def"
+#undef NANO_FORMAT
+    kernels->activation[NANO_ACTIVATION_Q8_32].quantize = nano_quantize_q8_32_neon;
+    kernels->activation[NANO_ACTIVATION_Q8_256].quantize = nano_quantize_q8_256_neon;
+    for (int i = 0; i < NANO_NUM_KV_FORMATS; i++)
+        kernels->kv[i].store = nano_kv_store_neon;
+    kernels->kv[NANO_KV_FORMAT_F32].attention = nano_attention_f32_neon;
+    kernels->kv[NANO_KV_FORMAT_F16].attention = nano_attention_f16_neon;
+    kernels->kv[NANO_KV_FORMAT_BF16].attention = nano_attention_bf16_neon;
+    kernels->rms_norm = nano_rms_norm_neon;
+    kernels->rope = nano_rope_neon;
+    kernels->silu_mul = nano_silu_mul_neon;
+    kernels->add = nano_add_neon;
+    kernels->argmax = nano_argmax_neon;
+    kernels->log_sum_exp = nano_log_sum_exp_neon;
+}

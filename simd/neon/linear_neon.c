@@ -1,0 +1,8 @@
+/* linear of every format: a quarter of a panel's rows are the lanes. */
+#include "simd/neon/neon.h"
+
+#include "simd/neon/veci_neon.h"
+
+#include "simd/vec/panels_vec.h"
+
+#include "simd/neon/dots_neon.h"

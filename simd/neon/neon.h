@@ -1,0 +1,28 @@
+/* What the NEON folder (ARMv8.0) defines. */
+#ifndef NANO_SIMD_NEON_NEON_H
+#define NANO_SIMD_NEON_NEON_H
+
+#include "simd/kernels.h"
+
+#define NANO_FORMAT(NAME, name, gguf_id, length, bytes, activation) \
+    nano_linear_fn nano_linear_##name##_neon;
+#include "simd/quant.def"
+#undef NANO_FORMAT
+
+void nano_quantize_q8_32_neon(void *x, int64_t token, const float *src, int64_t cols);
+void nano_quantize_q8_256_neon(void *x, int64_t token, const float *src, int64_t cols);
+
+void nano_kv_store_neon(const struct nano_kv_layout *kv, void *k_pool, void *v_pool, int32_t slot,
+                        const float *k, const float *v);
+void nano_attention_f32_neon(const struct nano_attention_args *args);
+void nano_attention_f16_neon(const struct nano_attention_args *args);
+void nano_attention_bf16_neon(const struct nano_attention_args *args);
+
+void nano_rms_norm_neon(float *y, const float *x, const float *weight, int64_t n, float eps);
+void nano_rope_neon(float *x, const float *cos_sin, int64_t num_pairs, bool adjacent);
+void nano_silu_mul_neon(float *y, const float *gate, const float *up, int64_t n);
+void nano_add_neon(float *y, const float *x, int64_t n);
+int64_t nano_argmax_neon(const float *x, int64_t n);
+double nano_log_sum_exp_neon(const float *x, int64_t n);
+
+#endif

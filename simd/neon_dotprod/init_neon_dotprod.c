@@ -1,0 +1,11 @@
+/* Overrides the slots that have a body for this instruction set. */
+#include "simd/neon_dotprod/neon_dotprod.h"
+
+void nano_kernels_init_neon_dotprod(struct nano_kernels *kernels)
+{
+    kernels->name = "neon_dotprod";
+#define NANO_FORMAT(NAME, name_, gguf_id, length, bytes, activation_) \
+    kernels->linear[NANO_FORMAT_##NAME].linear = nano_linear_##name_##_neon_dotprod;
+#include "simd/quant.def"
+#undef NANO_FORMAT
+}

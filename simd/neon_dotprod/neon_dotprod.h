@@ -1,0 +1,12 @@
+/* What this folder defines: linear; the other slots are NEON's. */
+#ifndef NANO_SIMD_NEON_DOTPROD_NEON_DOTPROD_H
+#define NANO_SIMD_NEON_DOTPROD_NEON_DOTPROD_H
+
+#include "simd/kernels.h"
+
+#define NANO_FORMAT(NAME, name, gguf_id, length, bytes, activation) \
+    nano_linear_fn nano_linear_##name##_neon_dotprod;
+#include "simd/quant.def"
+#undef NANO_FORMAT
+
+#endif
