@@ -246,8 +246,8 @@ NANO_INLINE int tile_rows(int left, bool converted)
 /* Rows [first, first + num_rows), at most BLOCK_ROWS, over the n positions of a span. own[r] of
  * them are seen by row r, 1 at least. */
 NANO_INLINE void attend_block(const struct pass *pass, const struct span *span,
-                              enum nano_kv_format stored, bool converted, int n, int first,
-                              int num_rows, const int own[BLOCK_ROWS])
+                              enum nano_kv_format stored, bool converted, int first, int num_rows,
+                              const int own[BLOCK_ROWS])
 {
     const enum nano_kv_format format = converted ? NANO_KV_FORMAT_F32 : stored;
     const int dim = pass->dim, stride = pass->padded_dim;
@@ -257,9 +257,8 @@ NANO_INLINE void attend_block(const struct pass *pass, const struct span *span,
     float *max = pass->max + first;
     for (int r = 0, size; r < num_rows; r += size) {
         size = tile_rows(num_rows - r, converted);
-        const int seen = own[r + size - 1] < n ? own[r + size - 1] : n;
         score_rows(span, format, q + r * dim, dim, pass->scores + r * SPAN,
-                   (seen + VEC_LANES - 1) / VEC_LANES, size);
+                   (own[r + size - 1] + VEC_LANES - 1) / VEC_LANES, size);
     }
     for (int r = 0; r < num_rows; r++) {
         const float new_max = find_max(span, stored, pass->scores + r * SPAN, own[r], max[r]);
@@ -287,6 +286,14 @@ NANO_INLINE void attend_block(const struct pass *pass, const struct span *span,
     }
 }
 
+/* One body for all formats. */
+static __attribute__((noinline)) void
+attend_converted_block(const struct pass *pass, const struct span *span, enum nano_kv_format stored,
+                       int first, int num_rows, const int own[BLOCK_ROWS])
+{
+    attend_block(pass, span, stored, true, first, num_rows, own);
+}
+
 /* The pass over positions [begin, end) of a span. */
 NANO_INLINE void attend_span(const struct pass *pass, enum nano_kv_format format, int begin,
                              int end)
@@ -310,9 +317,9 @@ NANO_INLINE void attend_span(const struct pass *pass, enum nano_kv_format format
         for (int r = 0; r < size; r++)
             own[r] = clamp(pass->visible[row + r] - begin, n);
         if (tokens || pass->convert)
-            attend_block(pass, &span, format, true, n, row, size, own);
+            attend_converted_block(pass, &span, format, row, size, own);
         else
-            attend_block(pass, &span, format, false, n, row, size, own);
+            attend_block(pass, &span, format, false, row, size, own);
     }
 }
 
