@@ -117,11 +117,6 @@ NANO_INLINE vec vec_broadcast(const float *p)
     return _mm256_set1_ps(*p);
 }
 
-NANO_INLINE vec vec_load_s8(const uint8_t *p)
-{
-    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)p)));
-}
-
 NANO_INLINE vec vec_load_low_nibbles(const uint8_t *p)
 {
     __m256i bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)p));

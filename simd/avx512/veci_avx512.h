@@ -106,11 +106,6 @@ NANO_INLINE vec vec_broadcast(const float *p)
     return _mm512_set1_ps(*p);
 }
 
-NANO_INLINE vec vec_load_s8(const uint8_t *p)
-{
-    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)p)));
-}
-
 NANO_INLINE vec vec_load_low_nibbles(const uint8_t *p)
 {
     __m512i bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)p));
