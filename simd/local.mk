@@ -43,8 +43,8 @@ if HAVE_NEON
 noinst_LTLIBRARIES += libsimd_neon.la
 libsimd_neon_la_SOURCES = simd/neon/neon.h simd/neon/vec_neon.h simd/neon/veci_neon.h \
   simd/neon/dots_neon.h simd/neon/init_neon.c simd/neon/linear_neon.c \
-  simd/neon/activation_neon.c simd/neon/attention_neon.c \
-  simd/neon/vectors_neon.c
+  simd/neon/activation_neon.c simd/neon/attention_neon.c simd/neon/vectors_neon.c \
+  simd/neon/peak_int8_neon.h simd/neon/peak_neon.c
 libsimd_neon_la_CFLAGS = $(AM_CFLAGS) $(NANO_NEON_CFLAGS)
 libsimd_la_LIBADD += libsimd_neon.la
 endif

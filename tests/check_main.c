@@ -3,9 +3,9 @@
  *
  *   check_kernels [--seed N]
  *
- * The last line is "N passed, N failed". NANOVLLM_CPU limits the tiers to one; where it
- * is not to be had the checker counts as skipped. NANOVLLM_TEST_QUICK makes fewer rounds.
- * bench/bench_kernels times the same slots. */
+ * The last line is "N passed, N failed". NANOVLLM_CPU limits the tiers to one; where it is not to
+ * be had the checker counts as skipped. NANOVLLM_TEST_QUICK makes fewer rounds. bench/bench_kernels
+ * times the same slots. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,7 +32,7 @@ int main(int argc, char **argv)
     }
     const char *only = getenv("NANOVLLM_CPU");
     if (only && strcmp(only, nano_cpu_tier_name(nano_cpu_detect())) != 0) {
-        printf("this machine or build has no tier \"%s\"\n", only);
+        printf("[SKIP] this machine or build has no tier \"%s\"\n", only);
         return 77;
     }
     check_start(seed);

@@ -18,10 +18,17 @@ void nano_kernels_init_neon(struct nano_kernels *kernels)
     kernels->kv[NANO_KV_FORMAT_F32].attention = nano_attention_f32_neon;
     kernels->kv[NANO_KV_FORMAT_F16].attention = nano_attention_f16_neon;
     kernels->kv[NANO_KV_FORMAT_BF16].attention = nano_attention_bf16_neon;
+    kernels->kv[NANO_KV_FORMAT_Q8_0].attention = nano_attention_q8_0_neon;
+    kernels->attention_scratch_floats = nano_attention_scratch_floats_neon;
+    kernels->attention_partial_floats = nano_attention_partial_floats_neon;
+    kernels->attention_merge = nano_attention_merge_neon;
     kernels->rms_norm = nano_rms_norm_neon;
     kernels->rope = nano_rope_neon;
     kernels->silu_mul = nano_silu_mul_neon;
     kernels->add = nano_add_neon;
     kernels->argmax = nano_argmax_neon;
+    kernels->collect = nano_collect_neon;
+    kernels->sum_exp = nano_sum_exp_neon;
     kernels->log_sum_exp = nano_log_sum_exp_neon;
+    nano_peak_init_neon(&kernels->peak);
 }

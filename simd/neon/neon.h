@@ -17,12 +17,21 @@ void nano_kv_store_neon(const struct nano_kv_layout *kv, void *k_pool, void *v_p
 void nano_attention_f32_neon(const struct nano_attention_args *args);
 void nano_attention_f16_neon(const struct nano_attention_args *args);
 void nano_attention_bf16_neon(const struct nano_attention_args *args);
+void nano_attention_q8_0_neon(const struct nano_attention_args *args);
+size_t nano_attention_scratch_floats_neon(int head_dim);
+size_t nano_attention_partial_floats_neon(int head_dim);
+void nano_attention_merge_neon(float *out, const float *partials, int64_t stride, int num_partials,
+                               int head_dim);
 
 void nano_rms_norm_neon(float *y, const float *x, const float *weight, int64_t n, float eps);
 void nano_rope_neon(float *x, const float *cos_sin, int64_t num_pairs, bool adjacent);
 void nano_silu_mul_neon(float *y, const float *gate, const float *up, int64_t n);
 void nano_add_neon(float *y, const float *x, int64_t n);
 int64_t nano_argmax_neon(const float *x, int64_t n);
+int64_t nano_collect_neon(int32_t *out, const float *x, int64_t n, float floor);
+double nano_sum_exp_neon(const float *x, int64_t n, float max, float scale);
 double nano_log_sum_exp_neon(const float *x, int64_t n);
+
+void nano_peak_init_neon(struct nano_peak_kernels *peak);
 
 #endif

@@ -11,10 +11,7 @@
 #ifndef VEC_NAME
 #define VEC_NAME(name) name##_neon
 #endif
-enum {
-    VEC_LANES = 4,
-    VEC_TILE_ROWS = 4 /* rows that share loads: 4 x 4 accumulators fit the registers */
-};
+enum { VEC_LANES = 4, VEC_REGISTERS = 32 };
 
 typedef float32x4_t vec;
 
@@ -113,6 +110,22 @@ NANO_INLINE void vec_store_bf16_part(void *p, vec x, int n)
     vec_store_u16_part(p, vshrn_n_u32(vbslq_u32(is_number, rounded, quiet), 16), n);
 }
 
+NANO_INLINE vec vec_load_s8(const void *p)
+{
+    int32_t word;
+    memcpy(&word, p, sizeof word);
+    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_s32(vdup_n_s32(word))))));
+}
+
+/* Nearest integers, those beyond an int8 saturated. */
+NANO_INLINE void vec_store_s8(void *p, vec x)
+{
+    const int16x4_t n = vqmovn_s32(vcvtnq_s32_f32(x));
+    const int8x8_t bytes = vqmovn_s16(vcombine_s16(n, n));
+    const int32_t word = vget_lane_s32(vreinterpret_s32_s8(bytes), 0);
+    memcpy(p, &word, sizeof word);
+}
+
 NANO_INLINE vec vec_add(vec a, vec b)
 {
     return vaddq_f32(a, b);
@@ -145,23 +158,36 @@ NANO_INLINE vec vec_max(vec a, vec b)
     return vbslq_f32(vcgtq_f32(a, b), a, b);
 }
 
+/* The first n lanes of a, the others of b; n may be beyond both ends. */
+NANO_INLINE vec vec_first_lanes(int n, vec a, vec b)
+{
+    static const int32_t numbers[4] = {0, 1, 2, 3};
+    return vbslq_f32(vcgtq_s32(vdupq_n_s32(n), vld1q_s32(numbers)), a, b);
+}
+
+/* Bit i is set where lane i is. */
+NANO_INLINE unsigned vec_mask_bits(uint32x4_t lanes)
+{
+    static const uint32_t bits[4] = {1, 2, 4, 8};
+    return vaddvq_u32(vandq_u32(lanes, vld1q_u32(bits)));
+}
+
 /* Bit i is set where lane i of a equals lane i of b. */
 NANO_INLINE unsigned vec_equal(vec a, vec b)
 {
-    static const uint32_t bits[4] = {1, 2, 4, 8};
-    return vaddvq_u32(vandq_u32(vceqq_f32(a, b), vld1q_u32(bits)));
+    return vec_mask_bits(vceqq_f32(a, b));
+}
+
+/* The same for a >= b. */
+NANO_INLINE unsigned vec_at_least(vec a, vec b)
+{
+    return vec_mask_bits(vcgeq_f32(a, b));
 }
 
 /* Sum of all lanes, by pairs. */
 NANO_INLINE float vec_sum(vec x)
 {
     return vaddvq_f32(x);
-}
-
-/* The sums of four vectors, each in one and the same order. */
-NANO_INLINE void vec_sum4(float out[4], vec a, vec b, vec c, vec d)
-{
-    vst1q_f32(out, vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d)));
 }
 
 NANO_INLINE float vec_max_lane(vec x)

@@ -10,11 +10,11 @@
 #define VECI_OWN_DOTS
 
 #define VECI_TILE_VECTORS 1
-#if defined(__ARM_FEATURE_DOTPROD) /* 8 integer sums, 8 float sums, 4 of weights, 12 for the rest \
-                                    */
+/* 8 integer sums, 8 float sums, 4 registers of weights; else up to 16 integer sums. */
+#if defined(__ARM_FEATURE_DOTPROD)
 #define VECI_TOKENS_0 8
 #define VECI_TOKENS_1 4
-#else /* up to 16 integer sums, 4 float sums */
+#else
 #define VECI_TOKENS_0 4
 #define VECI_TOKENS_1 3
 #endif
@@ -97,12 +97,6 @@ NANO_INLINE uint32x4_t vec_load_bytes(const uint8_t *p)
     uint32_t word;
     memcpy(&word, p, sizeof word);
     return vmovl_u16(vget_low_u16(vmovl_u8(vreinterpret_u8_u32(vdup_n_u32(word)))));
-}
-
-NANO_INLINE vec vec_load_s8(const uint8_t *p)
-{
-    int32x4_t upper = vreinterpretq_s32_u32(vshlq_n_u32(vec_load_bytes(p), 24));
-    return vcvtq_f32_s32(vshrq_n_s32(upper, 24));
 }
 
 NANO_INLINE vec vec_load_low_nibbles(const uint8_t *p)
