@@ -223,7 +223,7 @@ NANO_API struct nano_engine_params nano_engine_params_default(void);
 /* How memory is divided before the first token. */
 struct nano_memory_plan {
     uint64_t weight_bytes;     /* packed weights that live in memory of their own */
-    uint64_t mapped_bytes;     /* weights used straight from the mapped file */
+    uint64_t mapped_bytes;     /* of the model as stored: read in place, or while it is packed */
     uint64_t kv_block_bytes;   /* one block, all layers */
     uint64_t kv_bytes;         /* num_blocks of them */
     uint64_t activation_bytes; /* the program's buffers and logits for one step */

@@ -156,12 +156,22 @@ static uint64_t scheduler_bytes(const struct nano_engine_setup *s, int num_block
     return nano_scheduler_bytes(&c);
 }
 
-static uint64_t mapped_file_bytes(const nano_model *model)
+/* What of the stored weights is in memory beside the packed ones. Of a file: what is read in place,
+ * header and metadata, and one tensor at a time while it is packed. A model made in memory: all. */
+static uint64_t stored_bytes(const nano_model *model, uint64_t in_place_bytes)
 {
-    uint64_t total = 0;
+    uint64_t file_bytes = 0, tensor_bytes = 0, largest = 0;
     for (size_t i = 0; i < model->weights.num_files; i++)
-        total += model->weights.files[i].num_bytes;
-    return total;
+        file_bytes += model->weights.files[i].num_bytes;
+    for (size_t i = 0; i < model->weights.num_tensors; i++) {
+        const uint64_t bytes = model->weights.tensors[i].num_bytes;
+        tensor_bytes += bytes;
+        largest = bytes > largest ? bytes : largest;
+    }
+    if (file_bytes < tensor_bytes)
+        return tensor_bytes;
+    const uint64_t bytes = in_place_bytes + (file_bytes - tensor_bytes) + largest;
+    return bytes < file_bytes ? bytes : file_bytes;
 }
 
 /* Everything but the blocks and what is kept for each of them. */
@@ -184,13 +194,11 @@ static enum nano_status fixed_parts(struct nano_engine_setup *s, const nano_mode
     plan->engine_bytes = PROCESS_BYTES + s->request_bytes + scheduler_bytes(s, 0) +
                          (uint64_t)plan->max_num_seqs * sizeof(struct nano_step_entry);
     if (model) {
-        uint64_t file_bytes = mapped_file_bytes(model);
         plan->engine_bytes +=
             nano_sampler_bytes(model->config.vocab_size, s->runner_config.num_threads);
         if (model->tokenizer)
             plan->engine_bytes += nano_tokenizer_memory_bytes(model->tokenizer);
-        if (file_bytes > plan->mapped_bytes) /* header and metadata are mapped too */
-            plan->mapped_bytes = file_bytes;
+        plan->mapped_bytes = stored_bytes(model, memory.mapped_bytes);
     }
     return NANO_OK;
 }
