@@ -1,7 +1,6 @@
 /* CPU runner: interprets the program with the kernels of this processor.
  *
- * A step is one OpenMP parallel region of config.num_threads threads (whatever OMP_NUM_THREADS
- * says) that walk the list of ops together. Values do not depend on how many threads share the
+ * The config.num_threads threads of a pool walk the list of ops together. Values do not depend on how many threads share the
  * work. The threads flush denormals to zero while they run, also during on_logits. */
 #ifndef NANO_RUNNER_CPU_RUNNER_H
 #define NANO_RUNNER_CPU_RUNNER_H
