@@ -157,20 +157,18 @@ static uint64_t scheduler_bytes(const struct nano_engine_setup *s, int num_block
 }
 
 /* What of the stored weights is in memory beside the packed ones. Of a file: what is read in place,
- * header and metadata, and one tensor at a time while it is packed. A model made in memory: all. */
-static uint64_t stored_bytes(const nano_model *model, uint64_t in_place_bytes)
+ * header and metadata, and what is being packed. A model made in memory: all. */
+static uint64_t stored_bytes(const nano_model *model, const struct nano_runner_memory *memory)
 {
-    uint64_t file_bytes = 0, tensor_bytes = 0, largest = 0;
+    uint64_t file_bytes = 0, tensor_bytes = 0;
     for (size_t i = 0; i < model->weights.num_files; i++)
         file_bytes += model->weights.files[i].num_bytes;
-    for (size_t i = 0; i < model->weights.num_tensors; i++) {
-        const uint64_t bytes = model->weights.tensors[i].num_bytes;
-        tensor_bytes += bytes;
-        largest = bytes > largest ? bytes : largest;
-    }
+    for (size_t i = 0; i < model->weights.num_tensors; i++)
+        tensor_bytes += model->weights.tensors[i].num_bytes;
     if (file_bytes < tensor_bytes)
         return tensor_bytes;
-    const uint64_t bytes = in_place_bytes + (file_bytes - tensor_bytes) + largest;
+    const uint64_t bytes =
+        memory->mapped_bytes + memory->packing_bytes + (file_bytes - tensor_bytes);
     return bytes < file_bytes ? bytes : file_bytes;
 }
 
@@ -198,7 +196,7 @@ static enum nano_status fixed_parts(struct nano_engine_setup *s, const nano_mode
             nano_sampler_bytes(model->config.vocab_size, s->runner_config.num_threads);
         if (model->tokenizer)
             plan->engine_bytes += nano_tokenizer_memory_bytes(model->tokenizer);
-        plan->mapped_bytes = stored_bytes(model, memory.mapped_bytes);
+        plan->mapped_bytes = stored_bytes(model, &memory);
     }
     return NANO_OK;
 }

@@ -63,6 +63,7 @@ struct nano_runner_caps {
 struct nano_runner_memory {
     uint64_t weight_bytes;     /* own memory for packed weights */
     uint64_t mapped_bytes;     /* weights read straight from the file */
+    uint64_t packing_bytes;    /* beside weight_bytes, for a moment while they are packed */
     uint64_t activation_bytes; /* buffers, logits, per-thread scratch */
     uint64_t kv_block_bytes;   /* one block, all layers */
 };

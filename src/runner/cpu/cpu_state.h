@@ -146,6 +146,9 @@ enum nano_status nano_cpu_weights_pack(struct nano_cpu_weights *weights,
                                        const struct nano_weights *stored,
                                        const struct nano_kernels *kernels,
                                        struct nano_cpu_pool *pool, struct nano_error *err);
+/* What packing takes at its worst moment beyond packed_bytes: a stored tensor is let go of when its
+ * packed form is complete. */
+uint64_t nano_cpu_weights_packing_bytes(const struct nano_cpu_weights *weights);
 void nano_cpu_weights_deinit(struct nano_cpu_weights *weights);
 const struct nano_cpu_weight *nano_cpu_weights_find(const struct nano_cpu_weights *weights,
                                                     const struct nano_tensor *tensor);

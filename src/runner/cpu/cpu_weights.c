@@ -125,6 +125,20 @@ enum nano_status nano_cpu_weights_pack(struct nano_cpu_weights *weights,
     return NANO_OK;
 }
 
+uint64_t nano_cpu_weights_packing_bytes(const struct nano_cpu_weights *weights)
+{
+    uint64_t packed_so_far = 0, most = weights->packed_bytes;
+    for (int i = 0; i < weights->count; i++) {
+        const struct nano_cpu_weight *item = &weights->items[i];
+        if (!item->packed_bytes)
+            continue;
+        packed_so_far += item->packed_bytes;
+        if (packed_so_far + item->tensor->num_bytes > most)
+            most = packed_so_far + item->tensor->num_bytes;
+    }
+    return most - weights->packed_bytes;
+}
+
 void nano_cpu_weights_deinit(struct nano_cpu_weights *weights)
 {
     nano_mem_free_aligned(weights->memory, weights->packed_bytes);
