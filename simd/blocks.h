@@ -179,6 +179,19 @@ struct nano_q8_unit {
 
 enum { NANO_X_TILE = 12 };
 
+/* Fills in what follows from q and d. `low` and `high` are the sums of its halves; sum and sum_high
+ * are those times `factor`. */
+static inline void nano_q8_unit_finish(struct nano_q8_unit *unit, float d, int32_t low,
+                                       int32_t high, float factor)
+{
+    unit->d = d;
+    unit->offset = -128 * (low + high);
+    unit->offset_low = -128 * low;
+    unit->offset_high = -128 * high;
+    unit->sum = factor * (float)(low + high);
+    unit->sum_high = factor * (float)high;
+}
+
 static inline size_t nano_q8_bytes(int64_t num_tokens, int64_t cols)
 {
     return (size_t)((num_tokens + NANO_X_TILE - 1) / NANO_X_TILE * NANO_X_TILE * (cols / 32)) *

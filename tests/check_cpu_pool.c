@@ -8,16 +8,9 @@
 
 #include "base/memory.h"
 #include "runner/cpu/cpu_pool.h"
+#include "tests/require.h"
 
 enum { MAX_THREADS = 9, NUM_JOBS = 200, NUM_ROUNDS = 5 };
-
-#define REQUIRE(condition)                                                                \
-    do {                                                                                  \
-        if (!(condition)) {                                                               \
-            fprintf(stderr, "%s:%d: %s does not hold\n", __FILE__, __LINE__, #condition); \
-            exit(1);                                                                      \
-        }                                                                                 \
-    } while (0)
 
 struct state {
     struct nano_cpu_pool pool;

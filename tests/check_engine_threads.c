@@ -9,16 +9,9 @@
 #include <time.h>
 
 #include "nanovllm.h"
+#include "tests/require.h"
 
 enum { NUM_THREADS = 4, NUM_ROUNDS = 30, BURST = 8, MAX_N = 3, NUM_WAITS = 50 };
-
-#define REQUIRE(condition)                                                                \
-    do {                                                                                  \
-        if (!(condition)) {                                                               \
-            fprintf(stderr, "%s:%d: %s does not hold\n", __FILE__, __LINE__, #condition); \
-            exit(1);                                                                      \
-        }                                                                                 \
-    } while (0)
 
 struct request {
     nano_engine *engine;

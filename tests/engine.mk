@@ -17,7 +17,7 @@ tests_fuzz_fuzz_scheduler_SOURCES = tests/fuzz/fuzz_scheduler.c tests/fuzz/repla
 tests_fuzz_fuzz_scheduler_LDADD = $(NANO_LAYERS) $(NANO_LIBS)
 
 check_PROGRAMS += tests/check_engine_threads
-tests_check_engine_threads_SOURCES = tests/check_engine_threads.c
+tests_check_engine_threads_SOURCES = tests/check_engine_threads.c tests/require.h
 tests_check_engine_threads_LDADD = $(NANO_LAYERS) $(NANO_LIBS)
 
 noinst_PROGRAMS += bench/bench_sampler

@@ -15,13 +15,6 @@
 
 #ifdef TESTS_HAVE_LSAN
 #include <sanitizer/lsan_interface.h>
-
-/* OpenMP runtimes keep memory of their threads. One source file of a program includes this header.
- */
-__attribute__((visibility("default"))) const char *__lsan_default_suppressions(void)
-{
-    return "leak:libomp.so\nleak:libgomp.so\n";
-}
 #endif
 
 /* True if memory has been lost; always false without AddressSanitizer. */

@@ -11,5 +11,5 @@ tests_test_golden_logits_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_test_golden_logits_LDADD = $(LOWER_LIBS)
 
 check_PROGRAMS += tests/check_cpu_pool
-tests_check_cpu_pool_SOURCES = tests/check_cpu_pool.c
+tests_check_cpu_pool_SOURCES = tests/check_cpu_pool.c tests/require.h
 tests_check_cpu_pool_LDADD = $(NANO_LAYERS) $(NANO_LIBS)

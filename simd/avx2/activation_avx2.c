@@ -34,12 +34,7 @@ NANO_INLINE void store_unit(struct nano_q8_unit *unit, const __m256i levels[4], 
     store_bytes(unit->q, levels);
     const int32_t sum_low = sum_lanes(_mm256_add_epi32(levels[0], levels[1]));
     const int32_t sum_high = sum_lanes(_mm256_add_epi32(levels[2], levels[3]));
-    unit->d = d;
-    unit->offset = -128 * (sum_low + sum_high);
-    unit->offset_low = -128 * sum_low;
-    unit->offset_high = -128 * sum_high;
-    unit->sum = factor * (float)(sum_low + sum_high);
-    unit->sum_high = factor * (float)sum_high;
+    nano_q8_unit_finish(unit, d, sum_low, sum_high, factor);
 }
 
 void nano_quantize_q8_32_avx2(void *x, int64_t token, const float *src, int64_t cols)

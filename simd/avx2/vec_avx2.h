@@ -13,7 +13,6 @@
 #endif
 enum {
     VEC_LANES = 8,
-    VEC_TILE_ROWS = 2, /* rows that share loads: 2 x 4 accumulators fit the registers */
     VEC_REGISTERS = 16
 };
 

@@ -25,12 +25,7 @@ NANO_INLINE void store_unit(struct nano_q8_unit *unit, __m512i low, __m512i high
                                   _mm_dpbusd_epi32(_mm_setzero_si128(), ones, b));
     sums = _mm_hadd_epi32(sums, sums);
     const int32_t sum_low = _mm_cvtsi128_si32(sums), sum_high = _mm_extract_epi32(sums, 1);
-    unit->d = d;
-    unit->offset = -128 * (sum_low + sum_high);
-    unit->offset_low = -128 * sum_low;
-    unit->offset_high = -128 * sum_high;
-    unit->sum = factor * (float)(sum_low + sum_high);
-    unit->sum_high = factor * (float)sum_high;
+    nano_q8_unit_finish(unit, d, sum_low, sum_high, factor);
 }
 
 /* Scales of up to 16 blocks of 32, and what their values are multiplied with. */

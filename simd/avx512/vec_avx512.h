@@ -12,7 +12,6 @@
 #endif
 enum {
     VEC_LANES = 16,
-    VEC_TILE_ROWS = 4, /* rows that share loads: 4 x 4 accumulators fit the registers */
     VEC_REGISTERS = 32
 };
 

@@ -31,12 +31,7 @@ NANO_INLINE void store_unit(struct nano_q8_unit *unit, const int32x4_t levels[8]
 {
     const int32_t sum_low = store_bytes(unit->q, levels);
     const int32_t sum_high = store_bytes(unit->q + 16, levels + 4);
-    unit->d = d;
-    unit->offset = -128 * (sum_low + sum_high);
-    unit->offset_low = -128 * sum_low;
-    unit->offset_high = -128 * sum_high;
-    unit->sum = factor * (float)(sum_low + sum_high);
-    unit->sum_high = factor * (float)sum_high;
+    nano_q8_unit_finish(unit, d, sum_low, sum_high, factor);
 }
 
 void nano_quantize_q8_32_neon(void *x, int64_t token, const float *src, int64_t cols)

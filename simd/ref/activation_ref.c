@@ -41,23 +41,17 @@ static int32_t sum_16(const int8_t q[16])
     return sum;
 }
 
-/* Everything of a unit that follows from its q and d; `factor` is what its sums are times. */
-static void fill_sums(struct nano_q8_unit *unit, float factor)
+static void finish(struct nano_q8_unit *unit, float d, float factor)
 {
-    const int32_t low = sum_16(unit->q), high = sum_16(unit->q + 16);
-    unit->offset = -128 * (low + high);
-    unit->offset_low = -128 * low;
-    unit->offset_high = -128 * high;
-    unit->sum = factor * (float)(low + high);
-    unit->sum_high = factor * (float)high;
+    nano_q8_unit_finish(unit, d, sum_16(unit->q), sum_16(unit->q + 16), factor);
 }
 
 void nano_quantize_q8_32_ref(void *x, int64_t token, const float *src, int64_t cols)
 {
     struct nano_q8_unit *unit = (struct nano_q8_unit *)x + nano_q8_index(token, cols);
     for (int64_t i = 0; i < cols; i += 32, unit += NANO_X_TILE) {
-        unit->d = quantize_32(unit->q, src + i);
-        fill_sums(unit, unit->d);
+        const float d = quantize_32(unit->q, src + i);
+        finish(unit, d, d);
     }
 }
 
@@ -87,8 +81,7 @@ void nano_quantize_q8_256_ref(void *x, int64_t token, const float *src, int64_t 
         const float d = quantize_256(q, src + i);
         for (int u = 0; u < 8; u++, unit += NANO_X_TILE) {
             memcpy(unit->q, q + 32 * u, 32);
-            unit->d = d;
-            fill_sums(unit, 1);
+            finish(unit, d, 1);
         }
     }
 }

@@ -11,6 +11,12 @@
 
 #define NANO_CACHE_LINE 64
 
+/* Up to whole cache lines; num_bytes is at most SIZE_MAX - NANO_CACHE_LINE. */
+static inline size_t nano_mem_round_up(size_t num_bytes)
+{
+    return (num_bytes + NANO_CACHE_LINE - 1) / NANO_CACHE_LINE * NANO_CACHE_LINE;
+}
+
 /* count x size bytes, uninitialised; NULL when there is no memory or the product overflows.
  * A zero size gives a valid pointer. Released with nano_mem_free. */
 void *nano_mem_alloc(size_t count, size_t size);

@@ -201,6 +201,12 @@ static void finish(struct serving *s, struct nano_bench_row *row)
     row->work.num_tokens = s->num_generated;
 }
 
+static void add_work(struct nano_bench_row *row, const struct nano_bench *bench)
+{
+    for (int phase = 0; phase < NANO_BENCH_NUM_PHASES; phase++)
+        nano_bench_add_work(&row->work, &bench->work[phase]);
+}
+
 enum nano_status nano_bench_mixed(struct nano_bench *bench, int num_repeats, int64_t vocab_size,
                                   struct nano_bench_row *row, struct nano_error *err)
 {
@@ -215,8 +221,7 @@ enum nano_status nano_bench_mixed(struct nano_bench *bench, int num_repeats, int
         s.num_generated -= bench->num_generated;
         nano_bench_reset(bench);
         NANO_TRY(run_mixed(&s, NANO_BENCH_NUM_ARRIVALS, err));
-        for (int phase = 0; phase < NANO_BENCH_NUM_PHASES; phase++)
-            nano_bench_add_work(&row->work, &bench->work[phase]);
+        add_work(row, bench);
     }
     finish(&s, row);
 fail:
@@ -234,8 +239,7 @@ enum nano_status nano_bench_shared_prefix(struct nano_bench *bench, int num_repe
     nano_bench_reset(bench);
     for (int r = 0; r < num_repeats; r++)
         NANO_TRY(run_shared_prefix(&s, err));
-    for (int phase = 0; phase < NANO_BENCH_NUM_PHASES; phase++)
-        nano_bench_add_work(&row->work, &bench->work[phase]);
+    add_work(row, bench);
     finish(&s, row);
 fail:
     release(&s);

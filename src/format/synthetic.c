@@ -149,11 +149,6 @@ static void fill(const struct plan *plan, size_t i, uint8_t *dst, uint64_t key)
     }
 }
 
-static size_t padded(size_t num_bytes)
-{
-    return (num_bytes + NANO_CACHE_LINE - 1) / NANO_CACHE_LINE * NANO_CACHE_LINE;
-}
-
 enum nano_status nano_synthetic_open(struct nano_weights *out, const char *spec, uint64_t seed,
                                      struct nano_error *err)
 {
@@ -179,7 +174,7 @@ enum nano_status nano_synthetic_open(struct nano_weights *out, const char *spec,
     }
     add_all(&plan);
     for (size_t i = 0; i < out->num_tensors; i++)
-        offset += padded(out->tensors[i].num_bytes);
+        offset += nano_mem_round_up(out->tensors[i].num_bytes);
     out->owned_data = plan.failed ? NULL : nano_mem_alloc_aligned(offset);
     if (!out->owned_data) {
         status = nano_error_no_memory(err, "a synthetic model's weights", offset);
@@ -191,7 +186,7 @@ enum nano_status nano_synthetic_open(struct nano_weights *out, const char *spec,
         uint8_t *data = (uint8_t *)out->owned_data + offset;
         out->tensors[i].data = data;
         fill(&plan, i, data, (seed + 1) * 0xD1342543DE82EF95u + ((uint64_t)i << 32));
-        offset += padded(out->tensors[i].num_bytes);
+        offset += nano_mem_round_up(out->tensors[i].num_bytes);
     }
     NANO_TRY(nano_weights_finish(out, err));
     nano_mem_free(plan.contents);

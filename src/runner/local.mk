@@ -1,5 +1,4 @@
 noinst_LTLIBRARIES += librunner.la
-librunner_la_CFLAGS = $(AM_CFLAGS) $(OPENMP_CFLAGS)
 librunner_la_SOURCES = \
   src/runner/runner.h \
   src/runner/cpu/cpu_attention.c src/runner/cpu/cpu_attention_plan.c \

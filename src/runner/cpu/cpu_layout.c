@@ -14,16 +14,11 @@ struct carver {
     bool overflow;
 };
 
-static size_t round_up(size_t bytes)
-{
-    return (bytes + NANO_CACHE_LINE - 1) / NANO_CACHE_LINE * NANO_CACHE_LINE;
-}
-
 static void *carve(struct carver *c, size_t count, size_t size)
 {
     size_t bytes, end;
     if (c->overflow || !nano_mem_size(count, size, NANO_CACHE_LINE, &bytes) ||
-        !nano_mem_size(round_up(bytes - NANO_CACHE_LINE), 1, c->used, &end)) {
+        !nano_mem_size(nano_mem_round_up(bytes - NANO_CACHE_LINE), 1, c->used, &end)) {
         c->overflow = true;
         return NULL;
     }
@@ -55,7 +50,7 @@ static int64_t max_rows_of(const struct nano_cpu_runner *r, int op)
 size_t nano_cpu_x_bytes(const struct nano_cpu_runner *r, enum nano_activation form,
                         int64_t num_tokens, int64_t cols)
 {
-    return round_up(r->kernels.activation[form].bytes(num_tokens, cols));
+    return nano_mem_round_up(r->kernels.activation[form].bytes(num_tokens, cols));
 }
 
 /* Floats are read where they are, unless they are normalised first. */

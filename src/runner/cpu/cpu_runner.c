@@ -63,8 +63,8 @@ static enum nano_status make(struct nano_cpu_runner **out, const struct nano_run
     NANO_TRY(nano_cpu_weights_collect(&r->weights, r->program, &r->kernels, err));
     if (memory) {
         NANO_TRY(nano_cpu_pool_open(&r->pool, config->num_threads, err));
-        NANO_TRY(nano_cpu_weights_pack(&r->weights, r->program->weights, &r->kernels,
-                                       &r->pool, err));
+        NANO_TRY(
+            nano_cpu_weights_pack(&r->weights, r->program->weights, &r->kernels, &r->pool, err));
     }
     NANO_TRY(nano_cpu_lay_out(r, memory, err));
     *out = r;

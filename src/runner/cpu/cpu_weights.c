@@ -65,7 +65,7 @@ enum nano_status nano_cpu_weights_collect(struct nano_cpu_weights *weights,
             weights->mapped_bytes += item->tensor->num_bytes;
             continue;
         }
-        item->packed_bytes = (item->packed_bytes + NANO_CACHE_LINE - 1) & -(size_t)NANO_CACHE_LINE;
+        item->packed_bytes = nano_mem_round_up(item->packed_bytes);
         if (!nano_mem_size(item->packed_bytes, 1, weights->packed_bytes, &weights->packed_bytes))
             return nano_error_set(err, NANO_ERR_NO_MEMORY, "the weights do not fit in memory");
     }
