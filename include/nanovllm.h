@@ -1,10 +1,12 @@
 /* nanovllm.h: the public interface of libnanovllm, an LLM inference engine for CPUs.
  *
- * Three handles:
+ * The handles:
  *
- *   nano_model      an opened model file: hyper-parameters, tokenizer, weights as stored on disk
- *   nano_engine     a model ready to run: packed weights, KV block pool, scheduler, its own thread
- *   nano_tokenizer  borrowed from a model (or opened alone): text <-> token ids
+ *   nano_model          an opened model file: hyper-parameters, tokenizer, weights as stored on disk
+ *   nano_engine         a model ready to run: packed weights, KV blocks, scheduler, its own thread
+ *   nano_tokenizer      borrowed from a model: text <-> token ids
+ *   nano_chat_template  a model's way of writing a conversation as a prompt
+ *   nano_chat_parser    an answer, as it streams, split into reasoning and content
  *
  * A client opens a model, creates an engine on it and submits requests. Each request gets a callback
  * on the engine's thread whenever it has new tokens and once when it is finished.
@@ -165,6 +167,74 @@ NANO_API void nano_tokenizer_get_info(const nano_tokenizer *tokenizer, struct na
 
 /* True for tokens that end a generation (EOS, EOT and the like). */
 NANO_API bool nano_tokenizer_is_eog(const nano_tokenizer *tokenizer, int32_t token_id);
+
+/* ---- Chat templates --------------------------------------------------------------------------- */
+
+typedef struct nano_chat_template nano_chat_template;
+
+/* Parses a chat template: Jinja, the part of it and the functions that Hugging Face transformers
+ * gives to templates (nano_model_info.chat_template is one). The source is copied. Errors name the
+ * line. */
+NANO_API enum nano_status nano_chat_template_create(nano_chat_template **out, const char *source,
+                                                    size_t num_bytes, struct nano_error *err);
+NANO_API void nano_chat_template_destroy(nano_chat_template *chat_template);
+
+/* What a template can do, found out by rendering small conversations with it. The strings live as
+ * long as the template. */
+struct nano_chat_template_info {
+    bool takes_content_parts; /* renders the text of content given as [{"type":"text","text":…}] */
+    bool takes_system;        /* renders a system message */
+    bool takes_tools;         /* renders the names of tools */
+    const char *reasoning_start, *reasoning_end; /* tags around reasoning, or NULL */
+};
+NANO_API void nano_chat_template_get_info(const nano_chat_template *chat_template,
+                                          struct nano_chat_template_info *out);
+
+struct nano_chat_render_params {
+    const char *bos_token, *eos_token; /* NULL: the name is not defined in the template */
+    bool add_generation_prompt;        /* unless the request says itself */
+    /* Messages are as clients of OpenAI's API send them: content parts become one string unless the
+     * template takes parts, and arguments of tool calls given as JSON in a string become objects. */
+    bool normalize_messages;
+    const char *now; /* "YYYY-MM-DD HH:MM:SS", what strftime_now prints; NULL: local time */
+    /* Limits, 0: the defaults. Exceeding one is an error. */
+    uint64_t max_steps;
+    size_t max_output_bytes;
+};
+NANO_API struct nano_chat_render_params nano_chat_render_params_default(void);
+
+/* Renders a JSON object {"messages", "tools"?, "documents"?, "add_generation_prompt"?,
+ * "chat_template_kwargs"?}; other members are ignored. The members of chat_template_kwargs are
+ * variables of the template. What the template refuses (raise_exception) is an
+ * NANO_ERR_INVALID_ARGUMENT with its message. Thread-safe. Release *prompt with nano_free. */
+NANO_API enum nano_status nano_chat_template_render(const nano_chat_template *chat_template,
+                                                    const char *request_json, size_t json_bytes,
+                                                    const struct nano_chat_render_params *params,
+                                                    char **prompt, size_t *prompt_bytes,
+                                                    struct nano_error *err);
+
+typedef struct nano_chat_parser nano_chat_parser;
+
+/* `prompt` is what was rendered: a template may open the reasoning itself. The template is borrowed
+ * until the parser is destroyed. */
+NANO_API enum nano_status nano_chat_parser_create(nano_chat_parser **out,
+                                                  const nano_chat_template *chat_template,
+                                                  const char *prompt, size_t prompt_bytes,
+                                                  struct nano_error *err);
+NANO_API void nano_chat_parser_destroy(nano_chat_parser *parser);
+
+/* New text of each kind; either may be empty. Lives until the next call on the parser. */
+struct nano_chat_delta {
+    const char *reasoning, *content;
+    size_t reasoning_bytes, content_bytes;
+};
+
+/* Takes the next piece of an answer. A tag may be cut anywhere between pieces: its beginning is held
+ * back until it is known what it is; `is_last` releases everything. Tags are in neither text, nor is
+ * the white space around them. */
+NANO_API enum nano_status nano_chat_parser_push(nano_chat_parser *parser, const char *text,
+                                                size_t num_bytes, bool is_last,
+                                                struct nano_chat_delta *out, struct nano_error *err);
 
 /* ---- Engines --------------------------------------------------------------------------------- */
 
@@ -338,6 +408,9 @@ struct nano_request {
     size_t num_prompt_token_ids;
     struct nano_sampling_params sampling;
     int priority;                    /* lower runs first; equal ones in order of arrival */
+    /* Requests share KV blocks of equal prefixes only with those of the same salt; NULL or "": the
+     * common one. It keeps clients from finding out by timing what others have asked. */
+    const char *cache_salt;
     nano_output_fn on_output;        /* called on the thread that steps; it may submit and cancel */
     void *user_data;
 };

@@ -15,7 +15,9 @@ allowed() {
     models) echo "models format simd base nanovllm.h" ;;
     src/runner) echo "runner models format simd base nanovllm.h config.h" ;;
     src/engine) echo "engine runner models tokenizer format simd base nanovllm.h" ;;
-    src/cli) echo "cli base nanovllm.h" ;;
+    src/chat) echo "chat base nanovllm.h" ;;
+    src/server) echo "server base nanovllm.h" ;;
+    src/cli) echo "cli server base nanovllm.h config.h" ;;
     include) echo "" ;;
     *) echo "UNKNOWN" ;;
     esac
