@@ -74,7 +74,7 @@ void nano_json_escaped(struct nano_json_out *out, const char *text, size_t num_b
     for (size_t i = 0; i < num_bytes;) {
         unsigned char c = (unsigned char)text[i];
         uint32_t codepoint;
-        int length = is_plain(c)   ? 1
+        int length = is_plain(c) ? 1
                      : c >= 0x80 ? nano_utf8_decode(text + i, num_bytes - i, &codepoint)
                                  : 0;
         if (length > 0) {
