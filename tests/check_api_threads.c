@@ -14,8 +14,8 @@ enum { NUM_THREADS = 4, NUM_ROUNDS = 40, BURST = 6 };
 
 static const char *const bodies[] = {
     "{\"prompt\":[[1,2,3],[4,5],[6]],\"n\":2,\"max_tokens\":9,\"stream\":true}",
-    "{\"prompt\":[1,2,3],\"max_tokens\":20,\"stream\":true,"
-    "\"stream_options\":{\"include_usage\":true}}",
+    ("{\"prompt\":[1,2,3],\"max_tokens\":20,\"stream\":true,"
+     "\"stream_options\":{\"include_usage\":true}}"),
     "{\"prompt\":[[1,2,3],[7,8,9,10]],\"n\":3,\"max_tokens\":5}",
     "{\"prompt\":[5],\"max_tokens\":0}",
     "{\"prompt\":[[1],[2],[3],[4],[5],[6],[7],[8]],\"max_tokens\":50,\"stream\":true}",

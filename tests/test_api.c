@@ -950,10 +950,10 @@ Test(api, tokens_of_one_step_share_its_time)
 Test(api, without_memory_there_is_still_one_answer, .init = setup, .fini = teardown)
 {
     static const char *const bodies[] = {
-        "{\"prompt\":[\"Once\",[1,2]],\"max_tokens\":3,\"n\":2,\"echo\":true,\"logprobs\":2,"
-        "\"return_token_ids\":true,\"stop\":\"x\",\"logit_bias\":{\"5\":1}}",
-        "{\"prompt\":[\"Once\",[1,2]],\"max_tokens\":3,\"echo\":true,\"logprobs\":2,"
-        "\"return_token_ids\":true,\"stream\":true,\"stop_token_ids\":[1]}"};
+        ("{\"prompt\":[\"Once\",[1,2]],\"max_tokens\":3,\"n\":2,\"echo\":true,\"logprobs\":2,"
+         "\"return_token_ids\":true,\"stop\":\"x\",\"logit_bias\":{\"5\":1}}"),
+        ("{\"prompt\":[\"Once\",[1,2]],\"max_tokens\":3,\"echo\":true,\"logprobs\":2,"
+         "\"return_token_ids\":true,\"stream\":true,\"stop_token_ids\":[1]}")};
     for (int i = 0; i < 2; i++) {
         bool complete = false;
         for (uint64_t n = 1; !complete; n++) {
