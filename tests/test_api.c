@@ -199,6 +199,7 @@ static const struct wrong_case wrong_common[] = {
     {"response_format", "{\"type\":\"json_object\"}", "response_format: answers cannot be"},
     {"guided_json", "{}", "guided_json"},
     {"grammar", "\"root ::= x\"", "grammar"},
+    {"use_beam_search", "true", "use_beam_search: expected false"},
 };
 
 static const struct wrong_case wrong_completion[] = {
@@ -587,6 +588,32 @@ Test(api, echo_with_logprobs_scores_a_prompt, .init = setup, .fini = teardown)
     post("/v1/completions",
          "{\"prompt\":\"a\",\"logprobs\":1,\"echo\":true,\"n\":2,\"stream\":true}");
     expect_error(400, "n", "expected 1 with echo, logprobs and stream");
+}
+
+/* Tokens that are no text by themselves are spelled in bytes and share the offset of what follows
+ * the characters that have begun. */
+Test(api, tokens_that_are_parts_of_characters, .init = setup, .fini = teardown)
+{
+    json_t *answer = ask("/v1/completions", "{\"prompt\":\"x\\u20ac!\",\"echo\":true,"
+                                            "\"max_tokens\":0,\"logprobs\":0}");
+    const json_t *tokens = at(answer, "choices.0.logprobs.tokens");
+    const json_t *offsets = at(answer, "choices.0.logprobs.text_offset");
+    size_t num = json_array_size(tokens), num_bytes = 0;
+    for (size_t i = 0; i < num; i++)
+        num_bytes += strncmp(json_string_value(json_array_get(tokens, i)), "bytes:\\x", 8) == 0;
+    cr_assert_eq(num_bytes, 3, "the built-in model has no token for the euro sign");
+    cr_assert_str_eq(json_string_value(json_array_get(tokens, num - 4)), "bytes:\\xe2");
+    cr_assert_eq(json_integer_value(json_array_get(offsets, num - 4)), 1);
+    cr_assert_eq(json_integer_value(json_array_get(offsets, num - 2)), 2);
+    cr_assert_eq(json_integer_value(json_array_get(offsets, num - 1)), 2);
+    json_decref(answer);
+}
+
+Test(api, what_is_refused_may_be_said_to_be_off, .init = setup, .fini = teardown)
+{
+    post("/v1/completions", "{\"prompt\":\"a\",\"max_tokens\":1,\"suffix\":\"\",\"best_of\":1,"
+                            "\"use_beam_search\":false,\"response_format\":{\"type\":\"text\"}}");
+    cr_assert_eq(last.status, 200, "%s", last.answer);
 }
 
 static int cached_tokens(const char *salt)

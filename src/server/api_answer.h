@@ -36,9 +36,9 @@ struct nano_api_logprobs {
 struct nano_api_prompt {
     struct nano_api_answer *answer; /* so that this can be the engine's user_data */
     uint64_t id;                    /* valid once it is submitted */
-    char *text;                     /* as it was rendered or given; owned */
+    char *text;                     /* as it was rendered or given; owned, kept for echo */
     size_t text_bytes;
-    int32_t *token_ids; /* owned */
+    int32_t *token_ids; /* owned, kept where the answer shows them */
     size_t num_token_ids;
     int num_cached_tokens;
     size_t num_characters;                /* of the text, with echo */
@@ -101,6 +101,12 @@ struct nano_api_news {
 void nano_api_answer(const struct nano_api *api, struct nano_http_exchange *exchange,
                      const struct nano_api_params *params, struct nano_api_prompt *prompts,
                      int num_prompts);
+
+/* Tells the metrics of new tokens, and of the end of a choice. By the engine's thread. */
+void nano_api_count_tokens(const struct nano_api_answer *answer, struct nano_api_choice *choice,
+                           const struct nano_output *output);
+void nano_api_count_finish(const struct nano_api_answer *answer, struct nano_api_choice *choice,
+                           const struct nano_output *output);
 
 /* Replies with an error object. */
 void nano_api_reply_problem(struct nano_http_exchange *exchange,

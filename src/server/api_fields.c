@@ -306,6 +306,8 @@ bool nano_api_read_array(const struct nano_api_reader *reader, const struct nano
 bool nano_api_read_refused(const struct nano_api_reader *reader, const struct nano_api_field *field,
                            const json_t *value, void *target)
 {
-    (void)value, (void)target;
+    (void)target;
+    if (json_is_false(value) || (json_is_string(value) && json_string_length(value) == 0))
+        return true;
     return nano_api_refuse(reader->problem, 400, field->name, "%s", field->note);
 }

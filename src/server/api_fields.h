@@ -46,7 +46,7 @@ struct nano_api_field {
     size_t offset;
     double min, max;  /* of a number; of a list its number of entries */
     bool above_min;   /* the minimum itself is too small */
-    const char *note; /* of a refused field: why; of an object: NULL */
+    const char *note; /* of a refused field: why */
 };
 
 bool nano_api_read_fields(const struct nano_api_reader *reader, const struct nano_api_field *fields,
@@ -93,7 +93,7 @@ bool nano_api_read_object(const struct nano_api_reader *reader, const struct nan
 bool nano_api_read_array(const struct nano_api_reader *reader, const struct nano_api_field *field,
                          const json_t *value, void *target); /* const json_t * */
 bool nano_api_read_refused(const struct nano_api_reader *reader, const struct nano_api_field *field,
-                           const json_t *value, void *target); /* nothing */
+                           const json_t *value, void *target); /* nothing; false and "" are fine */
 
 struct nano_api_int64 {
     int64_t value;

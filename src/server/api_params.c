@@ -65,6 +65,7 @@ static const struct nano_api_field common_fields[] = {
     {"guided_grammar", nano_api_read_refused, 0, 0, 0, false, NO_GRAMMAR},
     {"json_schema", nano_api_read_refused, 0, 0, 0, false, NO_GRAMMAR},
     {"grammar", nano_api_read_refused, 0, 0, 0, false, NO_GRAMMAR},
+    {"use_beam_search", nano_api_read_refused, 0, 0, 0, false, "expected false"},
 };
 
 static const struct nano_api_field completion_fields[] = {
