@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "server/json_out.h"
 #include "tests/api_harness.h"
 
 #define REASONING_TEMPLATE                                                                      \
@@ -590,8 +591,7 @@ Test(api, echo_with_logprobs_scores_a_prompt, .init = setup, .fini = teardown)
     expect_error(400, "n", "expected 1 with echo, logprobs and stream");
 }
 
-/* Tokens that are no text by themselves are spelled in bytes and share the offset of what follows
- * the characters that have begun. */
+/* They are spelled in bytes; an offset counts the characters that have begun before it. */
 Test(api, tokens_that_are_parts_of_characters, .init = setup, .fini = teardown)
 {
     json_t *answer = ask("/v1/completions", "{\"prompt\":\"x\\u20ac!\",\"echo\":true,"
@@ -861,6 +861,65 @@ Test(api, tokens_both_ways, .init = setup, .fini = teardown)
     expect_error(400, "tokens", "expected a list of token ids");
     post("/detokenize", "{\"tokens\":[5,99999999]}");
     expect_error(400, "tokens", "token id 99999999");
+}
+
+/* ---- Bytes -------------------------------------------------------------------------------------
+ */
+
+Test(json_out, every_byte_gives_json)
+{
+    struct nano_json_out out = {0};
+    char text[300];
+    for (int i = 0; i < 256; i++)
+        text[i] = (char)i;
+    memcpy(text + 256, "\xe2\x82\xac\xf0\x9f", 5); /* a whole character and half of one */
+    nano_json_string(&out, text, 261);
+    json_error_t error;
+    json_t *json = json_loadb(out.data, out.num_bytes, JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
+    cr_assert_not_null(json, "%s", error.text);
+    const char *back = json_string_value(json);
+    cr_assert_eq(memcmp(back, text, 128), 0);
+    cr_assert_eq(json_string_length(json), 128 + 3 * 128 + 3 + 3 * 2);
+    cr_assert_eq(memcmp(back + 128 + 3 * 128, "\xe2\x82\xac\xef\xbf\xbd", 6), 0);
+    json_decref(json);
+    nano_json_reset(&out);
+    nano_json_int(&out, INT64_MIN);
+    cr_assert_eq(out.num_bytes, 20);
+    cr_assert_eq(memcmp(out.data, "-9223372036854775808", 20), 0);
+    nano_json_deinit(&out);
+}
+
+/* Any body gets one answer: an error or text. */
+Test(api_chat, damaged_bodies, .init = setup_chat, .fini = teardown)
+{
+    static const char *const routes[] = {"/v1/completions", "/v1/chat/completions", "/tokenize",
+                                         "/detokenize", "/apply-template"};
+    static const char good[] =
+        "{\"prompt\":[\"Once\",\"\\u00e9\"],\"n\":2,\"temperature\":0.5,\"stop\":[\"a\"],"
+        "\"logit_bias\":{\"5\":1},\"stream\":true,\"stream_options\":{\"include_usage\":true},"
+        "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"x\"}]}],"
+        "\"tools\":[{}],\"tokens\":[1,2,3],\"seed\":1,\"min_p\":0.1,\"priority\":-1}";
+    static const char parts[] = "{}[]\",:0123456789.e-ntf\\u\xff\x01";
+    unsigned seed = 1;
+    int num_ok = 0, num_refused = 0;
+    api.sampling.max_tokens = 2;
+    for (int round = 0; round < 3000; round++) {
+        char body[sizeof good];
+        memcpy(body, good, sizeof good);
+        size_t num_bytes = sizeof good - 1;
+        for (int k = 0; k < 1 + round % 2; k++)
+            body[(size_t)rand_r(&seed) % num_bytes] =
+                parts[(size_t)rand_r(&seed) % (sizeof parts - 1)];
+        if (round % 7 == 0)
+            num_bytes = (size_t)rand_r(&seed) % num_bytes;
+        post_raw(routes[round % 5], body, num_bytes);
+        nano_engine_wait_idle(engine);
+        cr_assert_eq(last.num_answers, 1);
+        cr_assert(last.status == 200 || last.status == 400, "%d: %s", last.status, last.answer);
+        num_ok += last.status == 200;
+        num_refused += last.status == 400;
+    }
+    cr_assert(num_ok > 100 && num_refused > 1000, "%d and %d", num_ok, num_refused);
 }
 
 /* ---- Ends --------------------------------------------------------------------------------------

@@ -109,10 +109,12 @@ static void on_gone(void *user_data)
 {
     struct nano_api_answer *answer = user_data;
     pthread_mutex_lock(&answer->lock);
-    answer->gone = true;
-    if (!answer->problem.status) /* nobody reads it, but an answer must have a status */
-        nano_api_refuse(&answer->problem, 503, NULL, "the client has gone");
-    cancel_all(answer);
+    if (answer->num_left > 0) { /* else it is being ended, and nobody may touch it */
+        answer->gone = true;
+        if (!answer->problem.status) /* nobody reads it, but an answer must have a status */
+            nano_api_refuse(&answer->problem, 503, NULL, "the client has gone");
+        cancel_all(answer);
+    }
     pthread_mutex_unlock(&answer->lock);
 }
 
