@@ -73,8 +73,7 @@ void api_init(struct nano_api *api, nano_engine *engine, nano_model *model,
                              .sampling = nano_sampling_params_default()};
 }
 
-/* ---- http.h ------------------------------------------------------------------------------------
- */
+/* ---- http.h ---------------------------------------------------------------------------------- */
 
 const char *nano_http_method(const struct nano_http_exchange *exchange)
 {
@@ -209,8 +208,7 @@ void nano_http_note_usage(struct nano_http_exchange *exchange, int num_prompt_to
     exchange->num_completion_tokens = num_completion_tokens;
 }
 
-/* ---- metrics.h ---------------------------------------------------------------------------------
- */
+/* ---- metrics.h ------------------------------------------------------------------------------- */
 
 void nano_metrics_observe(struct nano_metrics *metrics, enum nano_metric metric, double value)
 {

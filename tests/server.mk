@@ -2,7 +2,11 @@ API_HARNESS = tests/api_harness.c tests/api_harness.h
 SERVER_TEST_LIBS = libserver.la $(NANO_LAYERS) $(NANO_LIBS)
 
 check_PROGRAMS += tests/test_api
-tests_test_api_SOURCES = tests/test_api.c tests/require.h $(API_HARNESS)
+tests_test_api_SOURCES = \
+  tests/api_fixture.h \
+  tests/test_api.c \
+  tests/test_api_fields.c \
+  tests/require.h $(API_HARNESS)
 tests_test_api_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS) $(JANSSON_CFLAGS)
 tests_test_api_LDADD = $(SERVER_TEST_LIBS) $(CRITERION_LIBS)
 

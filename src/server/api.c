@@ -27,8 +27,7 @@ static const struct route routes[] = {
 };
 static const struct route one_model = {MODELS_PREFIX, "GET", nano_api_models};
 
-/* ---- Errors ------------------------------------------------------------------------------------
- */
+/* ---- Errors ---------------------------------------------------------------------------------- */
 
 static const char *error_type(int status)
 {
@@ -92,8 +91,7 @@ void nano_api_error(struct nano_http_exchange *exchange, int status, const char 
     nano_api_reply_problem(exchange, &problem);
 }
 
-/* ---- Models ------------------------------------------------------------------------------------
- */
+/* ---- Models ---------------------------------------------------------------------------------- */
 
 int nano_api_max_model_len(const struct nano_api *api)
 {
@@ -152,8 +150,7 @@ bool nano_api_embeddings(struct nano_api_call *call)
                            "embeddings");
 }
 
-/* ---- Calls -------------------------------------------------------------------------------------
- */
+/* ---- Calls ----------------------------------------------------------------------------------- */
 
 bool nano_api_reply(struct nano_api_call *call, struct nano_json_out *out)
 {

@@ -33,8 +33,7 @@ static void destroy(struct nano_api_answer *answer)
     nano_mem_free(answer);
 }
 
-/* ---- Under the lock ---------------------------------------------------------------------------
- */
+/* ---- Under the lock -------------------------------------------------------------------------- */
 
 static void cancel_all(struct nano_api_answer *answer)
 {
@@ -83,8 +82,7 @@ static bool let_go(struct nano_api_answer *answer, int num)
     return true;
 }
 
-/* ---- Ending -----------------------------------------------------------------------------------
- */
+/* ---- Ending ---------------------------------------------------------------------------------- */
 
 /* By the thread that was last, without the lock. */
 static void end(struct nano_api_answer *answer)
@@ -118,8 +116,7 @@ static void on_gone(void *user_data)
     pthread_mutex_unlock(&answer->lock);
 }
 
-/* ---- Callbacks --------------------------------------------------------------------------------
- */
+/* ---- Callbacks ------------------------------------------------------------------------------- */
 
 /* Splits the new text; false when the answer has failed. */
 static bool split(struct nano_api_answer *answer, struct nano_api_news *news)
@@ -215,8 +212,7 @@ static void on_output(const struct nano_output *output, void *user_data)
         end(answer);
 }
 
-/* ---- The handler's side ------------------------------------------------------------------------
- */
+/* ---- The handler's side ---------------------------------------------------------------------- */
 
 static struct nano_api_answer *create(const struct nano_api *api,
                                       struct nano_http_exchange *exchange,

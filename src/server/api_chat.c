@@ -6,8 +6,7 @@
 #include "base/memory.h"
 #include "server/api_call.h"
 
-/* ---- Checks ------------------------------------------------------------------------------------
- */
+/* ---- Checks ---------------------------------------------------------------------------------- */
 
 static bool wrong(struct nano_api_call *call, size_t index, const char *member,
                   const char *expected, const json_t *value)
@@ -70,8 +69,7 @@ static bool check_messages(struct nano_api_call *call, const json_t *messages)
     return true;
 }
 
-/* ---- Rendering ---------------------------------------------------------------------------------
- */
+/* ---- Rendering ------------------------------------------------------------------------------- */
 
 /* The operator's variables, the request's over them. NULL without memory. */
 static json_t *merge_kwargs(const struct nano_api *api, const struct nano_api_params *params)

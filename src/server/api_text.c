@@ -7,8 +7,7 @@
 
 #define MAX_CHOICES 4096 /* of one request: prompts x n */
 
-/* ---- Prompts -----------------------------------------------------------------------------------
- */
+/* ---- Prompts --------------------------------------------------------------------------------- */
 
 bool nano_api_check_length(struct nano_api_call *call, const char *param, size_t num_tokens,
                            int room, bool at_least)
@@ -145,8 +144,7 @@ static bool read_prompts(struct nano_api_call *call, const struct nano_api_param
     return true;
 }
 
-/* ---- Routes ------------------------------------------------------------------------------------
- */
+/* ---- Routes ---------------------------------------------------------------------------------- */
 
 bool nano_api_completions(struct nano_api_call *call)
 {

@@ -71,6 +71,8 @@ static bool is_plain(unsigned char c)
 void nano_json_escaped(struct nano_json_out *out, const char *text, size_t num_bytes)
 {
     size_t begin = 0; /* of what can be copied as it is */
+    if (num_bytes == 0)
+        return; /* the text may be NULL */
     for (size_t i = 0; i < num_bytes;) {
         unsigned char c = (unsigned char)text[i];
         uint32_t codepoint;
