@@ -213,7 +213,9 @@ void nano_http_note_usage(struct nano_http_exchange *exchange, int num_prompt_to
 void nano_metrics_observe(struct nano_metrics *metrics, enum nano_metric metric, double value)
 {
     REQUIRE(value >= 0);
-    atomic_fetch_add(&metrics->counts[metric], 1);
+    int num = atomic_fetch_add(&metrics->counts[metric], 1);
+    if (num == 0 || value < metrics->least[metric])
+        metrics->least[metric] = value;
     metrics->sums[metric] += value;
 }
 

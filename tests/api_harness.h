@@ -30,7 +30,7 @@ struct nano_http_exchange {
 
 struct nano_metrics {
     atomic_int counts[NANO_NUM_METRICS];
-    double sums[NANO_NUM_METRICS]; /* of the engine's thread */
+    double sums[NANO_NUM_METRICS], least[NANO_NUM_METRICS]; /* of the engine's thread */
     atomic_int finished[8];
 };
 

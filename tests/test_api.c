@@ -517,7 +517,11 @@ Test(api, tokens_of_one_step_share_its_time)
     start(&params);
     post("/v1/completions", "{\"prompt\":\"a b a b a b a b a b a b\",\"max_tokens\":100,"
                             "\"ignore_eos\":true,\"temperature\":0}");
+    struct nano_stats stats;
+    nano_engine_get_stats(engine, &stats);
+    cr_assert_gt(stats.accepted_tokens_total, 0);
     cr_assert_eq(metrics.counts[NANO_METRIC_INTER_TOKEN_LATENCY], 99);
+    cr_assert_gt(metrics.least[NANO_METRIC_INTER_TOKEN_LATENCY], 0);
     teardown();
 }
 
