@@ -231,14 +231,19 @@ void nano_chat_say(struct nano_chat *chat, const char *text)
 
 void nano_chat_retry(struct nano_chat *chat)
 {
+    const struct nano_sampling_params *params = &chat->sampling.params;
     json_t *old = NULL;
     if (strcmp(nano_chat_last_role(chat), "assistant") == 0)
         old = nano_chat_take_last(chat);
     if (!*nano_chat_last_role(chat)) {
         nano_chat_complain(chat, "/retry: there is no question yet");
-    } else if (!nano_chat_answer(chat) && old) {
-        if (json_array_append(chat->messages, old) == 0)
-            nano_chat_note(chat, "(no answer: the one before stays)");
+        json_decref(old);
+        return;
     }
+    if (old && (params->temperature == 0 || params->has_seed))
+        nano_chat_note(chat, "(%s: the answer will be the same)",
+                       params->temperature == 0 ? "the temperature is 0" : "the seed is fixed");
+    if (!nano_chat_answer(chat) && old && json_array_append(chat->messages, old) == 0)
+        nano_chat_note(chat, "(no answer: the one before stays)");
     json_decref(old);
 }

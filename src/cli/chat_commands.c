@@ -114,11 +114,7 @@ static void run_stats(struct nano_chat *chat, char *rest)
 
 static void run_retry(struct nano_chat *chat, char *rest)
 {
-    const struct nano_sampling_params *params = &chat->sampling.params;
     (void)rest;
-    if (params->temperature == 0 || params->has_seed)
-        nano_chat_note(chat, "(%s: the answer will be the same)",
-                       params->temperature == 0 ? "the temperature is 0" : "the seed is fixed");
     nano_chat_retry(chat);
 }
 

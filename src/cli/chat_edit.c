@@ -68,6 +68,7 @@ static unsigned char complete(EditLine *line, int key)
     const char *first = NULL;
     char text[64];
     size_t common = 0;
+    int num = 0;
     (void)key;
     for (; words && *words; words++) {
         if (strncmp(*words, info->buffer, typed) != 0)
@@ -78,10 +79,12 @@ static unsigned char complete(EditLine *line, int key)
         }
         while (strncmp(first, *words, common) != 0)
             common--;
+        num++;
     }
     if (typed == 0 || !first || common <= typed)
         return CC_REFRESH_BEEP;
-    snprintf(text, sizeof text, "%.*s", (int)(common - typed), first + typed);
+    snprintf(text, sizeof text, "%.*s%s", (int)(common - typed), first + typed,
+             num == 1 ? " " : "");
     return el_insertstr(line, text) == 0 ? CC_REFRESH : CC_REFRESH_BEEP;
 }
 

@@ -117,8 +117,8 @@ bool nano_cli_interrupted(void)
 
 void nano_cli_hold_interrupts(void)
 {
-    catch_signal(SIGINT, 0);
-    catch_signal(SIGTERM, SA_RESETHAND);
+    catch_signal(SIGINT, SA_RESTART); /* what is printed goes on */
+    catch_signal(SIGTERM, SA_RESTART | SA_RESETHAND);
 }
 
 void nano_cli_clear_interrupt(void)

@@ -38,7 +38,7 @@ void nano_cli_catch_interrupt(void);
 bool nano_cli_interrupted(void);
 
 /* The same for a program that goes on after Ctrl-C: every one sets the flag until it is cleared.
- * SIGTERM's stays. Calls that wait are interrupted. */
+ * SIGTERM's stays. Of the calls that wait only select, poll and the like are interrupted. */
 void nano_cli_hold_interrupts(void);
 void nano_cli_clear_interrupt(void);
 

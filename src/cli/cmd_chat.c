@@ -129,6 +129,7 @@ static void take_message(struct nano_chat *chat, const char *text)
 /* Until the user leaves; the exit status. */
 static int converse(struct nano_chat *chat, struct nano_chat_lines *lines)
 {
+    bool again = false; /* Ctrl-C was the last that the user did */
     while (!chat->done && !ferror(stdout)) {
         char *text;
         switch (nano_chat_message_read(lines, &text)) {
@@ -142,8 +143,11 @@ static int converse(struct nano_chat *chat, struct nano_chat_lines *lines)
             chat->done = true;
             break;
         case NANO_CHAT_LINE_INTERRUPTED:
+            if (again)
+                nano_chat_note(chat, "(Ctrl-D or /exit ends)");
             break;
         }
+        again = !text;
         nano_mem_free(text);
         if (chat->screen.is_terminal)
             nano_cli_clear_interrupt();

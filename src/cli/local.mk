@@ -32,7 +32,6 @@ nanovllm_SOURCES = \
   src/cli/commands.h \
   src/cli/demo.h \
   src/cli/demo_table.c \
-  src/cli/json_flat.c src/cli/json_flat.h \
   src/cli/machine.c src/cli/machine.h \
   src/cli/main.c \
   src/cli/run_output.c src/cli/run_output.h
