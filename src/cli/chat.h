@@ -16,7 +16,8 @@
 /* Answers go to standard output. Notes do so on a terminal, and else to standard error, so that a
  * script gets answers only. */
 struct nano_chat_screen {
-    bool is_terminal;
+    bool is_terminal; /* standard input and output are one */
+    bool raw;         /* answers are printed byte for byte: standard output is no terminal */
     FILE *notes;
     struct nano_cli_style style;
 };
@@ -47,7 +48,7 @@ void nano_chat_screen_init(struct nano_chat_screen *screen, bool is_terminal);
 void nano_chat_note(const struct nano_chat *chat, const char *fmt, ...) NANO_PRINTF(2, 3);
 /* One line that says what went wrong; chat->failed is set. */
 void nano_chat_complain(struct nano_chat *chat, const char *fmt, ...) NANO_PRINTF(2, 3);
-/* Text of the model's, on standard output. Control characters do not reach a terminal. */
+/* Text of the model's, on standard output. No control characters reach a terminal. */
 void nano_chat_print(const struct nano_chat_screen *screen, const char *text, size_t num_bytes);
 
 /* ---- chat_history.c ---- */

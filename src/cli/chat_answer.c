@@ -218,6 +218,13 @@ bool nano_chat_answer(struct nano_chat *chat)
     return kept;
 }
 
+/* An empty line between an answer and the next prompt. */
+static void end_turn(const struct nano_chat *chat)
+{
+    if (chat->screen.is_terminal)
+        putchar('\n');
+}
+
 void nano_chat_say(struct nano_chat *chat, const char *text)
 {
     struct nano_error err;
@@ -227,6 +234,7 @@ void nano_chat_say(struct nano_chat *chat, const char *text)
         json_decref(nano_chat_take_last(chat));
         nano_chat_note(chat, "(no answer: your message is taken back)");
     }
+    end_turn(chat);
 }
 
 void nano_chat_retry(struct nano_chat *chat)
@@ -246,4 +254,5 @@ void nano_chat_retry(struct nano_chat *chat)
     if (!nano_chat_answer(chat) && old && json_array_append(chat->messages, old) == 0)
         nano_chat_note(chat, "(no answer: the one before stays)");
     json_decref(old);
+    end_turn(chat);
 }

@@ -142,6 +142,7 @@ enum nano_status nano_chat_lines_open(struct nano_chat_lines **out, bool is_term
     if (is_terminal) {
         struct sigaction action = {0};
         action.sa_handler = on_terminal_signal;
+        action.sa_flags = SA_RESTART; /* an answer's output goes on */
         sigemptyset(&action.sa_mask);
         sigaction(SIGWINCH, &action, NULL);
         sigaction(SIGCONT, &action, NULL);

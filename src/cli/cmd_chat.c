@@ -117,13 +117,10 @@ static void take_message(struct nano_chat *chat, const char *text)
 {
     if (is_blank(text))
         return;
-    if (text[0] == '/' && text[1] != '/') {
+    if (text[0] == '/' && text[1] != '/')
         nano_chat_command(chat, text);
-    } else {
+    else
         nano_chat_say(chat, text + (text[0] == '/'));
-        if (chat->screen.is_terminal)
-            putchar('\n');
-    }
 }
 
 /* Until the user leaves; the exit status. */
