@@ -145,7 +145,8 @@ enum nano_status nano_chat_edit_open(struct nano_chat_edit **out, nano_chat_read
     el_set(edit->line, EL_PROMPT, get_prompt);
     el_set(edit->line, EL_GETCFN, read_character);
     el_set(edit->line, EL_EDITOR, "emacs");
-    el_set(edit->line, EL_ADDFN, "nanovllm-complete", "complete a command", complete);
+    /* the wide form borrows the strings; the other one loses copies of them */
+    el_wset(edit->line, EL_ADDFN, L"nanovllm-complete", L"complete a command", complete);
     el_set(edit->line, EL_BIND, "^I", "nanovllm-complete", NULL);
     el_set(edit->line, EL_BIND, "^R", "em-inc-search-prev", NULL);
     open_history(edit);
