@@ -321,7 +321,9 @@ Test(chat, a_full_context_is_told)
              path);
     struct program_result r = CHAT(input, "-c", "64", "--ignore-eos");
     cr_assert_eq(r.status, 1, "%s", r.err);
-    cr_expect(strstr(r.err, "(cut: the context of 64 tokens is full; /reset"), "%s", r.err);
+    cr_expect(strstr(r.err, "(cut: the context of 64 tokens is full; /reset begins a new "
+                            "conversation, -c N makes it longer)"),
+              "%s", r.err);
     const char *refused = strstr(r.err, "nanovllm: the context is full: the conversation has ");
     cr_assert(refused && strstr(refused, "/reset begins"), "%s", r.err);
     cr_expect_gt(number_behind(refused, "has", 0), 64);
@@ -331,6 +333,10 @@ Test(chat, a_full_context_is_told)
     json_decref(messages);
     program_free(&r);
     free(path);
+
+    r = CHAT("Tell me a story\n", "--ignore-eos");
+    cr_expect(strstr(r.err, "/reset begins a new conversation)"), "%s", r.err);
+    program_free(&r);
 }
 
 /* ---- Options --------------------------------------------------------------------------------- */

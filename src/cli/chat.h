@@ -31,6 +31,7 @@ struct nano_chat {
     const nano_tokenizer *tokenizer;
     nano_engine *engine;
     struct nano_memory_plan plan;
+    const char *longer; /* how the context can be longer, for messages; "": it cannot */
     struct nano_cli_template template;
     struct nano_cli_sampling_options sampling;
     json_t *messages; /* OpenAI's form */

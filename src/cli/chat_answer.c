@@ -125,8 +125,8 @@ static enum nano_status encode(const struct nano_chat *chat, const char *prompt,
     if (status == NANO_OK && *num_tokens >= (size_t)chat->plan.max_model_len)
         return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
                               "the context is full: the conversation has %zu tokens, the context "
-                              "%d; /reset begins a new one, -c N makes it longer",
-                              *num_tokens, chat->plan.max_model_len);
+                              "%d; /reset begins a new one%s",
+                              *num_tokens, chat->plan.max_model_len, chat->longer);
     return status;
 }
 
@@ -172,10 +172,9 @@ static void note_end(const struct answer *a)
     if (max_tokens >= 0 && num_tokens >= max_tokens)
         nano_chat_note(chat, "(cut after max_tokens = %d)", max_tokens);
     else
-        nano_chat_note(chat,
-                       "(cut: the context of %d tokens is full; /reset begins a new conversation, "
-                       "-c N makes it longer)",
-                       chat->plan.max_model_len);
+        nano_chat_note(
+            chat, "(cut: the context of %d tokens is full; /reset begins a new conversation%s)",
+            chat->plan.max_model_len, chat->longer);
 }
 
 /* Keeps the answer as a message; false if there is nothing to keep. */

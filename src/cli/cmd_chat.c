@@ -93,6 +93,7 @@ static enum nano_status open_chat(struct nano_chat *chat, struct chat_options *o
     NANO_TRY(set_system(chat, options, err));
     NANO_TRY(nano_engine_create(&chat->engine, model, params, err));
     nano_engine_get_plan(chat->engine, &chat->plan);
+    chat->longer = chat->plan.max_model_len < info->context_length ? ", -c N makes it longer" : "";
 fail:
     return status;
 }
