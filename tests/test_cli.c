@@ -59,7 +59,7 @@ Test(usage, mistakes_exit_with_2_and_one_line)
 
 Test(usage, help_and_version)
 {
-    static const char *const commands[] = {"run",  "bench",      "tokenize",
+    static const char *const commands[] = {"run",  "chat",       "bench", "tokenize",
                                            "info", "perplexity", "demo"};
     struct program_result help = RUN("--help");
     cr_assert_eq(help.status, 0);
@@ -103,7 +103,7 @@ static bool is_name_char(char c)
 
 Test(usage, the_manual_has_every_option)
 {
-    static const char *const commands[] = {"run",  "bench",      "tokenize",
+    static const char *const commands[] = {"run",  "chat",       "bench", "tokenize",
                                            "info", "perplexity", "demo"};
     char *manual = read_manual();
     int num_options = 0;
