@@ -8,3 +8,13 @@ bench_bench_serve_SOURCES = \
   bench/load_stats.c bench/load_stats.h \
   bench/load_strangers.c bench/load_strangers.h
 bench_bench_serve_LDADD = libbase.la -lm
+
+# Clients for the scripts below, which are the tests.
+noinst_PROGRAMS += tests/fuzz_http
+tests_fuzz_http_SOURCES = \
+  tests/fuzz_http.c \
+  tests/fuzz_bodies.c tests/fuzz_bodies.h \
+  tests/fuzz_frames.c tests/fuzz_frames.h \
+  tests/http_client.c tests/http_client.h tests/require.h
+tests_fuzz_http_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
+tests_fuzz_http_LDADD = $(JANSSON_LIBS)
