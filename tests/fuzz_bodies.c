@@ -28,7 +28,7 @@ size_t fuzz_below(struct fuzz_random *random, size_t end)
 static const struct {
     const char *path, *text;
 } valid[] = {
-    {COMPLETIONS, "{\"prompt\":\"Once upon a time\",\"max_tokens\":3}"},
+    {COMPLETIONS, "{\"prompt\":\"Once upon a time\",\"max_tokens\":3,\"temperature\":0}"},
     {COMPLETIONS, "{\"prompt\":[\"One\",\"Two\"],\"max_tokens\":2,\"n\":2,\"temperature\":0.5,"
                   "\"seed\":7,\"top_p\":0.9,\"top_k\":20,\"min_p\":0.1}"},
     {COMPLETIONS, "{\"prompt\":[5,6,7,8],\"max_tokens\":4,\"logprobs\":2,\"echo\":true}"},

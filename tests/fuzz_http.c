@@ -13,7 +13,7 @@
 #include "http_client.h"
 #include "require.h"
 
-enum { ANSWER_MS = 60000, GOOD_EVERY = 50, MAX_SHOWN = 20 };
+enum { ANSWER_MS = 60000, INCOMPLETE_MS = 20, GOOD_EVERY = 50, MAX_SHOWN = 20 };
 
 static struct http_reply reply;
 static int port, num_passed, num_failed;
@@ -89,12 +89,12 @@ static bool try_frame(const struct fuzz_frame *frame)
     }
     if (frame->is_incomplete)
         shutdown(fd, SHUT_WR);
-    enum http_outcome outcome =
-        http_read(fd, &reply, strncmp(frame->data, "HEAD ", 5) == 0, ANSWER_MS);
+    enum http_outcome outcome = http_read(fd, &reply, strncmp(frame->data, "HEAD ", 5) == 0,
+                                          frame->is_incomplete ? INCOMPLETE_MS : ANSWER_MS);
     close(fd);
     by_status[reply.status % 1000]++;
     if (outcome == HTTP_TIMED_OUT)
-        return complain(frame, "no answer");
+        return frame->is_incomplete || complain(frame, "no answer");
     if (outcome == HTTP_NOT_HTTP)
         return complain(frame, "the answer is not HTTP");
     if (outcome == HTTP_CLOSED) {
