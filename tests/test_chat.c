@@ -407,8 +407,10 @@ static void terminal_open(struct terminal *t, const char *state, const char *con
     cr_assert_geq(t->pid, 0);
     if (t->pid > 0)
         return;
+    const char *name = ptsname(t->fd);
+    close(t->fd);
     setsid();
-    int fd = open(ptsname(t->fd), O_RDWR); /* becomes the controlling terminal */
+    int fd = open(name, O_RDWR); /* becomes the controlling terminal */
     for (int i = 0; i < 3; i++)
         dup2(fd, i);
     setenv("XDG_STATE_HOME", state, 1);
@@ -448,8 +450,15 @@ static int terminal_close(struct terminal *t)
 {
     int status;
     char rest[4096];
-    while (read(t->fd, rest, sizeof rest) > 0) /* until the program closes its side */
-        ;
+    struct pollfd event = {.fd = t->fd, .events = POLLIN};
+    ssize_t got;
+    do { /* until the program closes its side */
+        if (poll(&event, 1, 30000) != 1) {
+            kill(t->pid, SIGKILL);
+            cr_assert_fail("the program does not end");
+        }
+        got = read(t->fd, rest, sizeof rest);
+    } while (got > 0);
     cr_assert_eq(waitpid(t->pid, &status, 0), t->pid);
     close(t->fd);
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
@@ -544,6 +553,7 @@ Test(chat_terminal, lines_are_edited_completed_and_remembered)
     terminal_expect(&t, "Be kind \xc3\xa4\xe6\xbc\xa2.");
     terminal_send(&t, "/system \"\"\r");
     terminal_expect(&t, "is gone");
+    terminal_expect(&t, "> "); /* before it Ctrl-D would be the driver's, not the editor's */
     terminal_send(&t, "\x04");
     cr_expect_eq(terminal_close(&t), 0);
 
