@@ -2,12 +2,17 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "config.h"
+
 #include "cli/cli_output.h"
 #include "cli/commands.h"
 
 static const struct nano_cli_command *const commands[] = {
-    &nano_cmd_run,  &nano_cmd_chat,       &nano_cmd_bench, &nano_cmd_tokenize,
-    &nano_cmd_info, &nano_cmd_perplexity, &nano_cmd_demo,
+    &nano_cmd_run,   &nano_cmd_chat,
+#ifdef NANO_HAVE_SERVER
+    &nano_cmd_serve,
+#endif
+    &nano_cmd_bench, &nano_cmd_tokenize, &nano_cmd_info, &nano_cmd_perplexity, &nano_cmd_demo,
 };
 #define NUM_COMMANDS (sizeof commands / sizeof *commands)
 
