@@ -90,6 +90,8 @@ static void set_state(struct nano_http_connection *connection,
         server->num_busy++;
     if (was_busy && !is_busy)
         server->num_busy--;
+    if (state == NANO_HTTP_IDLE)
+        connection->exchange = NULL;
     connection->state = state;
     connection->since_ns = nano_os_clock_ns();
     watch(connection, is_busy);

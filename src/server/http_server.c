@@ -188,9 +188,6 @@ static void on_completed(void *user_data, struct MHD_Connection *mhd, void **req
         nano_http_exchange_client_gone(exchange);
     if (server->config.done)
         server->config.done(exchange, server->config.user_data);
-    pthread_mutex_lock(&server->lock);
-    exchange->connection->exchange = NULL;
-    pthread_mutex_unlock(&server->lock);
     nano_http_connection_set_state(exchange->connection, NANO_HTTP_IDLE);
     nano_http_exchange_release(exchange);
 }

@@ -27,7 +27,7 @@ struct nano_http_connection {
     bool watched; /* its fd is in the watcher's epoll set */
     bool cut_off;
     uint64_t since_ns; /* of the state */
-    struct nano_http_exchange *exchange;
+    struct nano_http_exchange *exchange; /* of the request being received or answered */
     char peer[NANO_HTTP_PEER_BYTES];
 };
 
