@@ -12,6 +12,7 @@ nanovllm_SOURCES = \
   src/cli/cli_output.c src/cli/cli_output.h \
   src/cli/cli_prompts.c src/cli/cli_prompts.h \
   src/cli/cli_values.c \
+  src/cli/cmd_apply_template.c \
   src/cli/cmd_bench.c \
   src/cli/cmd_demo.c \
   src/cli/cmd_info.c \
