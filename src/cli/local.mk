@@ -22,6 +22,7 @@ nanovllm_SOURCES = \
   src/cli/cli_prompts.c src/cli/cli_prompts.h \
   src/cli/cli_template.c src/cli/cli_template.h \
   src/cli/cli_values.c \
+  src/cli/cmd_apply_template.c \
   src/cli/cmd_bench.c \
   src/cli/cmd_chat.c \
   src/cli/cmd_demo.c \
