@@ -13,7 +13,8 @@
 struct serve_options {
     struct nano_cli_engine_options engine;
     struct nano_cli_template_options template;
-    struct nano_cli_strings models; /* positional */
+    struct nano_cli_sampling_options sampling; /* what requests do not say */
+    struct nano_cli_strings models;            /* positional */
     struct nano_cli_strings names, api_keys, origins;
     const char *api_key_file;
     struct nano_server_config server;
@@ -108,6 +109,9 @@ static void options_init(struct serve_options *options)
         .reasoning = true,
     };
     nano_cli_engine_options_init(&options->engine);
+    nano_cli_sampling_options_init(&options->sampling);
+    options->sampling.params = nano_sampling_params_default();
+    options->sampling.params.max_tokens = -1;
     options->engine.params.manual_step = false;
     options->engine.params.max_num_queued_reqs = 1024;
 }
@@ -120,6 +124,8 @@ static int parse(const struct nano_cli_command *command, struct serve_options *o
         NANO_CLI_GROUP("Server", http_table, options),
         {"Chat template", nano_cli_template_table, nano_cli_num_template_options,
          &options->template},
+        {"Generation, where a request does not say", nano_cli_sampling_table,
+         nano_cli_num_sampling_options, &options->sampling},
         {"Engine", nano_cli_engine_table, nano_cli_num_engine_options, &options->engine},
     };
     struct nano_http_config *http = &options->server.http;
@@ -214,7 +220,7 @@ fail:
     return status;
 }
 
-static void serve(struct serving *serving, const struct serve_options *options)
+static void serve(struct serving *serving, struct serve_options *options)
 {
     enum nano_log_format format = options->server.log_format;
     struct nano_memory_plan plan;
@@ -230,10 +236,9 @@ static void serve(struct serving *serving, const struct serve_options *options)
         .max_logprobs = options->max_logprobs,
         .created_s = (uint64_t)time(NULL),
         .reasoning = options->reasoning,
-        .sampling = nano_sampling_params_default(),
+        .sampling = *nano_cli_sampling(&options->sampling),
         .chat_template_kwargs = serving->kwargs,
     };
-    api.sampling.max_tokens = -1;
     nano_engine_get_plan(serving->engine, &plan);
     nano_server_log(
         format, NANO_LOG_INFO,
@@ -282,6 +287,7 @@ done:
     nano_model_close(serving.model);
     nano_mem_free(serving.kwargs);
     nano_mem_free(serving.api_key_text);
+    nano_cli_sampling_options_deinit(&options.sampling);
     nano_cli_strings_free(&options.models);
     nano_cli_strings_free(&options.names);
     nano_cli_strings_free(&options.api_keys);
