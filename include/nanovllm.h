@@ -165,6 +165,10 @@ struct nano_tokenizer_info {
 };
 NANO_API void nano_tokenizer_get_info(const nano_tokenizer *tokenizer, struct nano_tokenizer_info *out);
 
+/* How many tokens a text of that many bytes has at least, whatever stands in it: refuses what is much
+ * too long without encoding it. */
+NANO_API size_t nano_tokenizer_min_tokens(const nano_tokenizer *tokenizer, size_t num_bytes);
+
 /* True for tokens that end a generation (EOS, EOT and the like). */
 NANO_API bool nano_tokenizer_is_eog(const nano_tokenizer *tokenizer, int32_t token_id);
 
@@ -177,6 +181,11 @@ typedef struct nano_chat_template nano_chat_template;
  * line. */
 NANO_API enum nano_status nano_chat_template_create(nano_chat_template **out, const char *source,
                                                     size_t num_bytes, struct nano_error *err);
+
+/* The same from a file: Jinja source, or a tokenizer_config.json, whose "chat_template" is a string
+ * or a list of {"name", "template"}: "default", and "tool_use" for requests with tools. */
+NANO_API enum nano_status nano_chat_template_open(nano_chat_template **out, const char *path,
+                                                  struct nano_error *err);
 NANO_API void nano_chat_template_destroy(nano_chat_template *chat_template);
 
 /* What a template can do, found out by rendering small conversations with it. The strings live as
@@ -197,6 +206,8 @@ struct nano_chat_render_params {
      * template takes parts, and arguments of tool calls given as JSON in a string become objects. */
     bool normalize_messages;
     const char *now; /* "YYYY-MM-DD HH:MM:SS", what strftime_now prints; NULL: local time */
+    /* More variables, a JSON object or NULL; the request's own come before them. */
+    const char *kwargs_json;
     /* Limits, 0: the defaults. Exceeding one is an error. */
     uint64_t max_steps;
     size_t max_output_bytes;
@@ -395,6 +406,7 @@ struct nano_output {
     int32_t stop_token_id;            /* the token that ended it, or -1 */
     const struct nano_error *error;   /* with NANO_FINISH_ERROR */
     int num_prompt_tokens, num_cached_tokens, num_completion_tokens; /* so far */
+    uint64_t time_ns; /* when the step was computed, by a monotonic clock: one time for all of it */
     uint64_t queued_ns, prefill_ns, decode_ns; /* with a finish_reason: time in each phase */
 };
 

@@ -17,4 +17,7 @@ include tests/models.mk
 include tests/runner.mk
 include tests/engine.mk
 include tests/cli.mk
+if HAVE_SERVER
+include tests/server.mk
+endif
 endif
