@@ -384,6 +384,38 @@ Test(chat, another_template_and_its_variables)
     free(path);
 }
 
+/* The template opens reasoning, and the model knows nothing of ending it. */
+Test(chat, reasoning_is_kept_and_shown_where_wanted)
+{
+    static const char text[] =
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+        "{% if m.reasoning_content %}<think>\n{{ m.reasoning_content }}\n</think>\n\n{% endif %}"
+        "{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}";
+    char *template = strdup(program_file("thinking.jinja", text, sizeof text - 1));
+    char *path = copy_path("thoughts.json"), input[8192];
+    snprintf(input, sizeof input, "Hello\n/save %s\n", path);
+    struct program_result hidden = CHAT(input, "-n", "8", "--chat-template", template);
+    struct program_result shown =
+        CHAT(input, "-n", "8", "--chat-template", template, "--reasoning");
+    struct program_result set =
+        CHAT("/set reasoning on\nHello\n", "-n", "8", "--chat-template", template);
+    json_t *messages = load_messages(path);
+    char expected[4096];
+    snprintf(expected, sizeof expected, "%s\n", member_of(messages, 1, "reasoning_content"));
+    cr_expect_str_eq(member_of(messages, 1, "content"), "");
+    cr_expect_gt(strlen(expected), 8);
+    cr_expect_str_eq(hidden.out, "");
+    cr_expect_str_eq(shown.out, expected);
+    cr_expect_str_eq(set.out, expected);
+    json_decref(messages);
+    program_free(&hidden);
+    program_free(&shown);
+    program_free(&set);
+    free(path);
+    free(template);
+}
+
 /* ---- Terminal -------------------------------------------------------------------------------- */
 
 struct terminal {
