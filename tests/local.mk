@@ -19,5 +19,6 @@ include tests/engine.mk
 include tests/cli.mk
 if HAVE_SERVER
 include tests/server.mk
+include tests/serve.mk
 endif
 endif
