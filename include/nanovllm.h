@@ -181,6 +181,11 @@ typedef struct nano_chat_template nano_chat_template;
  * line. */
 NANO_API enum nano_status nano_chat_template_create(nano_chat_template **out, const char *source,
                                                     size_t num_bytes, struct nano_error *err);
+
+/* The same from a file: Jinja source, or a tokenizer_config.json, whose "chat_template" is a string
+ * or a list of {"name", "template"}: "default", and "tool_use" for requests with tools. */
+NANO_API enum nano_status nano_chat_template_open(nano_chat_template **out, const char *path,
+                                                  struct nano_error *err);
 NANO_API void nano_chat_template_destroy(nano_chat_template *chat_template);
 
 /* What a template can do, found out by rendering small conversations with it. The strings live as
@@ -201,6 +206,8 @@ struct nano_chat_render_params {
      * template takes parts, and arguments of tool calls given as JSON in a string become objects. */
     bool normalize_messages;
     const char *now; /* "YYYY-MM-DD HH:MM:SS", what strftime_now prints; NULL: local time */
+    /* More variables, a JSON object or NULL; the request's own come before them. */
+    const char *kwargs_json;
     /* Limits, 0: the defaults. Exceeding one is an error. */
     uint64_t max_steps;
     size_t max_output_bytes;

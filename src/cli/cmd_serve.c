@@ -13,7 +13,8 @@
 struct serve_options {
     struct nano_cli_engine_options engine;
     struct nano_cli_template_options template;
-    struct nano_cli_strings models; /* positional */
+    struct nano_cli_sampling_options sampling; /* what requests do not say */
+    struct nano_cli_strings models;            /* positional */
     struct nano_cli_strings names, api_keys, origins;
     const char *api_key_file;
     struct nano_server_config server;
@@ -27,9 +28,9 @@ struct serving {
     nano_model *model;
     nano_engine *engine;
     struct nano_cli_template template;
-    char *kwargs;        /* of the template, as JSON */
-    char *api_key_text;  /* of the file */
-    const char *name;    /* when no name was given */
+    char *kwargs;       /* of the template, as JSON */
+    char *api_key_text; /* of the file */
+    const char *name;   /* when no name was given */
     struct nano_server *server;
 };
 
@@ -41,24 +42,6 @@ static enum nano_status parse_log_format(const struct nano_cli_option *option, c
         return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "'%s' is none of text, json", value);
     *(enum nano_log_format *)target = *value == 'j' ? NANO_LOG_JSON : NANO_LOG_TEXT;
     return NANO_OK;
-}
-
-/* One origin, several with commas, or vLLM's JSON list of them: ["*"]. */
-static enum nano_status parse_origins(const struct nano_cli_option *option, const char *value,
-                                      void *target, struct nano_error *err)
-{
-    json_t *list = *value == '[' ? json_loads(value, 0, NULL) : NULL;
-    if (!list)
-        return nano_cli_parse_strings(option, value, target, err);
-    enum nano_status status = NANO_OK;
-    for (size_t i = 0; status == NANO_OK && i < json_array_size(list); i++) {
-        const char *origin = json_string_value(json_array_get(list, i));
-        char *copy = origin ? nano_mem_strdup(origin, strlen(origin)) : NULL; /* as long as argv */
-        status = copy ? nano_cli_parse_strings(option, copy, target, err)
-                      : nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "expected a list of strings");
-    }
-    json_decref(list);
-    return status;
 }
 
 #define SERVE(field) offsetof(struct serve_options, field)
@@ -77,12 +60,13 @@ static const struct nano_cli_option http_table[] = {
      "requests need this key; repeatable"},
     {"--api-key-file", "FILE", nano_cli_parse_string, SERVE(api_key_file), 0, 0,
      "a file with keys, one on a line"},
-    {"--allowed-origins", "ORIGIN", parse_origins, SERVE(origins), 0, 0,
+    {"--allowed-origins", "ORIGIN", nano_cli_parse_strings, SERVE(origins), 0, 0,
      "let web pages of this origin use the server, \"*\": of any; repeatable"},
     {"--served-model-name --alias -a", "NAME", nano_cli_parse_strings, SERVE(names), 0, 0,
      "name of the model for clients; repeatable"},
     {"--max-num-queued-reqs", "N", nano_cli_parse_int, SERVE(engine.params.max_num_queued_reqs), 0,
-     NANO_CLI_NO_MAX, "requests that may wait before others get status 429; 0: no limit (default {})"},
+     NANO_CLI_NO_MAX,
+     "requests that may wait before others get status 429; 0: no limit (default {})"},
     {"--max-body-size", "SIZE", nano_cli_parse_size, SERVE(max_body_bytes), 0, 0,
      "most bytes of a request, e.g. 4M (default 16M)"},
     {"--max-logprobs", "N", nano_cli_parse_int, SERVE(max_logprobs), 0, NANO_CLI_NO_MAX,
@@ -125,6 +109,9 @@ static void options_init(struct serve_options *options)
         .reasoning = true,
     };
     nano_cli_engine_options_init(&options->engine);
+    nano_cli_sampling_options_init(&options->sampling);
+    options->sampling.params = nano_sampling_params_default();
+    options->sampling.params.max_tokens = -1;
     options->engine.params.manual_step = false;
     options->engine.params.max_num_queued_reqs = 1024;
 }
@@ -137,11 +124,13 @@ static int parse(const struct nano_cli_command *command, struct serve_options *o
         NANO_CLI_GROUP("Server", http_table, options),
         {"Chat template", nano_cli_template_table, nano_cli_num_template_options,
          &options->template},
+        {"Generation, where a request does not say", nano_cli_sampling_table,
+         nano_cli_num_sampling_options, &options->sampling},
         {"Engine", nano_cli_engine_table, nano_cli_num_engine_options, &options->engine},
     };
     struct nano_http_config *http = &options->server.http;
-    int result =
-        nano_cli_parse(command, groups, sizeof groups / sizeof *groups, &options->models, argc, argv);
+    int result = nano_cli_parse(command, groups, sizeof groups / sizeof *groups, &options->models,
+                                argc, argv);
     if (result >= 0)
         return result;
     if (options->models.num + (options->engine.model ? 1 : 0) > 1)
@@ -157,7 +146,8 @@ static int parse(const struct nano_cli_command *command, struct serve_options *o
 }
 
 /* Adds the keys of the file to those of the command line. */
-static enum nano_status read_keys(struct serve_options *options, char **text, struct nano_error *err)
+static enum nano_status read_keys(struct serve_options *options, char **text,
+                                  struct nano_error *err)
 {
     size_t num_bytes;
     enum nano_status status = NANO_OK;
@@ -191,15 +181,20 @@ static void on_step(const struct nano_step *step, void *user_data)
                          step->num_prefill_tokens + step->num_decode_tokens);
 }
 
-/* What only the model can tell: whether it can chat. */
+/* A template of the model's own that cannot be used only takes the chat away. */
 static enum nano_status load_template(struct serving *serving, const struct serve_options *options,
                                       const nano_tokenizer *tokenizer, struct nano_error *err)
 {
     const struct nano_cli_template_options *template = &options->template;
-    if (!template->source && !template->path && !nano_model_get_info(serving->model)->chat_template)
+    bool is_given = template->source || template->path;
+    if (!is_given && !nano_model_get_info(serving->model)->chat_template)
         return NANO_OK;
     enum nano_status status =
         nano_cli_template_init(&serving->template, template, serving->model, tokenizer, err);
+    if (status != NANO_OK && !is_given && !serving->template.chat_template) {
+        nano_server_log(options->server.log_format, NANO_LOG_WARN, "%s", err->message);
+        return NANO_OK;
+    }
     if (status == NANO_OK && template->kwargs) {
         serving->kwargs = json_dumps(serving->template.kwargs, JSON_COMPACT);
         if (!serving->kwargs)
@@ -225,7 +220,7 @@ fail:
     return status;
 }
 
-static void serve(struct serving *serving, const struct serve_options *options)
+static void serve(struct serving *serving, struct serve_options *options)
 {
     enum nano_log_format format = options->server.log_format;
     struct nano_memory_plan plan;
@@ -241,18 +236,18 @@ static void serve(struct serving *serving, const struct serve_options *options)
         .max_logprobs = options->max_logprobs,
         .created_s = (uint64_t)time(NULL),
         .reasoning = options->reasoning,
-        .sampling = nano_sampling_params_default(),
+        .sampling = *nano_cli_sampling(&options->sampling),
         .chat_template_kwargs = serving->kwargs,
     };
-    api.sampling.max_tokens = -1;
     nano_engine_get_plan(serving->engine, &plan);
-    nano_server_log(format, NANO_LOG_INFO,
-                    "%s: %d threads of %s, %d sequences of up to %d tokens, KV cache of %d blocks of "
-                    "%d tokens, %s in all%s",
-                    api.served_model_names[0], plan.num_threads,
-                    nano_engine_get_isa(serving->engine), plan.max_num_seqs, plan.max_model_len,
-                    plan.num_blocks, plan.block_size, nano_cli_bytes(plan.total_bytes).text,
-                    api.chat_template ? "" : "; no chat template: no /v1/chat/completions");
+    nano_server_log(
+        format, NANO_LOG_INFO,
+        "%s: %d threads of %s, %d sequences of up to %d tokens, KV cache of %d blocks of "
+        "%d tokens, %s in all%s",
+        api.served_model_names[0], plan.num_threads, nano_engine_get_isa(serving->engine),
+        plan.max_num_seqs, plan.max_model_len, plan.num_blocks, plan.block_size,
+        nano_cli_bytes(plan.total_bytes).text,
+        api.chat_template ? "" : "; no chat template: no /v1/chat/completions");
     nano_server_log(format, NANO_LOG_INFO, "ready");
     nano_server_run(serving->server, &api);
 }
@@ -292,6 +287,7 @@ done:
     nano_model_close(serving.model);
     nano_mem_free(serving.kwargs);
     nano_mem_free(serving.api_key_text);
+    nano_cli_sampling_options_deinit(&options.sampling);
     nano_cli_strings_free(&options.models);
     nano_cli_strings_free(&options.names);
     nano_cli_strings_free(&options.api_keys);
@@ -303,7 +299,8 @@ const struct nano_cli_command nano_cmd_serve = {
     "serve",
     "[MODEL] [options]",
     "Serve the model over HTTP, as OpenAI's API does, with a web page at /.",
-    "Requests are computed together in one batch that changes with every token, and equal beginnings "
+    "Requests are computed together in one batch that changes with every token, and equal "
+    "beginnings "
     "of prompts are computed once. SIGTERM lets requests end before the server does.",
     run,
 };

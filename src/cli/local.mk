@@ -22,6 +22,7 @@ nanovllm_SOURCES = \
   src/cli/cli_prompts.c src/cli/cli_prompts.h \
   src/cli/cli_template.c src/cli/cli_template.h \
   src/cli/cli_values.c \
+  src/cli/cmd_apply_template.c \
   src/cli/cmd_bench.c \
   src/cli/cmd_chat.c \
   src/cli/cmd_demo.c \
@@ -38,6 +39,10 @@ nanovllm_SOURCES = \
 if HAVE_LIBEDIT
 nanovllm_SOURCES += src/cli/chat_edit.c
 endif
+if HAVE_SERVER
+nanovllm_SOURCES += src/cli/cmd_serve.c
+SERVER_LIBS = libserver.la
+endif
 nanovllm_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) $(LIBEDIT_CFLAGS)
 # The library first: what both have (nano_set_log) must be the library's own.
-nanovllm_LDADD = libnanovllm.la libbase.la $(JANSSON_LIBS) $(LIBEDIT_LIBS) -lm
+nanovllm_LDADD = $(SERVER_LIBS) libnanovllm.la libbase.la $(JANSSON_LIBS) $(LIBEDIT_LIBS) -lm

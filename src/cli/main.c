@@ -2,12 +2,23 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "config.h"
+
 #include "cli/cli_output.h"
 #include "cli/commands.h"
 
 static const struct nano_cli_command *const commands[] = {
-    &nano_cmd_run,  &nano_cmd_chat,       &nano_cmd_bench, &nano_cmd_tokenize,
-    &nano_cmd_info, &nano_cmd_perplexity, &nano_cmd_demo,
+    &nano_cmd_run,
+    &nano_cmd_chat,
+#ifdef NANO_HAVE_SERVER
+    &nano_cmd_serve,
+#endif
+    &nano_cmd_bench,
+    &nano_cmd_tokenize,
+    &nano_cmd_apply_template,
+    &nano_cmd_info,
+    &nano_cmd_perplexity,
+    &nano_cmd_demo,
 };
 #define NUM_COMMANDS (sizeof commands / sizeof *commands)
 
@@ -17,7 +28,7 @@ static int print_help(void)
            "Runs large language models on CPUs.\n\n"
            "Commands:\n");
     for (size_t i = 0; i < NUM_COMMANDS; i++)
-        printf("  %-12s %s\n", commands[i]->name, commands[i]->summary);
+        printf("  %-14s %s\n", commands[i]->name, commands[i]->summary);
     printf("\n"
            "nanovllm COMMAND --help lists its options; nanovllm --version prints the version.\n"
            "Without -m the built-in model is used:\n\n"

@@ -41,11 +41,13 @@ static void NANO_PRINTF(2, 3) add(struct nano_json_out *line, const char *format
 
 static void add_json(struct nano_json_out *line, const struct nano_http_summary *summary)
 {
-    add(line, ",\"level\":\"info\",\"event\":\"request\",\"peer\":\"%s\",\"method\":", summary->peer);
+    add(line,
+        ",\"level\":\"info\",\"event\":\"request\",\"peer\":\"%s\",\"method\":", summary->peer);
     nano_json_cstring(line, summary->method);
     NANO_JSON_LIT(line, ",\"path\":");
     nano_json_cstring(line, summary->path);
-    add(line, ",\"status\":%d,\"complete\":%s,\"bytes\":%llu,\"duration_s\":%.6f,\"request_id\":\"%s\"",
+    add(line,
+        ",\"status\":%d,\"complete\":%s,\"bytes\":%llu,\"duration_s\":%.6f,\"request_id\":\"%s\"",
         summary->status, summary->complete ? "true" : "false",
         (unsigned long long)summary->answer_bytes, (double)summary->duration_ns * 1e-9,
         summary->request_id);

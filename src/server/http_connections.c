@@ -13,13 +13,14 @@
 
 enum { SCAN_MS = 250, MAX_EVENTS = 64 };
 
-/* ---- The table --------------------------------------------------------------------------------- */
+/* ---- The table ---------------------------------------------------------------------------------
+ */
 
 static void print_peer(const struct sockaddr *address, char out[NANO_HTTP_PEER_BYTES])
 {
     char host[NANO_HTTP_PEER_BYTES - 10], port[8];
-    socklen_t length = address->sa_family == AF_INET ? sizeof(struct sockaddr_in)
-                                                     : sizeof(struct sockaddr_in6);
+    socklen_t length =
+        address->sa_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
     bool named = (address->sa_family == AF_INET || address->sa_family == AF_INET6) &&
                  getnameinfo(address, length, host, sizeof host, port, sizeof port,
                              NI_NUMERICHOST | NI_NUMERICSERV) == 0;
@@ -69,14 +70,15 @@ static void watch(struct nano_http_connection *connection, bool watched)
     event.data.u64 = (uint64_t)connection->serial << 32 | (uint32_t)connection->fd;
     if (connection->watched == watched)
         return;
-    connection->watched = watched && epoll_ctl(server->epoll_fd, EPOLL_CTL_ADD, connection->fd,
-                                               &event) == 0;
+    connection->watched =
+        watched && epoll_ctl(server->epoll_fd, EPOLL_CTL_ADD, connection->fd, &event) == 0;
     if (!watched)
         epoll_ctl(server->epoll_fd, EPOLL_CTL_DEL, connection->fd, &event);
 }
 
 /* Under the server's lock. */
-static void set_state(struct nano_http_connection *connection, enum nano_http_connection_state state)
+static void set_state(struct nano_http_connection *connection,
+                      enum nano_http_connection_state state)
 {
     struct nano_http_server *server = connection->server;
     bool was_busy = connection->state >= NANO_HTTP_WORKING, is_busy = state >= NANO_HTTP_WORKING;
@@ -88,6 +90,8 @@ static void set_state(struct nano_http_connection *connection, enum nano_http_co
         server->num_busy++;
     if (was_busy && !is_busy)
         server->num_busy--;
+    if (state == NANO_HTTP_IDLE)
+        connection->exchange = NULL;
     connection->state = state;
     connection->since_ns = nano_os_clock_ns();
     watch(connection, is_busy);
@@ -119,10 +123,11 @@ void nano_http_connection_close(struct nano_http_connection *connection)
     nano_mem_free(connection);
 }
 
-/* ---- The watcher ------------------------------------------------------------------------------- */
+/* ---- The watcher -------------------------------------------------------------------------------
+ */
 
-/* Under the server's lock. libmicrohttpd notices that the socket has ended, unless the connection is
- * suspended; then its exchange, which the caller has to tell, is returned with a reference. */
+/* Under the server's lock. libmicrohttpd notices that the socket has ended, unless the connection
+ * is suspended; then its exchange, which the caller has to tell, is returned with a reference. */
 static struct nano_http_exchange *cut_off(struct nano_http_connection *connection)
 {
     struct nano_http_exchange *exchange = connection->exchange;

@@ -8,7 +8,8 @@
 
 enum { FIRST_BODY_BYTES = 4096, FIRST_OUT_BYTES = 1024, BLOCK_BYTES = 4096 };
 
-/* ---- Requests ---------------------------------------------------------------------------------- */
+/* ---- Requests ----------------------------------------------------------------------------------
+ */
 
 /* An id is taken over if it is harmless in a header and in a log. */
 static bool is_good_id(const char *id)
@@ -35,8 +36,8 @@ static void make_id(char out[NANO_HTTP_ID_BYTES])
 
 struct nano_http_exchange *nano_http_exchange_create(struct nano_http_server *server,
                                                      struct nano_http_connection *connection,
-                                                     struct MHD_Connection *mhd,
-                                                     const char *method, const char *path)
+                                                     struct MHD_Connection *mhd, const char *method,
+                                                     const char *path)
 {
     struct nano_http_exchange *exchange = nano_mem_calloc(1, sizeof *exchange);
     if (!exchange)
@@ -149,7 +150,8 @@ uint64_t nano_http_arrival_ns(const struct nano_http_exchange *exchange)
     return exchange->arrival_ns;
 }
 
-/* ---- libmicrohttpd's side of the answer -------------------------------------------------------- */
+/* ---- libmicrohttpd's side of the answer --------------------------------------------------------
+ */
 
 static void suspend(struct nano_http_exchange *exchange)
 {
@@ -200,9 +202,8 @@ static struct MHD_Response *make_response(struct nano_http_exchange *exchange)
                                                  exchange, NULL);
     exchange->answer_bytes = exchange->out_end;
     if (exchange->static_body)
-        return MHD_create_response_from_buffer(exchange->out_end,
-                                               (void *)(uintptr_t)exchange->static_body,
-                                               MHD_RESPMEM_PERSISTENT);
+        return MHD_create_response_from_buffer(
+            exchange->out_end, (void *)(uintptr_t)exchange->static_body, MHD_RESPMEM_PERSISTENT);
     struct MHD_Response *response = MHD_create_response_from_buffer_with_free_callback(
         exchange->out_end, exchange->out, nano_mem_free);
     if (response)
@@ -217,11 +218,13 @@ static void add_headers(struct nano_http_exchange *exchange, struct MHD_Response
     MHD_add_response_header(response, "X-Request-Id", exchange->request_id);
     if (exchange->answer == NANO_HTTP_STREAM) {
         MHD_add_response_header(response, "Cache-Control", "no-cache");
-        MHD_add_response_header(response, "X-Accel-Buffering", "no"); /* nginx passes it on at once */
+        MHD_add_response_header(response, "X-Accel-Buffering",
+                                "no"); /* nginx passes it on at once */
     }
     if (exchange->allowed_origin) {
         MHD_add_response_header(response, "Access-Control-Allow-Origin", exchange->allowed_origin);
-        MHD_add_response_header(response, "Access-Control-Expose-Headers", "X-Request-Id, Retry-After");
+        MHD_add_response_header(response, "Access-Control-Expose-Headers",
+                                "X-Request-Id, Retry-After");
         MHD_add_response_header(response, "Vary", "Origin");
     }
     for (int i = 0; i < exchange->num_headers; i++)
@@ -277,7 +280,8 @@ void nano_http_exchange_client_gone(struct nano_http_exchange *exchange)
     pthread_mutex_unlock(&exchange->lock);
 }
 
-/* ---- The handler's side of the answer ---------------------------------------------------------- */
+/* ---- The handler's side of the answer ----------------------------------------------------------
+ */
 
 void nano_http_add_header(struct nano_http_exchange *exchange, const char *name, const char *value)
 {
@@ -292,7 +296,8 @@ void nano_http_add_header(struct nano_http_exchange *exchange, const char *name,
     nano_mem_free(copy);
 }
 
-/* The handler is done: under the lock, which it releases. Whoever called on_gone must be out of it. */
+/* The handler is done: under the lock, which it releases. Whoever called on_gone must be out of it.
+ */
 static void end(struct nano_http_exchange *exchange)
 {
     exchange->ended = true;
@@ -364,8 +369,9 @@ bool nano_http_stream_write(struct nano_http_exchange *exchange, const char *dat
     size_t backlog = exchange->out_end - exchange->out_begin;
     bool good = !exchange->gone;
     /* A piece by itself may be larger than the limit. */
-    if (good && ((backlog > 0 && backlog + num_bytes > exchange->server->config.max_backlog_bytes) ||
-                 !append(exchange, data, num_bytes))) {
+    if (good &&
+        ((backlog > 0 && backlog + num_bytes > exchange->server->config.max_backlog_bytes) ||
+         !append(exchange, data, num_bytes))) {
         exchange->gone = true;
         good = false;
     }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
@@ -16,11 +17,14 @@
 #include "server/http_state.h"
 
 enum {
-    CONNECTION_MEMORY_BYTES = 32 * 1024, /* of a request's line and headers, and of each thing sent */
-    MAX_DISCARDED_FACTOR = 4 /* a refused body is read that many limits far, so that its client sees why */
+    CONNECTION_MEMORY_BYTES =
+        32 * 1024, /* of a request's line and headers, and of each thing sent */
+    MAX_DISCARDED_FACTOR =
+        4 /* a refused body is read that many limits far, so that its client sees why */
 };
 
-/* ---- Before the handler ------------------------------------------------------------------------ */
+/* ---- Before the handler ------------------------------------------------------------------------
+ */
 
 /* In time that does not tell how much of a key was right. */
 static bool keys_equal(const char *given, size_t length, const char *key)
@@ -52,7 +56,8 @@ static void find_origin(struct nano_http_exchange *exchange)
 {
     const struct nano_http_config *config = &exchange->server->config;
     const char *origin = nano_http_header(exchange, "Origin");
-    for (size_t i = 0; origin && !exchange->allowed_origin && i < config->num_allowed_origins; i++) {
+    for (size_t i = 0; origin && !exchange->allowed_origin && i < config->num_allowed_origins;
+         i++) {
         const char *allowed = config->allowed_origins[i];
         if (strcmp(allowed, "*") == 0 || strcmp(allowed, origin) == 0)
             exchange->allowed_origin = nano_mem_strdup(origin, strlen(origin));
@@ -99,7 +104,8 @@ static void hand_over(struct nano_http_exchange *exchange)
         config->handle(exchange, config->user_data);
 }
 
-/* ---- libmicrohttpd's callbacks ----------------------------------------------------------------- */
+/* ---- libmicrohttpd's callbacks -----------------------------------------------------------------
+ */
 
 static struct nano_http_connection *connection_of(struct MHD_Connection *mhd)
 {
@@ -119,7 +125,8 @@ static void on_connection(void *user_data, struct MHD_Connection *mhd, void **so
     int fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
     const union MHD_ConnectionInfo *address =
         MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-    *socket_context = nano_http_connection_open(user_data, fd, address ? address->client_addr : NULL);
+    *socket_context =
+        nano_http_connection_open(user_data, fd, address ? address->client_addr : NULL);
 }
 
 /* The request's first line is there. */
@@ -181,9 +188,6 @@ static void on_completed(void *user_data, struct MHD_Connection *mhd, void **req
         nano_http_exchange_client_gone(exchange);
     if (server->config.done)
         server->config.done(exchange, server->config.user_data);
-    pthread_mutex_lock(&server->lock);
-    exchange->connection->exchange = NULL;
-    pthread_mutex_unlock(&server->lock);
     nano_http_connection_set_state(exchange->connection, NANO_HTTP_IDLE);
     nano_http_exchange_release(exchange);
 }
@@ -197,7 +201,8 @@ static void NANO_PRINTF(2, 0) on_log(void *user_data, const char *format, va_lis
     nano_log(NANO_LOG_DEBUG, "http: %s", line);
 }
 
-/* ---- Start and end ----------------------------------------------------------------------------- */
+/* ---- Start and end -----------------------------------------------------------------------------
+ */
 
 static enum nano_status read_pem(char **out, const char *path, struct nano_error *err)
 {
@@ -217,8 +222,8 @@ static void raise_file_limit(int max_connections)
     rlim_t wanted = (rlim_t)max_connections + 256;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
         return;
-    limit.rlim_cur = limit.rlim_max == RLIM_INFINITY || wanted < limit.rlim_max ? wanted
-                                                                                : limit.rlim_max;
+    limit.rlim_cur =
+        limit.rlim_max == RLIM_INFINITY || wanted < limit.rlim_max ? wanted : limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
     if (limit.rlim_cur < wanted)
         nano_log(NANO_LOG_WARN, "the limit of open files, %llu, allows fewer than %d connections",
@@ -237,7 +242,8 @@ static enum nano_status start_daemon(struct nano_http_server *server, struct nan
     OPTION(MHD_OPTION_CONNECTION_LIMIT, config->max_connections, NULL);
     OPTION(MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY_BYTES, NULL);
     OPTION(MHD_OPTION_CONNECTION_TIMEOUT,
-           config->timeout_s > config->keep_alive_s ? config->timeout_s : config->keep_alive_s, NULL);
+           config->timeout_s > config->keep_alive_s ? config->timeout_s : config->keep_alive_s,
+           NULL);
     if (config->num_threads > 1)
         OPTION(MHD_OPTION_THREAD_POOL_SIZE, config->num_threads, NULL);
     if (server->cert) {
@@ -258,9 +264,10 @@ static enum nano_status start_daemon(struct nano_http_server *server, struct nan
     if (server->daemon)
         return NANO_OK;
     if (server->cert)
-        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
-                              "cannot start HTTPS: %s and %s must be a certificate and its key in PEM",
-                              config->ssl_certfile, config->ssl_keyfile);
+        return nano_error_set(
+            err, NANO_ERR_INVALID_ARGUMENT,
+            "cannot start HTTPS: %s and %s must be a certificate and its key in PEM",
+            config->ssl_certfile, config->ssl_keyfile);
     return nano_error_set(err, NANO_ERR_IO, "cannot start the HTTP server: %s", strerror(errno));
 }
 

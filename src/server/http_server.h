@@ -1,4 +1,5 @@
-/* The HTTP server: libmicrohttpd's threads, a table of connections, and one thread that watches them.
+/* The HTTP server: libmicrohttpd's threads, a table of connections, and one thread that watches
+ * them.
  *
  *   accept ─▶ IDLE ─▶ RECEIVING ─▶ WORKING ─▶ ANSWERING ─▶ IDLE …
  *             │        │            │          └ takes no byte for timeout_s: cut off
@@ -17,11 +18,11 @@
 struct nano_http_server;
 
 struct nano_http_config {
-    const char *host; /* name or address, IPv4 or IPv6 */
-    int port;         /* 0: any that is free */
-    const char *uds;  /* path of a UNIX socket instead, or NULL */
+    const char *host;                       /* name or address, IPv4 or IPv6 */
+    int port;                               /* 0: any that is free */
+    const char *uds;                        /* path of a UNIX socket instead, or NULL */
     const char *ssl_keyfile, *ssl_certfile; /* both or none */
-    const char *const *api_keys; /* a request needs one of them; none: open to all */
+    const char *const *api_keys;            /* a request needs one of them; none: open to all */
     size_t num_api_keys;
     const char *const *allowed_origins; /* of cross-origin requests; "*": any; none: no CORS */
     size_t num_allowed_origins;

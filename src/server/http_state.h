@@ -27,7 +27,7 @@ struct nano_http_connection {
     bool watched; /* its fd is in the watcher's epoll set */
     bool cut_off;
     uint64_t since_ns; /* of the state */
-    struct nano_http_exchange *exchange;
+    struct nano_http_exchange *exchange; /* of the request being received or answered */
     char peer[NANO_HTTP_PEER_BYTES];
 };
 
@@ -59,7 +59,8 @@ enum nano_http_answer { NANO_HTTP_NONE, NANO_HTTP_WHOLE, NANO_HTTP_STREAM };
 struct nano_http_exchange {
     struct nano_http_server *server;
     struct MHD_Connection *mhd;
-    struct nano_http_connection *connection; /* alive until libmicrohttpd is done with the request */
+    struct nano_http_connection
+        *connection; /* alive until libmicrohttpd is done with the request */
     char request_id[NANO_HTTP_ID_BYTES];
     char peer[NANO_HTTP_PEER_BYTES];
     char *method, *path;
@@ -97,13 +98,14 @@ struct nano_http_exchange {
     int num_prompt_tokens, num_cached_tokens, num_completion_tokens;
 };
 
-/* ---- Exchanges (http_exchange.c) --------------------------------------------------------------- */
+/* ---- Exchanges (http_exchange.c) ---------------------------------------------------------------
+ */
 
 /* A request whose headers are there; NULL without memory. The reference is the caller's. */
 struct nano_http_exchange *nano_http_exchange_create(struct nano_http_server *server,
                                                      struct nano_http_connection *connection,
-                                                     struct MHD_Connection *mhd,
-                                                     const char *method, const char *path);
+                                                     struct MHD_Connection *mhd, const char *method,
+                                                     const char *path);
 void nano_http_exchange_release(struct nano_http_exchange *exchange);
 
 /* Adds to the body, up to the limit; false: there is no memory. */
@@ -117,7 +119,8 @@ enum MHD_Result nano_http_exchange_advance(struct nano_http_exchange *exchange);
 /* The client is not there any more (or is to be treated so). */
 void nano_http_exchange_client_gone(struct nano_http_exchange *exchange);
 
-/* ---- Connections (http_connections.c) ---------------------------------------------------------- */
+/* ---- Connections (http_connections.c) ----------------------------------------------------------
+ */
 
 enum nano_status nano_http_watch_start(struct nano_http_server *server, struct nano_error *err);
 void nano_http_watch_stop(struct nano_http_server *server);

@@ -14,12 +14,13 @@
 enum { MAX_BOUNDS = 24, NUM_REASONS = NANO_FINISH_ERROR + 1, MAX_STATUS = 600 };
 
 /* Upper bounds of buckets; what is above the last counts as +Inf only. */
-static const double latency_bounds[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1,
-                                        2.5,   5,      10,    20,   40,    80,   160, 640};
-static const double gap_bounds[] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1,
-                                    0.15,   0.2,   0.3,    0.4,   0.5,  0.75,  1,    2.5,   5, 10};
-static const double token_bounds[] = {1,    2,    5,    10,    20,    50,    100,   200,   500,
-                                      1000, 2000, 5000, 10000, 20000, 50000, 100000};
+static const double latency_bounds[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+                                        1,     2.5,    5,     10,   20,    40,   80,  160,  640};
+static const double gap_bounds[] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
+                                    0.075,  0.1,   0.15,   0.2,   0.3,  0.4,   0.5,
+                                    0.75,   1,     2.5,    5,     10};
+static const double token_bounds[] = {1,   2,    5,    10,   20,    50,    100,   200,
+                                      500, 1000, 2000, 5000, 10000, 20000, 50000, 100000};
 
 #define BOUNDS(array) (array), sizeof(array) / sizeof *(array)
 static const struct {
@@ -49,7 +50,8 @@ static const struct {
                                    BOUNDS(token_bounds), 1},
     [NANO_METRIC_GENERATION_TOKENS] = {"request_generation_tokens", "Tokens of a completion.",
                                        BOUNDS(token_bounds), 1},
-    [NANO_METRIC_ITERATION_TOKENS] = {"iteration_tokens", "Tokens computed in a step of the engine.",
+    [NANO_METRIC_ITERATION_TOKENS] = {"iteration_tokens",
+                                      "Tokens computed in a step of the engine.",
                                       BOUNDS(token_bounds), 1},
 };
 
@@ -112,7 +114,8 @@ void nano_metrics_answered(struct nano_metrics *metrics, int status)
         add(&metrics->answered[status], 1);
 }
 
-/* ---- Printing ---------------------------------------------------------------------------------- */
+/* ---- Printing ----------------------------------------------------------------------------------
+ */
 
 struct page {
     struct nano_json_out text;
@@ -200,8 +203,8 @@ static void print_engine(struct page *page, const nano_engine *engine)
                 s.num_blocks_shared);
     print_gauge(page, "kv_cache_blocks_cached", "Free blocks whose content can be found again.",
                 s.num_blocks_cached);
-    print_counter(page, "prefix_cache_queries_total", "Prompt tokens looked up in the prefix cache.",
-                  s.prefix_cache_queries_total);
+    print_counter(page, "prefix_cache_queries_total",
+                  "Prompt tokens looked up in the prefix cache.", s.prefix_cache_queries_total);
     print_counter(page, "prefix_cache_hits_total", "Prompt tokens found in the prefix cache.",
                   s.prefix_cache_hits_total);
     print_counter(page, "num_preemptions_total", "Sequences that lost their blocks.",
@@ -241,11 +244,13 @@ char *nano_metrics_print(struct nano_metrics *metrics, const nano_engine *engine
         if (count > 0)
             print_value(&page, "http_requests_total", labels, (double)count);
     }
-    print(&page, "# HELP process_resident_memory_bytes Resident memory size in bytes.\n"
-                 "# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes %llu\n",
+    print(&page,
+          "# HELP process_resident_memory_bytes Resident memory size in bytes.\n"
+          "# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes %llu\n",
           (unsigned long long)nano_os_rss_bytes());
-    print(&page, "# HELP process_start_time_seconds Start time since the Unix epoch.\n"
-                 "# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds %.3f\n",
+    print(&page,
+          "# HELP process_start_time_seconds Start time since the Unix epoch.\n"
+          "# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds %.3f\n",
           metrics->start_time_s);
     bool failed = page.text.failed || page.model.failed;
     nano_json_deinit(&page.model);

@@ -25,7 +25,8 @@ struct nano_server {
     _Atomic int state;
 };
 
-/* ---- Signals ----------------------------------------------------------------------------------- */
+/* ---- Signals -----------------------------------------------------------------------------------
+ */
 
 static int signal_pipe[2] = {-1, -1};
 static volatile sig_atomic_t is_loading;
@@ -67,7 +68,8 @@ static bool wait_signal(int timeout_ms)
     return num_ready > 0 && read(signal_pipe[0], &byte, 1) == 1;
 }
 
-/* ---- Routes ------------------------------------------------------------------------------------ */
+/* ---- Routes ------------------------------------------------------------------------------------
+ */
 
 static bool is_public(const char *path, void *user_data)
 {
@@ -118,9 +120,9 @@ static void answer_metrics(struct nano_server *server, struct nano_http_exchange
                            int state)
 {
     size_t num_bytes;
-    char *text = nano_metrics_print(
-        server->metrics, state == LOADING ? NULL : server->api.engine,
-        state == LOADING ? "" : server->api.served_model_names[0], &num_bytes);
+    char *text =
+        nano_metrics_print(server->metrics, state == LOADING ? NULL : server->api.engine,
+                           state == LOADING ? "" : server->api.served_model_names[0], &num_bytes);
     if (text)
         nano_http_reply(exchange, MHD_HTTP_OK, "text/plain; version=0.0.4; charset=utf-8", text,
                         num_bytes);
@@ -147,8 +149,8 @@ static bool answer_own(struct nano_server *server, struct nano_http_exchange *ex
         return false;
     if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0) {
         nano_http_add_header(exchange, "Allow", "GET, HEAD");
-        nano_api_error(exchange, MHD_HTTP_METHOD_NOT_ALLOWED, NULL, "%s: expected GET, got %s", path,
-                       method);
+        nano_api_error(exchange, MHD_HTTP_METHOD_NOT_ALLOWED, NULL, "%s: expected GET, got %s",
+                       path, method);
     } else if (strcmp(path, "/health") == 0) {
         answer_health(exchange, state);
     } else if (strcmp(path, "/version") == 0) {
@@ -184,7 +186,8 @@ static void done(const struct nano_http_exchange *exchange, void *user_data)
         nano_access_log(server->config.log_format, exchange);
 }
 
-/* ---- Life -------------------------------------------------------------------------------------- */
+/* ---- Life --------------------------------------------------------------------------------------
+ */
 
 enum nano_status nano_server_create(struct nano_server **out,
                                     const struct nano_server_config *config, struct nano_error *err)

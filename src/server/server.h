@@ -17,7 +17,8 @@ struct nano_server_config {
 /* Listens, catches SIGINT and SIGTERM, and answers 503 until there is an API. Strings are borrowed.
  * One server in a process. */
 enum nano_status nano_server_create(struct nano_server **out,
-                                    const struct nano_server_config *config, struct nano_error *err);
+                                    const struct nano_server_config *config,
+                                    struct nano_error *err);
 
 const char *nano_server_url(const struct nano_server *server);
 struct nano_metrics *nano_server_metrics(struct nano_server *server);
