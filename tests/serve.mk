@@ -18,5 +18,9 @@ tests_fuzz_http_SOURCES = \
   tests/http_client.c tests/http_client.h tests/require.h
 tests_fuzz_http_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
 tests_fuzz_http_LDADD = $(JANSSON_LIBS)
-dist_check_SCRIPTS += tests/check_server.sh
-EXTRA_DIST += tests/serve_lib.sh
+dist_check_SCRIPTS += tests/check_openai.sh tests/check_serve_life.sh tests/check_server.sh
+EXTRA_DIST += tests/serve_lib.sh tests/openai/client.test.mjs tests/openai/package.json
+
+clean-local: clean-openai-client
+clean-openai-client:
+	rm -rf tests/openai-client
