@@ -264,6 +264,14 @@ static void early_close(struct fuzz_frame *f, struct fuzz_random *r)
     f->num_bytes = fuzz_below(r, f->num_bytes + 1);
 }
 
+static void head(struct fuzz_frame *f, struct fuzz_random *r)
+{
+    static const char *const paths[] = {"/health", "/metrics", "/version"};
+    f->what = "HEAD";
+    f->expected = 200;
+    add(f, "HEAD %s HTTP/1.1\r\n" HOST "\r\n", paths[fuzz_below(r, 3)]);
+}
+
 static void versions(struct fuzz_frame *f, struct fuzz_random *r)
 {
     static const char *const versions[] = {"HTTP/9.9",   "HTTP/2.0",  "http/1.1", "HTTP/1",
@@ -315,9 +323,10 @@ static void other_protocol(struct fuzz_frame *f, struct fuzz_random *r)
 void fuzz_frame_make(struct fuzz_frame *frame, struct fuzz_random *random)
 {
     static void (*const kinds[])(struct fuzz_frame *, struct fuzz_random *) = {
-        bad_method,  wrong_method, odd_path,  long_line, many_headers,  long_header,    bad_header,
-        bad_length,  huge_length,  huge_body, chunked,   chunked_whole, encodings,      short_body,
-        early_close, versions,     hosts,     pipelined, random_bytes,  other_protocol,
+        bad_method, wrong_method, odd_path,       long_line, many_headers, long_header,
+        bad_header, bad_length,   huge_length,    huge_body, chunked,      chunked_whole,
+        encodings,  short_body,   early_close,    head,      versions,     hosts,
+        pipelined,  random_bytes, other_protocol,
     };
     *frame = (struct fuzz_frame){.data = frame->data, .capacity = frame->capacity};
     kinds[fuzz_below(random, sizeof kinds / sizeof *kinds)](frame, random);

@@ -8,7 +8,7 @@ command -v curl >/dev/null 2>&1 || {
 }
 program=${NANOVLLM_PROGRAM:?is not set}
 folder=$(mktemp -d "${TMPDIR:-/tmp}/nanovllm-serve-XXXXXX") || exit 99
-num_passed=0 num_failed=0 server_pids=
+num_passed=0 num_failed=0 num_servers=0 server_pids=
 
 # ASan holds back freed memory, which says nothing of a server; leaks are reported at exit.
 ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}quarantine_size_mb=16"
@@ -75,7 +75,8 @@ is_healthy() {
 # start_server OPTION…: on a free port unless told otherwise. Sets pid, url, port and log; ends the
 # script when there is no server.
 start_server() {
-    log=$folder/server-$#-$(date +%s%N).log
+    log=$folder/server.$((num_servers += 1)).log
+    : >"$log"
     "$program" serve --port 0 "$@" >"$log" 2>&1 &
     pid=$!
     server_pids="$server_pids $pid"
