@@ -248,6 +248,8 @@ int main(int argc, char **argv)
     };
     struct run run = {.options = &options, .stats = &stats};
     int result = parse(argc, argv, &options);
+    if (result < 0 && options.port > 65535)
+        result = usage(stderr, "expected at most 65535", "--port");
     if (result >= 0)
         return result;
     raise_file_limit();
