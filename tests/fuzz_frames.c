@@ -11,13 +11,14 @@
 
 static void add_bytes(struct fuzz_frame *frame, const void *bytes, size_t num_bytes)
 {
-    if (frame->num_bytes + num_bytes > frame->capacity) {
-        frame->capacity = 2 * (frame->num_bytes + num_bytes);
+    if (frame->num_bytes + num_bytes >= frame->capacity) {
+        frame->capacity = 2 * (frame->num_bytes + num_bytes) + 1;
         frame->data = realloc(frame->data, frame->capacity);
         REQUIRE(frame->data);
     }
     memcpy(frame->data + frame->num_bytes, bytes, num_bytes);
     frame->num_bytes += num_bytes;
+    frame->data[frame->num_bytes] = '\0';
 }
 
 static void add(struct fuzz_frame *frame, const char *format, ...)

@@ -6,7 +6,7 @@
 
 struct fuzz_frame {
     const char *what;
-    char *data;
+    char *data; /* ends with NUL */
     size_t num_bytes, capacity;
     bool is_incomplete; /* the server cannot but wait for more */
     bool hangs_up;      /* the client does not wait for an answer */
