@@ -8,3 +8,7 @@ bench_bench_serve_SOURCES = \
   bench/load_stats.c bench/load_stats.h \
   bench/load_strangers.c bench/load_strangers.h
 bench_bench_serve_LDADD = libbase.la -lm
+
+noinst_PROGRAMS += bench/bench_engine
+bench_bench_engine_SOURCES = bench/bench_engine.c
+bench_bench_engine_LDADD = libnanovllm.la
