@@ -23,7 +23,7 @@ enum nano_kind {
     NANO_NONE,
     NANO_BOOL,
     NANO_INT,
-    NANO_BIG, /* an integer beyond 64 bits: it can be printed and compared, not computed with */
+    NANO_BIG, /* an integer beyond 64 bits */
     NANO_FLOAT,
     NANO_STR,
     NANO_BYTES,
@@ -319,6 +319,10 @@ struct nano_value nano_value_binary(struct nano_jinja *j, char op, struct nano_v
 struct nano_value nano_value_negate(struct nano_jinja *j, struct nano_value v, bool negative);
 struct nano_value nano_value_slice(struct nano_jinja *j, struct nano_value v,
                                    const struct nano_value bounds[3]);
+
+/* The same for integers whose result (or one of which) has more than 64 bits. */
+struct nano_value nano_big_binary(struct nano_jinja *j, char op, struct nano_value a,
+                                  struct nano_value b);
 
 /* ---- jinja_access.c -------------------------------------------------------------------------- */
 
