@@ -17,4 +17,5 @@ include tests/models.mk
 include tests/runner.mk
 include tests/engine.mk
 include tests/cli.mk
+include tests/chat.mk
 endif

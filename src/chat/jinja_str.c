@@ -92,6 +92,7 @@ const char *nano_str_find(struct nano_jinja *j, const char *s, size_t num_bytes,
         s = memchr(s, part[0], (size_t)(end - s) - part_bytes + 1);
         if (!s)
             return NULL;
+        nano_jinja_step(j, 1);
         if (s[part_bytes - 1] == part[part_bytes - 1]) {
             nano_jinja_step(j, part_bytes / 64);
             if (memcmp(s, part, part_bytes) == 0)
@@ -132,7 +133,7 @@ struct nano_value nano_str_case(struct nano_jinja *j, const struct nano_str *str
 {
     size_t from = j->out_bytes;
     bool inside = false; /* a word */
-    nano_jinja_step(j, str->num_bytes / 16);
+    nano_jinja_step(j, str->num_bytes / 2);
     for (size_t i = 0; i < str->num_bytes;) {
         uint32_t c = 0;
         int num = nano_utf8_decode(str->s + i, str->num_bytes - i, &c);
@@ -189,7 +190,7 @@ struct nano_value nano_str_lines(struct nano_jinja *j, const struct nano_str *st
     struct nano_value list = {0};
     for (int pass = 0; pass < 2; pass++) { /* the first one counts */
         size_t num = 0, start = 0;
-        nano_jinja_step(j, str->num_bytes / 16);
+        nano_jinja_step(j, str->num_bytes / 2);
         for (size_t i = 0; i < str->num_bytes;) {
             uint32_t c = 0;
             int length = nano_utf8_decode(str->s + i, str->num_bytes - i, &c);

@@ -47,7 +47,7 @@ FILTER(do_title)
     const struct nano_str *str = text(j, self);
     size_t from = j->out_bytes;
     bool inside = false;
-    nano_jinja_step(j, str->num_bytes / 16);
+    nano_jinja_step(j, str->num_bytes / 2);
     for (size_t i = 0; i < str->num_bytes;) {
         uint32_t c = 0, out[3];
         int num = nano_utf8_decode(str->s + i, str->num_bytes - i, &c);
@@ -173,7 +173,7 @@ FILTER(do_wordcount)
     const struct nano_str *str = text(j, self);
     int64_t num_words = 0;
     bool inside = false;
-    nano_jinja_step(j, str->num_bytes / 16);
+    nano_jinja_step(j, str->num_bytes / 2);
     for (size_t i = 0; i < str->num_bytes;) {
         uint32_t c = 0;
         int num = nano_utf8_decode(str->s + i, str->num_bytes - i, &c);

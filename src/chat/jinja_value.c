@@ -408,7 +408,7 @@ bool nano_value_contains(struct nano_jinja *j, struct nano_value container, stru
 static uint64_t hash_bytes(struct nano_jinja *j, const struct nano_str *str)
 {
     uint64_t hash = 14695981039346656037u;
-    nano_jinja_step(j, str->num_bytes / 16);
+    nano_jinja_step(j, str->num_bytes / 2);
     for (size_t i = 0; i < str->num_bytes; i++)
         hash = (hash ^ (unsigned char)str->s[i]) * 1099511628211u;
     return hash;
