@@ -313,3 +313,82 @@ Test(chat, allocations_fail)
     cr_assert_gt(n, 10);
     cr_assert_not(leak_check_found());
 }
+
+/* ---- The command ----------------------------------------------------------------------------- */
+
+static const char request_lines[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}\n"
+                                    "\n{broken\n"
+                                    "{\"messages\":[],\"add_generation_prompt\":false}";
+
+static void expect_member(const struct program_result *r, int line, const char *key,
+                          const char *expected)
+{
+    json_t *json = program_json(r, line);
+    const char *text = json_string_value(json_object_get(json, key));
+    cr_expect(text && strcmp(text, expected) == 0, "line %d: %s", line, r->out);
+    json_decref(json);
+}
+
+static const char simple[] =
+    "{% for m in messages %}<{{ m.content }}>{% endfor %}{{ bos_token }}{{ k }}"
+    "{% if add_generation_prompt %}:{% endif %}";
+
+Test(apply_template, text)
+{
+    static const char pretty[] = "{\n \"messages\": [\n  {\"content\": \"a\\u00e9\"}\n ]\n}\n";
+    const char *file = program_file("pretty.json", pretty, strlen(pretty));
+    struct program_result r =
+        RUN("apply-template", "--chat-template", simple, "--bos-token", "B", "-f", file);
+    cr_expect_str_eq(r.out, "<a\xC3\xA9>B:");
+    cr_expect_eq(r.status, 0);
+    program_free(&r);
+    r = program_run(pretty, (const char *const[]){"apply-template", "--chat-template", simple,
+                                                  "--json", "--no-add-generation-prompt",
+                                                  "--chat-template-kwargs", "{\"k\":5}", NULL});
+    expect_member(&r, 0, "rendered", "<a\xC3\xA9>5");
+    program_free(&r);
+}
+
+Test(apply_template, lines)
+{
+    struct program_result r = RUN("apply-template", "--chat-template", simple, "-f",
+                                  program_file("r.jsonl", request_lines, strlen(request_lines)));
+    cr_expect_eq(r.status, 0);
+    expect_member(&r, 0, "rendered", "<a>:");
+    expect_member(&r, 1, "error", "JSON: expected a string as key at byte 1");
+    expect_member(&r, 2, "rendered", "");
+    program_free(&r);
+    r = program_run(request_lines, (const char *const[]){"apply-template", "--chat-template",
+                                                         simple, "--json", NULL});
+    expect_member(&r, 2, "rendered", "");
+    program_free(&r);
+}
+
+Test(apply_template, errors)
+{
+    static const char request[] = "{\"messages\":[]}";
+    struct program_result r =
+        program_run(request, (const char *const[]){"apply-template", "--chat-template",
+                                                   "{{ raise_exception('not so') }}", NULL});
+    program_expect_error(&r, 1, "nanovllm: not so");
+    program_free(&r);
+    r = program_run(request, (const char *const[]){"apply-template", "--json", "--chat-template",
+                                                   "{{ raise_exception('not so') }}", NULL});
+    cr_expect_eq(r.status, 1);
+    expect_member(&r, 0, "error", "not so");
+    program_free(&r);
+    r = program_run(request,
+                    (const char *const[]){"apply-template", "--chat-template", "{{", NULL});
+    program_expect_error(&r, 1, "line 1");
+    program_free(&r);
+}
+
+/* The built-in model's template and tokens are those of ChatML. */
+Test(apply_template, model)
+{
+    static const char request[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
+    struct program_result r =
+        program_run(request, (const char *const[]){"apply-template", "-m", program_model(), NULL});
+    cr_expect(strstr(r.out, "hi"), "%s%s", r.out, r.err);
+    program_free(&r);
+}

@@ -225,9 +225,12 @@ FILTER(do_filesizeformat)
 {
     UNUSED;
     static const char letters[] = "kMGTPEZY";
-    struct nano_args none = {0};
     bool binary = nano_value_truth(j, p[0]);
-    double num = nano_value_to_double(do_float(j, self, (struct nano_value[1]){{0}}, &none));
+    double num = 0;
+    if (nano_value_is_number(self))
+        num = nano_value_to_double(self);
+    else if (self.kind != NANO_STR || !parse_float(j, self.str, &num))
+        nano_jinja_fail(j, "filesizeformat: expected a number, got '%s'", nano_value_type(self));
     double base = binary ? 1024 : 1000, unit = base;
     size_t from = j->out_bytes, i = 0;
     if (num == 1)

@@ -141,16 +141,17 @@ FILTER(do_indent)
 FILTER(do_truncate)
 {
     UNUSED;
-    const struct nano_str *str = need_str(j, self, "truncate");
     struct nano_value end = p[2].kind == NANO_MISSING ? nano_value_borrow(j, "...", 3) : p[2];
     int64_t end_chars = (int64_t)nano_str_chars(nano_value_to_str(j, end).str);
     int64_t length = int_or(j, p[0], 255, "truncate");
     int64_t leeway = p[3].kind == NANO_NONE ? 5 : int_or(j, p[3], 5, "truncate");
-    int64_t num = (int64_t)nano_str_chars(self.str);
+    struct nano_args none = {0};
+    int64_t num = nano_jinja_call_function(j, nano_jinja_find_filter("length", 6), self, &none).i;
     if (length < end_chars || leeway < 0)
         nano_jinja_fail(j, "truncate: the length is smaller than what is put at the end");
     if (num - length <= leeway)
         return self;
+    const struct nano_str *str = need_str(j, self, "truncate");
     struct nano_value part = nano_str_slice(j, str, 0, (size_t)(length - end_chars));
     if (!nano_value_truth(j, p[1])) {
         const char *space = NULL;

@@ -531,8 +531,8 @@ struct nano_list nano_value_items(struct nano_jinja *j, struct nano_value v)
     case NANO_ITER:
         if (v.iter->error)
             nano_jinja_fail(j, "%s", v.iter->error);
-        rest.items = v.iter->items + v.iter->pos;
         rest.num = v.iter->num - v.iter->pos;
+        rest.items = rest.num ? v.iter->items + v.iter->pos : NULL;
         v.iter->pos = v.iter->num;
         return rest;
     case NANO_LOOP:
