@@ -1,8 +1,8 @@
-check_PROGRAMS += tests/test_jinja tests/test_chat tests/test_chat_data tests/fuzz/fuzz_chat
+check_PROGRAMS += tests/test_jinja tests/test_chat_template tests/test_chat_data tests/fuzz/fuzz_chat
 tests_test_jinja_SOURCES = tests/test_jinja.c
 tests_test_jinja_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_test_jinja_LDADD = $(TEST_LIBS)
-tests_test_chat_SOURCES = tests/test_chat.c $(PROGRAM_TEST)
+tests_test_chat_SOURCES = tests/test_chat_template.c $(PROGRAM_TEST)
 tests_test_chat_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_test_chat_LDADD = $(TEST_LIBS)
 tests_test_chat_data_SOURCES = tests/test_chat_data.c
