@@ -165,6 +165,10 @@ struct nano_tokenizer_info {
 };
 NANO_API void nano_tokenizer_get_info(const nano_tokenizer *tokenizer, struct nano_tokenizer_info *out);
 
+/* How many tokens a text of that many bytes has at least, whatever stands in it: refuses what is much
+ * too long without encoding it. */
+NANO_API size_t nano_tokenizer_min_tokens(const nano_tokenizer *tokenizer, size_t num_bytes);
+
 /* True for tokens that end a generation (EOS, EOT and the like). */
 NANO_API bool nano_tokenizer_is_eog(const nano_tokenizer *tokenizer, int32_t token_id);
 
@@ -403,6 +407,7 @@ struct nano_output {
     int32_t stop_token_id;            /* the token that ended it, or -1 */
     const struct nano_error *error;   /* with NANO_FINISH_ERROR */
     int num_prompt_tokens, num_cached_tokens, num_completion_tokens; /* so far */
+    uint64_t time_ns; /* when the step was computed, by a monotonic clock: one time for all of it */
     uint64_t queued_ns, prefill_ns, decode_ns; /* with a finish_reason: time in each phase */
 };
 

@@ -33,3 +33,9 @@ check_PROGRAMS += tests/test_tinymodel
 tests_test_tinymodel_SOURCES = tests/test_tinymodel.c $(PROGRAM_TEST)
 tests_test_tinymodel_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_test_tinymodel_LDADD = $(NANO_LIBS) $(CRITERION_LIBS)
+
+check_PROGRAMS += tests/test_chat
+tests_test_chat_SOURCES = tests/test_chat.c $(PROGRAM_TEST)
+tests_test_chat_CPPFLAGS = $(AM_CPPFLAGS) -D_XOPEN_SOURCE=700
+tests_test_chat_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_test_chat_LDADD = $(NANO_LIBS) $(CRITERION_LIBS)

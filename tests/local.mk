@@ -18,4 +18,7 @@ include tests/runner.mk
 include tests/engine.mk
 include tests/cli.mk
 include tests/chat.mk
+if HAVE_SERVER
+include tests/server.mk
+endif
 endif

@@ -61,8 +61,8 @@ Test(usage, mistakes_exit_with_2_and_one_line)
 
 Test(usage, help_and_version)
 {
-    static const char *const commands[] = {"run",  "bench",      "tokenize", "apply-template",
-                                           "info", "perplexity", "demo"};
+    static const char *const commands[] = {
+        "run", "chat", "bench", "tokenize", "apply-template", "info", "perplexity", "demo"};
     struct program_result help = RUN("--help");
     cr_assert_eq(help.status, 0);
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
@@ -105,8 +105,8 @@ static bool is_name_char(char c)
 
 Test(usage, the_manual_has_every_option)
 {
-    static const char *const commands[] = {"run",  "bench",      "tokenize", "apply-template",
-                                           "info", "perplexity", "demo"};
+    static const char *const commands[] = {
+        "run", "chat", "bench", "tokenize", "apply-template", "info", "perplexity", "demo"};
     char *manual = read_manual();
     int num_options = 0;
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {

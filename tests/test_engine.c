@@ -132,6 +132,32 @@ Test(engine, freed_blocks_are_found_again_by_content)
     nano_engine_destroy(engine);
 }
 
+static int cached_tokens_with_salt(nano_engine *engine, struct client *client, const char *salt)
+{
+    client_reset(client);
+    client->request.cache_salt = salt;
+    submit(client, engine);
+    nano_engine_wait_idle(engine);
+    return client->completions[0].num_cached_tokens;
+}
+
+Test(engine, requests_of_different_salts_do_not_share_blocks)
+{
+    struct nano_engine_params params = mock_params();
+    nano_engine *engine = make_engine(NULL, &params);
+    struct client client;
+    client_init(&client, 330, 1000, 1, 2);
+    client.request.sampling.max_tokens = 4;
+    cr_assert_eq(cached_tokens_with_salt(engine, &client, NULL), 0);
+    cr_assert_eq(cached_tokens_with_salt(engine, &client, "one"), 0);
+    cr_assert_eq(cached_tokens_with_salt(engine, &client, "another"), 0);
+    cr_assert_eq(cached_tokens_with_salt(engine, &client, "one"), 320);
+    cr_assert_eq(cached_tokens_with_salt(engine, &client, "another"), 320);
+    cr_assert_eq(cached_tokens_with_salt(engine, &client, ""), 320, "empty is the common one");
+    client_deinit(&client);
+    nano_engine_destroy(engine);
+}
+
 /* ---- Scheduling ------------------------------------------------------------------------------ */
 
 struct step_log {

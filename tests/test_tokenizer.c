@@ -85,6 +85,7 @@ static void check_round_trip(const nano_tokenizer *tokenizer, const char *text, 
     struct nano_error err;
     cr_assert_eq(nano_tokenizer_decode(tokenizer, ids, num_ids, false, &back, &back_bytes, &err),
                  NANO_OK);
+    cr_assert_leq(nano_tokenizer_min_tokens(tokenizer, num_bytes), num_ids);
     cr_assert_eq(back_bytes, num_bytes);
     cr_assert_eq(back[back_bytes], '\0');
     if (num_bytes)

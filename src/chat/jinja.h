@@ -251,18 +251,21 @@ double nano_value_to_double(struct nano_value v);
 int64_t nano_value_to_int(struct nano_jinja *j, struct nano_value v, const char *what);
 const char *nano_value_type(struct nano_value v); /* Python's name of it */
 
-bool nano_value_equal(struct nano_jinja *j, struct nano_value a, struct nano_value b);
-int nano_value_compare(struct nano_jinja *j, struct nano_value a, struct nano_value b,
-                       const char *op);
-bool nano_value_contains(struct nano_jinja *j, struct nano_value container, struct nano_value item);
-uint64_t nano_value_hash(struct nano_jinja *j, struct nano_value v);
-
 /* Length, or SIZE_MAX for what has none. */
 size_t nano_value_length(struct nano_jinja *j, struct nano_value v);
 
 /* What iterating over v gives; reads an iterator to its end. */
 struct nano_list nano_value_items(struct nano_jinja *j, struct nano_value v);
 bool nano_value_is_iterable(struct nano_value v);
+
+/* ---- jinja_compare.c ------------------------------------------------------------------------- */
+
+bool nano_value_equal(struct nano_jinja *j, struct nano_value a, struct nano_value b);
+/* -1, 0, 1; 2 where one is no number. `op` is for the message when they have no order. */
+int nano_value_compare(struct nano_jinja *j, struct nano_value a, struct nano_value b,
+                       const char *op);
+bool nano_value_contains(struct nano_jinja *j, struct nano_value container, struct nano_value item);
+uint64_t nano_value_hash(struct nano_jinja *j, struct nano_value v);
 
 /* ---- jinja_dict.c ---------------------------------------------------------------------------- */
 

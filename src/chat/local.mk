@@ -12,6 +12,7 @@ libchat_la_SOURCES = \
   src/chat/jinja_big.c \
   src/chat/jinja_call.c \
   src/chat/jinja_check.c \
+  src/chat/jinja_compare.c \
   src/chat/jinja_dict.c \
   src/chat/jinja_eval.c \
   src/chat/jinja_exec.c \

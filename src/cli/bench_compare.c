@@ -32,17 +32,11 @@ static const char *const limits[] = {"read_gbps", "int8_gops", "bf16_gops", "f32
 static const char *const settings[] = {"model", "quantization", "isa", "threads"};
 #define NUM_SETTINGS (sizeof settings / sizeof *settings)
 
-static const struct nano_json_item *find(const struct nano_json_flat *flat, const char *fmt, ...)
-    NANO_PRINTF(2, 3);
-
-static const struct nano_json_item *find(const struct nano_json_flat *flat, const char *fmt, ...)
+/* NULL, as jansson takes it, if there is none. */
+static const json_t *find_row(const json_t *results, const char *workload, size_t row)
 {
-    char path[128];
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(path, sizeof path, fmt, args);
-    va_end(args);
-    return nano_json_flat_find(flat, path);
+    const json_t *found = json_array_get(json_object_get(results, workload), row);
+    return json_object_get(found, "tokens_per_s") ? found : NULL;
 }
 
 static void warn(struct nano_bench_comparison *c, const char *fmt, ...) NANO_PRINTF(2, 3);
@@ -62,92 +56,85 @@ enum nano_status nano_bench_comparison_init(struct nano_bench_comparison *compar
 {
     char *text;
     size_t num_bytes;
+    json_error_t error;
     *comparison = (struct nano_bench_comparison){.path = path};
     enum nano_status status = nano_cli_read(path, &text, &num_bytes, err);
     if (status != NANO_OK)
         return status;
-    status = nano_json_flat_parse(&comparison->old, path, text, err);
+    comparison->old = json_loadb(text, num_bytes, 0, &error);
     nano_mem_free(text);
-    if (status == NANO_OK && !find(&comparison->old, "machine/read_gbps"))
+    if (!comparison->old)
+        return nano_error_set(err, NANO_ERR_FORMAT, "%s: not JSON: line %d: %s", path, error.line,
+                              error.text);
+    if (!json_object_get(json_object_get(comparison->old, "machine"), "read_gbps"))
         return nano_error_set(err, NANO_ERR_FORMAT, "%s: is not what nanovllm bench --json prints",
                               path);
-    return status;
+    return NANO_OK;
 }
 
 void nano_bench_comparison_deinit(struct nano_bench_comparison *comparison)
 {
-    nano_json_flat_free(&comparison->old);
+    json_decref(comparison->old);
     nano_mem_free(comparison->results);
     *comparison = (struct nano_bench_comparison){0};
 }
 
 static enum nano_status add_result(struct nano_bench_comparison *c, const char *row,
-                                   const char *metric, const struct nano_json_item *old,
-                                   const struct nano_json_item *new, struct nano_error *err)
+                                   const char *metric, const json_t *old_row, const json_t *new_row,
+                                   struct nano_error *err)
 {
     void *results = c->results;
-    if (!old || !new || !old->is_number || !new->is_number)
+    const json_t *old = json_object_get(old_row, metric), *new = json_object_get(new_row, metric);
+    if (!json_is_number(old) || !json_is_number(new))
         return NANO_OK;
     if (!nano_mem_grow(&results, &c->results_capacity, c->num_results + 1, sizeof *c->results))
         return nano_error_no_memory(err, "the comparison", 0);
     c->results = results;
     struct nano_bench_result *result = &c->results[c->num_results++];
-    result->old_value = old->number;
-    result->new_value = new->number;
+    result->old_value = json_number_value(old);
+    result->new_value = json_number_value(new);
     snprintf(result->name, sizeof result->name, "%s%s%s", row, *row ? ": " : "", metric);
     return NANO_OK;
 }
 
 /* A size that one of the rows lacks tells nothing. */
-static bool same_sizes(const struct nano_json_flat *a, int row_a, const struct nano_json_flat *b,
-                       int row_b, const char *workload)
+static bool same_sizes(const json_t *a, const json_t *b)
 {
     for (size_t i = 0; i < NUM_SIZES; i++) {
-        const struct nano_json_item *x = find(a, "%s/%d/%s", workload, row_a, sizes[i]);
-        const struct nano_json_item *y = find(b, "%s/%d/%s", workload, row_b, sizes[i]);
-        if (x && y && x->number != y->number)
+        const json_t *x = json_object_get(a, sizes[i]), *y = json_object_get(b, sizes[i]);
+        if (x && y && json_number_value(x) != json_number_value(y))
             return false;
     }
     return true;
 }
 
-static bool has_row(const struct nano_json_flat *flat, const char *workload, int row)
-{
-    return find(flat, "%s/%d/tokens_per_s", workload, row) != NULL;
-}
-
-static void name_row(const struct nano_json_flat *flat, const char *workload, int row, char *out,
-                     size_t out_bytes)
+static void name_row(const json_t *row, const char *workload, char *out, size_t out_bytes)
 {
     size_t length = (size_t)snprintf(out, out_bytes, "%s", workload);
     for (size_t i = 0; i < NUM_SIZES; i++) {
-        const struct nano_json_item *size = find(flat, "%s/%d/%s", workload, row, sizes[i]);
+        const json_t *size = json_object_get(row, sizes[i]);
         const bool is_context = strcmp(sizes[i], "context") == 0;
-        if (size && length < out_bytes && !(is_context && size->number == 0))
+        if (size && length < out_bytes && !(is_context && json_number_value(size) == 0))
             length += (size_t)snprintf(out + length, out_bytes - length, "%s%.0f",
                                        is_context                       ? " at "
                                        : i && length > strlen(workload) ? " x "
                                                                         : " ",
-                                       size->number);
+                                       json_number_value(size));
     }
 }
 
-static enum nano_status compare_workload(struct nano_bench_comparison *c,
-                                         const struct nano_json_flat *new, const char *workload,
-                                         struct nano_error *err)
+static enum nano_status compare_workload(struct nano_bench_comparison *c, const json_t *results,
+                                         const char *workload, struct nano_error *err)
 {
-    for (int row = 0; has_row(new, workload, row); row++) {
-        int old_row = 0;
-        while (has_row(&c->old, workload, old_row) &&
-               !same_sizes(&c->old, old_row, new, row, workload))
+    const json_t *new, *old;
+    for (size_t row = 0; (new = find_row(results, workload, row)) != NULL; row++) {
+        size_t old_row = 0;
+        while ((old = find_row(c->old, workload, old_row)) != NULL && !same_sizes(old, new))
             old_row++;
         char name[64];
-        name_row(new, workload, row, name, sizeof name);
+        name_row(new, workload, name, sizeof name);
         for (size_t i = 0; i < NUM_ROW_METRICS; i++) {
-            enum nano_status status =
-                add_result(c, name, row_metrics[i],
-                           find(&c->old, "%s/%d/%s", workload, old_row, row_metrics[i]),
-                           find(new, "%s/%d/%s", workload, row, row_metrics[i]), err);
+            enum nano_status status = add_result(c, name, row_metrics[i], old, new, err);
             if (status != NANO_OK)
                 return status;
         }
@@ -155,39 +142,54 @@ static enum nano_status compare_workload(struct nano_bench_comparison *c,
     return NANO_OK;
 }
 
-static void compare_machines(struct nano_bench_comparison *c, const struct nano_json_flat *new)
+/* A setting as text: a string, or a number. */
+static const char *print_setting(const json_t *value, char *out, size_t out_bytes)
 {
+    if (json_is_number(value))
+        snprintf(out, out_bytes, "%g", json_number_value(value));
+    else
+        snprintf(out, out_bytes, "%s", json_is_string(value) ? json_string_value(value) : "?");
+    return out;
+}
+
+static void compare_machines(struct nano_bench_comparison *c, const json_t *results)
+{
+    const json_t *old_machine = json_object_get(c->old, "machine");
+    const json_t *new_machine = json_object_get(results, "machine");
+    char a_text[41], b_text[41];
     for (size_t i = 0; i < NUM_SETTINGS; i++) {
-        const struct nano_json_item *a = find(&c->old, "%s", settings[i]);
-        const struct nano_json_item *b = find(new, "%s", settings[i]);
-        if (a && b && strcmp(a->text, b->text) != 0)
-            warn(c, "%s: %.40s then, %.40s now", settings[i], a->text, b->text);
+        const json_t *a = json_object_get(c->old, settings[i]);
+        const json_t *b = json_object_get(results, settings[i]);
+        if (a && b && !json_equal((json_t *)a, (json_t *)b))
+            warn(c, "%s: %s then, %s now", settings[i], print_setting(a, a_text, sizeof a_text),
+                 print_setting(b, b_text, sizeof b_text));
     }
     for (size_t i = 0; i < NUM_LIMITS; i++) {
-        const struct nano_json_item *a = find(&c->old, "machine/%s", limits[i]);
-        const struct nano_json_item *b = find(new, "machine/%s", limits[i]);
-        if (a && b && a->number > 0 && fabs(b->number / a->number - 1) > MAX_DRIFT)
+        const double a = json_number_value(json_object_get(old_machine, limits[i]));
+        const double b = json_number_value(json_object_get(new_machine, limits[i]));
+        if (a > 0 && b > 0 && fabs(b / a - 1) > MAX_DRIFT)
             warn(c,
                  "the machine's %s: %.1f then, %.1f now (%.2fx): so much of a ratio is not the "
                  "program's",
-                 limits[i], a->number, b->number, b->number / a->number);
+                 limits[i], a, b, b / a);
     }
 }
 
 enum nano_status nano_bench_compare(struct nano_bench_comparison *comparison, const char *json,
                                     struct nano_error *err)
 {
-    struct nano_json_flat new;
-    enum nano_status status;
-    NANO_TRY(nano_json_flat_parse(&new, "results", json, err));
+    enum nano_status status = NANO_OK;
+    json_error_t error;
+    json_t *results = json_loads(json, 0, &error);
+    if (!results)
+        return nano_error_set(err, NANO_ERR_INTERNAL, "the results: not JSON: %s", error.text);
     for (size_t i = 0; i < NUM_WORKLOADS; i++)
-        NANO_TRY(compare_workload(comparison, &new, workloads[i], err));
+        NANO_TRY(compare_workload(comparison, results, workloads[i], err));
     for (size_t i = 0; i < NUM_METRICS; i++)
-        NANO_TRY(add_result(comparison, "", metrics[i], find(&comparison->old, "%s", metrics[i]),
-                            find(&new, "%s", metrics[i]), err));
-    compare_machines(comparison, &new);
+        NANO_TRY(add_result(comparison, "", metrics[i], comparison->old, results, err));
+    compare_machines(comparison, results);
 fail:
-    nano_json_flat_free(&new);
+    json_decref(results);
     return status;
 }
 

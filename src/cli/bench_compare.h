@@ -3,8 +3,10 @@
 #ifndef NANO_CLI_BENCH_COMPARE_H
 #define NANO_CLI_BENCH_COMPARE_H
 
+#include <jansson.h>
+
+#include "base/error.h"
 #include "cli/cli_json.h"
-#include "cli/json_flat.h"
 
 struct nano_bench_result {
     char name[96]; /* "decode 8 x 128 at 16: tokens_per_s" */
@@ -13,7 +15,7 @@ struct nano_bench_result {
 
 struct nano_bench_comparison {
     const char *path;
-    struct nano_json_flat old;
+    json_t *old;
     struct nano_bench_result *results; /* those that both have */
     size_t num_results, results_capacity;
     char warnings[12][160]; /* what makes the ratios say less */

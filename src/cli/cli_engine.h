@@ -6,6 +6,10 @@
 
 #define NANO_CLI_MAX_LOGIT_BIAS 1024
 
+/* Context of a model whose own is longer, unless the user asks for more: a KV cache for 128k tokens
+ * is nothing to take unasked. */
+#define NANO_CLI_DEFAULT_CONTEXT 4096
+
 struct nano_cli_engine_options {
     const char *model; /* NULL: the built-in one */
     struct nano_engine_params params;

@@ -93,6 +93,11 @@ static bool has_name(const struct nano_cli_option *option, const char *name, siz
     return false;
 }
 
+bool nano_cli_option_is(const struct nano_cli_option *option, const char *name)
+{
+    return has_name(option, name, strlen(name));
+}
+
 static const struct nano_cli_option *find_option(const struct nano_cli_group *groups,
                                                  size_t num_groups, const char *name,
                                                  size_t num_bytes, void **base)
@@ -230,7 +235,12 @@ static int parse_one(const struct nano_cli_command *command, const struct nano_c
     bool is_long = arg[1] == '-';
     size_t name_bytes = is_long ? strcspn(arg, "=") : 2;
     void *base = NULL;
-    const struct nano_cli_option *option = find_option(groups, num_groups, arg, name_bytes, &base);
+    const struct nano_cli_option *option =
+        find_option(groups, num_groups, arg, strlen(arg), &base); /* "-sys" is not "-s ys" */
+    if (option)
+        name_bytes = strlen(arg);
+    else
+        option = find_option(groups, num_groups, arg, name_bytes, &base);
     if (!option)
         return unknown_option(command, groups, num_groups, arg);
     if (arg[name_bytes]) {

@@ -6,6 +6,7 @@
 #ifndef NANO_CLI_OPTIONS_H
 #define NANO_CLI_OPTIONS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -66,6 +67,9 @@ struct nano_cli_command {
  * Returns -1 to go on, else the program's exit status: 0 after --help, 2 after a message. */
 int nano_cli_parse(const struct nano_cli_command *command, const struct nano_cli_group *groups,
                    size_t num_groups, struct nano_cli_strings *positional, int argc, char **argv);
+
+/* Whether `name` is one of the option's spellings. */
+bool nano_cli_option_is(const struct nano_cli_option *option, const char *name);
 
 /* "nanovllm: <what>: <why>" and a hint at --help; returns 2. */
 int nano_cli_usage_error(const struct nano_cli_command *command, const char *fmt, ...)

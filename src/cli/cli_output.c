@@ -85,27 +85,45 @@ struct nano_cli_text nano_cli_count(uint64_t count)
     return out;
 }
 
-static volatile sig_atomic_t interrupted;
+static volatile sig_atomic_t interrupted, terminated;
 
 static void on_interrupt(int signal_number)
 {
-    (void)signal_number;
-    interrupted = 1;
+    if (signal_number == SIGINT)
+        interrupted = 1;
+    else
+        terminated = 1;
+}
+
+static void catch_signal(int signal_number, unsigned flags)
+{
+    struct sigaction action = {0};
+    action.sa_handler = on_interrupt;
+    action.sa_flags = (int)flags;
+    sigemptyset(&action.sa_mask);
+    sigaction(signal_number, &action, NULL);
 }
 
 void nano_cli_catch_interrupt(void)
 {
-    struct sigaction action = {0};
-    action.sa_handler = on_interrupt;
-    action.sa_flags = (int)SA_RESETHAND;
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    catch_signal(SIGINT, SA_RESETHAND);
+    catch_signal(SIGTERM, SA_RESETHAND);
 }
 
 bool nano_cli_interrupted(void)
 {
-    return interrupted != 0;
+    return interrupted || terminated;
+}
+
+void nano_cli_hold_interrupts(void)
+{
+    catch_signal(SIGINT, SA_RESTART); /* what is printed goes on */
+    catch_signal(SIGTERM, SA_RESTART | SA_RESETHAND);
+}
+
+void nano_cli_clear_interrupt(void)
+{
+    interrupted = 0;
 }
 
 enum nano_status nano_cli_read(const char *path, char **text, size_t *num_bytes,

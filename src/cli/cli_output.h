@@ -37,6 +37,11 @@ struct nano_cli_text nano_cli_count(uint64_t count); /* "1.24 B", "630 M", "260 
 void nano_cli_catch_interrupt(void);
 bool nano_cli_interrupted(void);
 
+/* The same for a program that goes on after Ctrl-C: every one sets the flag until it is cleared.
+ * SIGTERM's stays. Of the calls that wait only select, poll and the like are interrupted. */
+void nano_cli_hold_interrupts(void);
+void nano_cli_clear_interrupt(void);
+
 /* Reads a file, "-" or NULL for stdin, to its end; zero-terminated, released with nano_mem_free. */
 enum nano_status nano_cli_read(const char *path, char **text, size_t *num_bytes,
                                struct nano_error *err);

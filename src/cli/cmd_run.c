@@ -6,10 +6,6 @@
 #include "cli/cli_engine.h"
 #include "cli/run_output.h"
 
-/* Context of a model whose own is longer, unless a prompt needs more: a KV cache for 128k tokens
- * is nothing to take unasked. */
-#define DEFAULT_CONTEXT 4096
-
 struct run_options {
     struct nano_cli_engine_options engine;
     struct nano_cli_prompts prompts;
@@ -57,9 +53,9 @@ static void fit_engine(struct run_options *options, const struct nano_model_info
             longest = options->prompts.items[i].num_tokens;
     if (params->max_model_len < 0) {
         int max_tokens = options->sampling.params.max_tokens;
-        int64_t wanted = (int64_t)longest + (max_tokens < 0 ? DEFAULT_CONTEXT / 2 : max_tokens);
-        if (wanted < DEFAULT_CONTEXT)
-            wanted = DEFAULT_CONTEXT;
+        int64_t wanted = (int64_t)longest + (max_tokens < 0 ? NANO_CLI_DEFAULT_CONTEXT / 2 : max_tokens);
+        if (wanted < NANO_CLI_DEFAULT_CONTEXT)
+            wanted = NANO_CLI_DEFAULT_CONTEXT;
         params->max_model_len = info->context_length > wanted ? (int)wanted : 0;
     }
     if (num_seqs < (size_t)params->max_num_seqs)

@@ -5,6 +5,8 @@
 #include "cli/cli_options.h"
 
 extern const struct nano_cli_command nano_cmd_run;
+extern const struct nano_cli_command nano_cmd_chat;
+extern const struct nano_cli_command nano_cmd_serve; /* with NANO_HAVE_SERVER */
 extern const struct nano_cli_command nano_cmd_bench;
 extern const struct nano_cli_command nano_cmd_tokenize;
 extern const struct nano_cli_command nano_cmd_apply_template;

@@ -2,12 +2,23 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "config.h"
+
 #include "cli/cli_output.h"
 #include "cli/commands.h"
 
 static const struct nano_cli_command *const commands[] = {
-    &nano_cmd_run,        &nano_cmd_bench, &nano_cmd_tokenize,       &nano_cmd_info,
-    &nano_cmd_perplexity, &nano_cmd_demo,  &nano_cmd_apply_template,
+    &nano_cmd_run,
+    &nano_cmd_chat,
+#ifdef NANO_HAVE_SERVER
+    &nano_cmd_serve,
+#endif
+    &nano_cmd_bench,
+    &nano_cmd_tokenize,
+    &nano_cmd_apply_template,
+    &nano_cmd_info,
+    &nano_cmd_perplexity,
+    &nano_cmd_demo,
 };
 #define NUM_COMMANDS (sizeof commands / sizeof *commands)
 
@@ -22,6 +33,7 @@ static int print_help(void)
            "nanovllm COMMAND --help lists its options; nanovllm --version prints the version.\n"
            "Without -m the built-in model is used:\n\n"
            "  nanovllm run -p \"Once upon a time\"\n"
+           "  nanovllm chat\n"
            "  nanovllm demo\n");
     return 0;
 }

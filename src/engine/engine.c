@@ -3,6 +3,9 @@
 
 #include <string.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include "base/memory.h"
 #include "engine/engine_state.h"
 
@@ -214,9 +217,20 @@ enum nano_status nano_engine_step(nano_engine *engine, bool *has_work, struct na
 
 /* ---- Requests -------------------------------------------------------------------------------- */
 
+/* What the block hashes of a request begin with. The engine's own salt is in it, so nobody can
+ * choose a cache_salt that meets another one's. */
+static uint64_t salt_for(const struct nano_engine *engine, uint64_t id, const char *cache_salt)
+{
+    if (!engine->params.enable_prefix_caching)
+        return engine->salt + id; /* its blocks are for its own completions */
+    if (!cache_salt || !*cache_salt)
+        return engine->salt;
+    return XXH3_64bits_withSeed(cache_salt, strlen(cache_salt), engine->salt);
+}
+
 /* Refuses what the limits of the queue do not allow; under the lock. */
 static enum nano_status enqueue(struct nano_engine *engine, struct nano_request_state *request,
-                                struct nano_error *err)
+                                const char *cache_salt, struct nano_error *err)
 {
     size_t limit = (size_t)engine->params.max_num_queued_reqs;
     uint64_t bytes = nano_request_bytes(request);
@@ -243,9 +257,7 @@ static enum nano_status enqueue(struct nano_engine *engine, struct nano_request_
         return nano_error_no_memory(err, "the request table",
                                     2 * engine->table_mask * sizeof(void *));
     request->id = request->arrival = ++engine->last_id;
-    /* A salt of its own keeps a request's blocks to its own completions. */
-    request->salt =
-        engine->params.enable_prefix_caching ? engine->salt : engine->salt + request->id;
+    request->salt = salt_for(engine, request->id, cache_salt);
     for (int i = 0; i < request->params.n; i++)
         request->sequences[i].shares_blocks =
             engine->params.enable_prefix_caching || request->params.n > 1;
@@ -288,7 +300,7 @@ enum nano_status nano_engine_submit(nano_engine *engine, const struct nano_reque
                                          .speculative = &engine->scheduler.config.speculative};
     NANO_TRY(nano_request_create(&state, request, prompt, num_prompt_tokens, &limits, err));
     pthread_mutex_lock(&engine->lock);
-    status = enqueue(engine, state, err);
+    status = enqueue(engine, state, request->cache_salt, err);
     if (status == NANO_OK && request_id)
         *request_id = state->id;
     pthread_mutex_unlock(&engine->lock);

@@ -70,7 +70,8 @@ static void emit_token(struct nano_engine *engine, const struct nano_sequence *s
 }
 
 /* Sends the last num_new tokens and the text that is ready. */
-static void emit(struct nano_sequence *seq, int num_new, const struct ending *ending)
+static void emit(const struct nano_engine *engine, struct nano_sequence *seq, int num_new,
+                 const struct ending *ending)
 {
     const struct nano_request_state *request = seq->request;
     int num_output = seq->num_tokens - seq->num_prompt_tokens;
@@ -87,6 +88,7 @@ static void emit(struct nano_sequence *seq, int num_new, const struct ending *en
         .num_prompt_tokens = seq->num_prompt_tokens,
         .num_cached_tokens = seq->num_cached_tokens,
         .num_completion_tokens = num_output,
+        .time_ns = engine->token_output.time_ns,
     };
     if (num_new > 0 && request->params.logprobs >= 0)
         output.logprobs = seq->logprobs; /* num_new is 1: every token is sent alone */
@@ -128,7 +130,7 @@ static void finish(struct nano_engine *engine, struct nano_sequence *seq, int nu
     struct nano_request_state *request = seq->request;
     if (request->params.detokenize)
         nano_text_output_flush(&seq->text);
-    emit(seq, num_new, ending);
+    emit(engine, seq, num_new, ending);
     nano_scheduler_finish(&engine->scheduler, seq);
     if (--request->num_unfinished > 0)
         return;
@@ -191,7 +193,7 @@ static inline bool append(struct nano_engine *engine, struct nano_sequence *seq,
     }
     struct ending ending = check_end(seq, token);
     if (ending.reason == NANO_FINISH_NONE)
-        emit(seq, 1, &ending);
+        emit(engine, seq, 1, &ending);
     else
         finish(engine, seq, 1, &ending);
     return ending.reason == NANO_FINISH_NONE;
@@ -442,6 +444,7 @@ bool nano_engine_run_step(struct nano_engine *engine, struct nano_error *err)
         engine->setup.runner->run(engine->runner_state, &s->batch, &run_error);
     pthread_mutex_unlock(&engine->runner_lock);
     uint64_t ran = nano_os_clock_ns();
+    engine->token_output.time_ns = ran;
     if (status == NANO_OK)
         postprocess(engine, ran);
     else

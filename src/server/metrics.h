@@ -1,6 +1,6 @@
-/* Metrics: counters and histograms of requests, and the engine's statistics, as Prometheus reads them
- * (https://prometheus.io/docs/instrumenting/exposition_formats/). Names follow vLLM's with the prefix
- * "nanovllm_". All functions are thread-safe and take no lock that is held for long. */
+/* Metrics: counters and histograms of requests, and the engine's statistics, as Prometheus reads
+ * them (https://prometheus.io/docs/instrumenting/exposition_formats/). Names follow vLLM's with the
+ * prefix "nanovllm_". All functions are thread-safe and take no lock that is held for long. */
 #ifndef NANO_SERVER_METRICS_H
 #define NANO_SERVER_METRICS_H
 
@@ -32,8 +32,8 @@ void nano_metrics_finished(struct nano_metrics *metrics, enum nano_finish_reason
 /* An answer has been given. */
 void nano_metrics_answered(struct nano_metrics *metrics, int status);
 
-/* The whole exposition; the caller releases it with nano_mem_free. NULL without memory. `engine` NULL:
- * not loaded yet. */
+/* The whole exposition; the caller releases it with nano_mem_free. NULL without memory. `engine`
+ * NULL: not loaded yet. */
 char *nano_metrics_print(struct nano_metrics *metrics, const nano_engine *engine,
                          const char *model_name, size_t *num_bytes);
 

@@ -119,6 +119,17 @@ void nano_tokenizer_get_info(const nano_tokenizer *tokenizer, struct nano_tokeni
     };
 }
 
+size_t nano_tokenizer_min_tokens(const nano_tokenizer *tokenizer, size_t num_bytes)
+{
+    const struct nano_vocab *vocab = &tokenizer->vocab;
+    if (vocab->strip_after_special || (tokenizer->bpe.bytes_missing && vocab->unk < 0))
+        return 0; /* any amount of white space, or of bytes without a token, can vanish */
+    /* An unknown token stands for one character. SPM's space is three bytes long in a text that
+     * spells it as in the vocabulary, and one in a piece. */
+    size_t longest = vocab->max_piece_bytes > 4 ? vocab->max_piece_bytes : 4;
+    return num_bytes / (vocab->kind == NANO_TOKENIZER_SPM ? 3 * longest : longest);
+}
+
 bool nano_tokenizer_get_piece(const nano_tokenizer *tokenizer, int32_t token_id, const char **bytes,
                               size_t *num_bytes)
 {
