@@ -20,5 +20,6 @@ include tests/cli.mk
 include tests/chat.mk
 if HAVE_SERVER
 include tests/server.mk
+include tests/serve.mk
 endif
 endif

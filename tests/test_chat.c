@@ -384,6 +384,38 @@ Test(chat, another_template_and_its_variables)
     free(path);
 }
 
+/* The template opens reasoning, and the model knows nothing of ending it. */
+Test(chat, reasoning_is_kept_and_shown_where_wanted)
+{
+    static const char text[] =
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+        "{% if m.reasoning_content %}<think>\n{{ m.reasoning_content }}\n</think>\n\n{% endif %}"
+        "{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}";
+    char *template = strdup(program_file("thinking.jinja", text, sizeof text - 1));
+    char *path = copy_path("thoughts.json"), input[8192];
+    snprintf(input, sizeof input, "Hello\n/save %s\n", path);
+    struct program_result hidden = CHAT(input, "-n", "8", "--chat-template", template);
+    struct program_result shown =
+        CHAT(input, "-n", "8", "--chat-template", template, "--reasoning");
+    struct program_result set =
+        CHAT("/set reasoning on\nHello\n", "-n", "8", "--chat-template", template);
+    json_t *messages = load_messages(path);
+    char expected[4096];
+    snprintf(expected, sizeof expected, "%s\n", member_of(messages, 1, "reasoning_content"));
+    cr_expect_str_eq(member_of(messages, 1, "content"), "");
+    cr_expect_gt(strlen(expected), 8);
+    cr_expect_str_eq(hidden.out, "");
+    cr_expect_str_eq(shown.out, expected);
+    cr_expect_str_eq(set.out, expected);
+    json_decref(messages);
+    program_free(&hidden);
+    program_free(&shown);
+    program_free(&set);
+    free(path);
+    free(template);
+}
+
 /* ---- Terminal -------------------------------------------------------------------------------- */
 
 struct terminal {
@@ -407,8 +439,10 @@ static void terminal_open(struct terminal *t, const char *state, const char *con
     cr_assert_geq(t->pid, 0);
     if (t->pid > 0)
         return;
+    const char *name = ptsname(t->fd);
+    close(t->fd);
     setsid();
-    int fd = open(ptsname(t->fd), O_RDWR); /* becomes the controlling terminal */
+    int fd = open(name, O_RDWR); /* becomes the controlling terminal */
     for (int i = 0; i < 3; i++)
         dup2(fd, i);
     setenv("XDG_STATE_HOME", state, 1);
@@ -448,8 +482,15 @@ static int terminal_close(struct terminal *t)
 {
     int status;
     char rest[4096];
-    while (read(t->fd, rest, sizeof rest) > 0) /* until the program closes its side */
-        ;
+    struct pollfd event = {.fd = t->fd, .events = POLLIN};
+    ssize_t got;
+    do { /* until the program closes its side */
+        if (poll(&event, 1, 30000) != 1) {
+            kill(t->pid, SIGKILL);
+            cr_assert_fail("the program does not end");
+        }
+        got = read(t->fd, rest, sizeof rest);
+    } while (got > 0);
     cr_assert_eq(waitpid(t->pid, &status, 0), t->pid);
     close(t->fd);
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
@@ -544,6 +585,7 @@ Test(chat_terminal, lines_are_edited_completed_and_remembered)
     terminal_expect(&t, "Be kind \xc3\xa4\xe6\xbc\xa2.");
     terminal_send(&t, "/system \"\"\r");
     terminal_expect(&t, "is gone");
+    terminal_expect(&t, "> "); /* before it Ctrl-D would be the driver's, not the editor's */
     terminal_send(&t, "\x04");
     cr_expect_eq(terminal_close(&t), 0);
 

@@ -23,7 +23,7 @@ Test(usage, mistakes_exit_with_2_and_one_line)
     } cases[] = {
         {{NULL}, "no command"},
         {{"rnu"}, "did you mean run?"},
-        {{"serve"}, "serve: unknown command"},
+        {{"server"}, "server: unknown command"},
         {{"run", "--tmep", "1"}, "--tmep: unknown option, did you mean --temp?"},
         {{"run", "--max-token", "1"}, "did you mean --max-tokens?"},
         {{"run", "-Z"}, "-Z: unknown option"},

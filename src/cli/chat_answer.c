@@ -36,14 +36,16 @@ static bool append(struct text *text, const char *bytes, size_t num_bytes)
     return true;
 }
 
-/* Ends the line, and between reasoning and content leaves one empty. */
+/* Behind reasoning stands an empty line, unless nothing follows it. */
 static void show_kind(struct answer *a, enum shown kind)
 {
     const struct nano_cli_style *style = &a->chat->screen.style;
     if (a->shown == kind)
         return;
     if (a->shown == SHOWN_REASONING)
-        printf("%s%s\n", style->reset, a->at_line_start ? "" : "\n");
+        fputs(style->reset, stdout);
+    if (a->shown == SHOWN_REASONING && kind == SHOWN_CONTENT)
+        fputs(a->at_line_start ? "\n" : "\n\n", stdout);
     if (kind == SHOWN_REASONING)
         fputs(style->dim, stdout);
     a->shown = kind;

@@ -37,7 +37,8 @@ static char *get_prompt(EditLine *line)
     return (char *)edit_of(line)->prompt;
 }
 
-/* One character, whatever the locale; bytes that are not UTF-8 are dropped. */
+/* One character, whatever the locale. Bytes that are not UTF-8 are dropped, and zeros: that is what
+ * the system makes of a Ctrl-D from before the terminal was the editor's. */
 static int read_character(EditLine *line, wchar_t *out)
 {
     struct nano_chat_edit *edit = edit_of(line);
@@ -47,11 +48,11 @@ static int read_character(EditLine *line, wchar_t *out)
     int got;
     while ((got = edit->read(edit->user_data, &bytes[length])) > 0) {
         length++;
-        if (nano_utf8_decode(bytes, length, &codepoint) > 0) {
+        if (nano_utf8_decode(bytes, length, &codepoint) > 0 && codepoint != 0) {
             *out = (wchar_t)codepoint;
             return 1;
         }
-        if (nano_utf8_incomplete_suffix(bytes, length) < length)
+        if (bytes[0] == '\0' || nano_utf8_incomplete_suffix(bytes, length) < length)
             length = 0;
     }
     if (got < 0)
@@ -169,6 +170,7 @@ const char *nano_chat_edit_read(struct nano_chat_edit *edit, const char *prompt)
 {
     int num_bytes = 0;
     edit->prompt = prompt;
+    el_set(edit->line, EL_PREP_TERM, 1); /* before the prompt: from then on keys are the editor's */
     const char *line = el_gets(edit->line, &num_bytes);
     return num_bytes > 0 ? line : NULL;
 }
