@@ -240,7 +240,7 @@ fail:
 
 const struct nano_cli_command nano_cmd_apply_template = {
     "apply-template",
-    "[-m MODEL] [--chat-template-file FILE] [-f REQUEST.json] [options]",
+    "[-m MODEL] [-f REQUEST.json] [options]",
     "Print the prompt that a chat template makes of messages.",
     NULL,
     run,
