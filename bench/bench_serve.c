@@ -50,6 +50,7 @@ static const struct option {
     {"--output-len", COUNT, AT(output_len), 1, "most tokens of an answer (64)"},
     {"--n", COUNT, AT(n), 1, "answers to each prompt (1)"},
     {"--temperature", NUMBER, AT(temperature), 0, "(0)"},
+    {"--extra", TEXT, AT(extra), 0, "more fields, e.g. '\"top_k\":5,\"n\":2'"},
     {"--seed", COUNT, AT(seed), 0, "of prompts and times (0)"},
     {"--ignore-eos", FLAG, AT(ignore_eos), 0, "answers are as long as they may be"},
     {"--no-stream", FLAG, AT(no_stream), 0, "answers come whole"},
@@ -247,6 +248,8 @@ int main(int argc, char **argv)
     };
     struct run run = {.options = &options, .stats = &stats};
     int result = parse(argc, argv, &options);
+    if (result < 0 && options.port > 65535)
+        result = usage(stderr, "expected at most 65535", "--port");
     if (result >= 0)
         return result;
     raise_file_limit();

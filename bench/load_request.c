@@ -108,7 +108,8 @@ static void add_body(struct load_buffer *out, const struct load_options *options
         add_words(out, options, number);
     else
         add_token_ids(out, options, number);
-    load_buffer_add(out, is_chat ? "}]" : "");
+    if (is_chat)
+        load_buffer_add(out, "}]");
     if (options->model) {
         load_buffer_add(out, ",\"model\":");
         add_string(out, options->model);
@@ -118,6 +119,8 @@ static void add_body(struct load_buffer *out, const struct load_options *options
                     options->ignore_eos ? "true" : "false");
     if (!options->no_stream)
         load_buffer_add(out, ",\"stream\":true,\"stream_options\":{\"include_usage\":true}");
+    if (options->extra)
+        load_buffer_add(out, ",%s", options->extra);
     load_buffer_add(out, "}");
 }
 

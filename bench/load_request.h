@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 struct load_options {
-    const char *host, *endpoint, *model, *api_key, *prompt;
+    const char *host, *endpoint, *model, *api_key, *prompt, *extra;
     int port;
     int num_prompts, max_concurrency;
     double duration_s, request_rate, abort_share, temperature;

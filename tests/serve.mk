@@ -9,6 +9,21 @@ bench_bench_serve_SOURCES = \
   bench/load_strangers.c bench/load_strangers.h
 bench_bench_serve_LDADD = libbase.la -lm
 
+# Clients for the scripts below, which are the tests.
+noinst_PROGRAMS += tests/fuzz_http
+tests_fuzz_http_SOURCES = \
+  tests/fuzz_http.c \
+  tests/fuzz_bodies.c tests/fuzz_bodies.h \
+  tests/fuzz_frames.c tests/fuzz_frames.h \
+  tests/http_client.c tests/http_client.h tests/require.h
+tests_fuzz_http_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
+tests_fuzz_http_LDADD = $(JANSSON_LIBS)
+dist_check_SCRIPTS += tests/check_openai.sh tests/check_serve_life.sh tests/check_server.sh
+EXTRA_DIST += tests/serve_lib.sh tests/openai/client.test.mjs tests/openai/package.json
+
+clean-local: clean-openai-client
+clean-openai-client:
+	rm -rf tests/openai-client
 noinst_PROGRAMS += bench/bench_engine
 bench_bench_engine_SOURCES = bench/bench_engine.c
 bench_bench_engine_LDADD = libnanovllm.la
