@@ -194,7 +194,8 @@ struct nano_chat_template_info {
     bool takes_content_parts; /* renders the text of content given as [{"type":"text","text":…}] */
     bool takes_system;        /* renders a system message */
     bool takes_tools;         /* renders the names of tools */
-    const char *reasoning_start, *reasoning_end; /* tags around reasoning, or NULL */
+    /* Tags around reasoning, known ones whose closing tag occurs in the source, or NULL. */
+    const char *reasoning_start, *reasoning_end;
 };
 NANO_API void nano_chat_template_get_info(const nano_chat_template *chat_template,
                                           struct nano_chat_template_info *out);

@@ -17,6 +17,7 @@ include tests/models.mk
 include tests/runner.mk
 include tests/engine.mk
 include tests/cli.mk
+include tests/chat.mk
 if HAVE_SERVER
 include tests/server.mk
 include tests/serve.mk

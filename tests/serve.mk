@@ -24,3 +24,6 @@ EXTRA_DIST += tests/serve_lib.sh tests/openai/client.test.mjs tests/openai/packa
 clean-local: clean-openai-client
 clean-openai-client:
 	rm -rf tests/openai-client
+noinst_PROGRAMS += bench/bench_engine
+bench_bench_engine_SOURCES = bench/bench_engine.c
+bench_bench_engine_LDADD = libnanovllm.la

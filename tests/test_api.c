@@ -6,7 +6,7 @@
 #define REASONING_TEMPLATE                                                                      \
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + "               \
     "message['content'] + '<|im_end|>' + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ " \
-    "'<|im_start|>assistant\\n<think>' }}{% endif %}"
+    "'<|im_start|>assistant\\n<think>' }}{% endif %}{% if false %}</think>{% endif %}"
 
 /* ---- Completions ----------------------------------------------------------------------------- */
 
@@ -398,7 +398,7 @@ Test(api_chat, conversations_become_prompts, .init = setup_chat, .fini = teardow
 Test(api_chat, the_operator_gives_variables_and_a_request_overrides_them, .init = setup_chat,
      .fini = teardown)
 {
-    open_template("{{ word }}{{ other }}{{ reasoning_effort }}{{ tools | length }}");
+    open_template("{{ word }}{{ other }}{{ reasoning_effort }}{{ (tools or []) | length }}");
     api.chat_template_kwargs = "{\"word\":\"one \",\"other\":\"two \"}";
     json_t *answer =
         ask("/apply-template",

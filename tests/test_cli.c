@@ -44,6 +44,8 @@ Test(usage, mistakes_exit_with_2_and_one_line)
         {{"run", "a prompt"}, "unexpected argument"},
         {{"tokenize", "one", "two"}, "two: expected one text"},
         {{"tokenize", "one", "-f", "two"}, "expected one text"},
+        {{"apply-template", "--chat-template", "x", "--chat-template-file", "y"}, "not both"},
+        {{"apply-template", "r.json"}, "r.json: unexpected argument"},
         {{"info", "a.gguf", "b.gguf"}, "expected one model"},
         {{"bench", "--synthetic", "qwen2-0.5b:q4_0", "-m", "x"}, "not both"},
         {{"bench", "-b", "0"}, "-b: 0 is not from 1"},
@@ -59,8 +61,8 @@ Test(usage, mistakes_exit_with_2_and_one_line)
 
 Test(usage, help_and_version)
 {
-    static const char *const commands[] = {"run",  "chat",       "bench", "tokenize",
-                                           "info", "perplexity", "demo"};
+    static const char *const commands[] = {
+        "run", "chat", "bench", "tokenize", "apply-template", "info", "perplexity", "demo"};
     struct program_result help = RUN("--help");
     cr_assert_eq(help.status, 0);
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
@@ -103,8 +105,8 @@ static bool is_name_char(char c)
 
 Test(usage, the_manual_has_every_option)
 {
-    static const char *const commands[] = {"run",  "chat",       "bench", "tokenize",
-                                           "info", "perplexity", "demo"};
+    static const char *const commands[] = {
+        "run", "chat", "bench", "tokenize", "apply-template", "info", "perplexity", "demo"};
     char *manual = read_manual();
     int num_options = 0;
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {

@@ -44,7 +44,7 @@ enum nano_node_type {
     NANO_NODE_TUPLE,
     NANO_NODE_DICT,   /* items: key, value, key, … */
     NANO_NODE_ATTR,   /* a.name */
-    NANO_NODE_ITEM,   /* a[b] */
+    NANO_NODE_ITEM,   /* a[b]; flag: it is printed as it is */
     NANO_NODE_SLICE,  /* a:b:c, only as b of ITEM */
     NANO_NODE_CALL,   /* a(items, keywords, *star, **star2) */
     NANO_NODE_FILTER, /* a | function(…); a NULL: of a block */

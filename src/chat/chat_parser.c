@@ -62,13 +62,12 @@ static size_t find_tag(const char *s, size_t num_bytes, const char *tag, bool *w
     return num_bytes;
 }
 
-/* The prompt ends inside of reasoning when its last opening tag is not closed. */
-static bool prompt_opens(const char *prompt, size_t num_bytes, const char *start, const char *end)
+/* The template wrote the opening tag itself, as the last thing in the prompt. */
+static bool prompt_opens(const char *prompt, size_t num_bytes, const char *start)
 {
     size_t num_space = trailing_space(prompt, num_bytes), start_bytes = strlen(start);
     while (start_bytes > 0 && is_space(start[start_bytes - 1]))
         start_bytes--;
-    (void)end;
     num_bytes -= num_space;
     return num_bytes >= start_bytes &&
            memcmp(prompt + num_bytes - start_bytes, start, start_bytes) == 0;
@@ -87,7 +86,7 @@ enum nano_status nano_chat_parser_create(nano_chat_parser **out,
     parser->end = chat_template->info.reasoning_end;
     if (!parser->start)
         parser->state = CONTENT;
-    else if (prompt_opens(prompt, prompt_bytes, parser->start, parser->end)) {
+    else if (prompt_opens(prompt, prompt_bytes, parser->start)) {
         parser->state = REASONING;
         parser->at_start = true;
     }

@@ -132,33 +132,33 @@ static enum nano_status probe(const struct nano_chat_template *t, const char *re
                                         : NANO_OK;
 }
 
-/* Tags by which models set their reasoning apart, as they stand in templates. */
+/* Tags by which models set their reasoning apart. The closing one gives them away: templates that
+ * only cut reasoning out of earlier answers have no other. */
 static void find_reasoning(struct nano_chat_template_info *info, const char *source,
                            size_t num_bytes)
 {
     static const struct {
         const char *start, *end;
-        const char *start_in_source, *end_in_source; /* NULL: as they are */
+        const char *in_source; /* NULL: the end */
     } pairs[] = {
-        {"<seed:think>", "</seed:think>", NULL, NULL},
+        {"<seed:think>", "</seed:think>", NULL},
         {"<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>",
-         "<|channel|>analysis", "<|channel|>final"},
-        {"<|START_THINKING|>", "<|END_THINKING|>", NULL, NULL},
-        {"<|inner_prefix|>", "<|inner_suffix|>", NULL, NULL},
-        {"<|channel>thought\n", "<channel|>", "<|channel>", NULL},
-        {"[THINK]", "[/THINK]", NULL, NULL},
-        {"<mm:think>", "</mm:think>", NULL, NULL},
-        {"<|think|>", "<|/think|>", NULL, NULL},
-        {"<think>", "</think>", NULL, NULL},
-        {"<think_fast>", "</think_fast>", NULL, NULL},
-        {"<thinking>", "</thinking>", NULL, NULL},
-        {"<reasoning>", "</reasoning>", NULL, NULL},
-        {"<thought>", "</thought>", NULL, NULL},
+         "<|channel|>final"},
+        {"<|channel>thought\n", "<channel|>", NULL},
+        {"<|START_THINKING|>", "<|END_THINKING|>", NULL},
+        {"<|inner_prefix|>", "<|inner_suffix|>", NULL},
+        {"<|thought_start|>", "<|thought_end|>", NULL},
+        {"[THINK]", "[/THINK]", NULL},
+        {"<mm:think>", "</mm:think>", NULL},
+        {"<|think|>", "<|/think|>", NULL},
+        {"<think>", "</think>", NULL},
+        {"<think_fast>", "</think_fast>", NULL},
+        {"<thinking>", "</thinking>", NULL},
+        {"<reasoning>", "</reasoning>", NULL},
+        {"<thought>", "</thought>", NULL},
     };
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
-        const char *start = pairs[i].start_in_source ? pairs[i].start_in_source : pairs[i].start;
-        const char *end = pairs[i].end_in_source ? pairs[i].end_in_source : pairs[i].end;
-        if (contains(source, num_bytes, start) && contains(source, num_bytes, end)) {
+        if (contains(source, num_bytes, pairs[i].in_source ? pairs[i].in_source : pairs[i].end)) {
             info->reasoning_start = pairs[i].start;
             info->reasoning_end = pairs[i].end;
             return;

@@ -23,7 +23,7 @@ enum nano_kind {
     NANO_NONE,
     NANO_BOOL,
     NANO_INT,
-    NANO_BIG, /* an integer beyond 64 bits: it can be printed and compared, not computed with */
+    NANO_BIG, /* an integer beyond 64 bits */
     NANO_FLOAT,
     NANO_STR,
     NANO_BYTES,
@@ -251,18 +251,21 @@ double nano_value_to_double(struct nano_value v);
 int64_t nano_value_to_int(struct nano_jinja *j, struct nano_value v, const char *what);
 const char *nano_value_type(struct nano_value v); /* Python's name of it */
 
-bool nano_value_equal(struct nano_jinja *j, struct nano_value a, struct nano_value b);
-int nano_value_compare(struct nano_jinja *j, struct nano_value a, struct nano_value b,
-                       const char *op);
-bool nano_value_contains(struct nano_jinja *j, struct nano_value container, struct nano_value item);
-uint64_t nano_value_hash(struct nano_jinja *j, struct nano_value v);
-
 /* Length, or SIZE_MAX for what has none. */
 size_t nano_value_length(struct nano_jinja *j, struct nano_value v);
 
 /* What iterating over v gives; reads an iterator to its end. */
 struct nano_list nano_value_items(struct nano_jinja *j, struct nano_value v);
 bool nano_value_is_iterable(struct nano_value v);
+
+/* ---- jinja_compare.c ------------------------------------------------------------------------- */
+
+bool nano_value_equal(struct nano_jinja *j, struct nano_value a, struct nano_value b);
+/* -1, 0, 1; 2 where one is no number. `op` is for the message when they have no order. */
+int nano_value_compare(struct nano_jinja *j, struct nano_value a, struct nano_value b,
+                       const char *op);
+bool nano_value_contains(struct nano_jinja *j, struct nano_value container, struct nano_value item);
+uint64_t nano_value_hash(struct nano_jinja *j, struct nano_value v);
 
 /* ---- jinja_dict.c ---------------------------------------------------------------------------- */
 
@@ -319,6 +322,10 @@ struct nano_value nano_value_binary(struct nano_jinja *j, char op, struct nano_v
 struct nano_value nano_value_negate(struct nano_jinja *j, struct nano_value v, bool negative);
 struct nano_value nano_value_slice(struct nano_jinja *j, struct nano_value v,
                                    const struct nano_value bounds[3]);
+
+/* The same for integers whose result (or one of which) has more than 64 bits. */
+struct nano_value nano_big_binary(struct nano_jinja *j, char op, struct nano_value a,
+                                  struct nano_value b);
 
 /* ---- jinja_access.c -------------------------------------------------------------------------- */
 

@@ -120,6 +120,15 @@ static struct nano_value own_attribute(struct nano_jinja *j, struct nano_value v
         if (is(name, "current"))
             return v.cycler->items[v.cycler->pos];
         return is(name, "pos") ? nano_value_int((int64_t)v.cycler->pos) : none;
+    case NANO_BOOL:
+    case NANO_INT:
+        return is(name, "real") || is(name, "numerator")
+                   ? nano_value_int(v.kind == NANO_BOOL ? v.b : v.i)
+               : is(name, "imag")        ? nano_value_int(0)
+               : is(name, "denominator") ? nano_value_int(1)
+                                         : none;
+    case NANO_FLOAT:
+        return is(name, "real") ? v : is(name, "imag") ? nano_value_float(0) : none;
     case NANO_RANGE:
         return is(name, "start")  ? nano_value_int(v.range->start)
                : is(name, "stop") ? nano_value_int(v.range->stop)

@@ -37,7 +37,8 @@ static struct nano_value eval_slice(struct nano_jinja *j, const struct nano_node
         bounds[i] = parts[i] ? nano_jinja_eval(j, parts[i]) : nano_value_none();
     bool can = v.kind == NANO_STR || v.kind == NANO_LIST || v.kind == NANO_TUPLE ||
                v.kind == NANO_RANGE || v.kind == NANO_UNDEFINED;
-    if (!can && is_literal(node->a)) /* Jinja2 computes it in advance, by other rules */
+    if (!can && node->flag &&
+        is_literal(node->a)) /* Jinja2 computes it in advance, in its own way */
         return nano_value_undefined(j, "'%s' object has no slices", nano_value_type(v));
     return nano_value_slice(j, v, bounds);
 }

@@ -102,16 +102,19 @@ static struct nano_value sorted(struct nano_jinja *j, struct keyed *items, size_
     return list;
 }
 
-/* A key of several attributes separated by commas is a list of them. */
+/* The attributes, separated by commas, as a list: lists compare what differs in them, so that equal
+ * keys without an order, undefined ones too, are fine. */
 static struct nano_value sort_key(struct nano_jinja *j, struct nano_value item,
                                   struct nano_value path, bool ignore_case)
 {
-    if (path.kind != NANO_STR || !memchr(path.str->s, ',', path.str->num_bytes))
-        return key_of(j, item, path, ignore_case);
     size_t num = 1, at = 0;
-    for (size_t i = 0; i < path.str->num_bytes; i++)
+    for (size_t i = 0; path.kind == NANO_STR && i < path.str->num_bytes; i++)
         num += path.str->s[i] == ',';
     struct nano_value keys = nano_value_list(j, NANO_LIST, num);
+    if (path.kind != NANO_STR) {
+        keys.list->items[0] = key_of(j, item, path, ignore_case);
+        return keys;
+    }
     for (size_t i = 0; i < num; i++) {
         const char *s = path.str->s + at, *comma = memchr(s, ',', path.str->num_bytes - at);
         size_t length = comma ? (size_t)(comma - s) : path.str->num_bytes - at;
@@ -150,8 +153,12 @@ FILTER(do_dictsort)
     struct nano_view view = {self.dict, NANO_VIEW_ITEMS};
     struct nano_list pairs =
         nano_value_items(j, (struct nano_value){.kind = NANO_VIEW, .view = &view});
-    struct nano_value position = nano_value_int(by_value);
-    return sort_items(j, pairs, position, !nano_value_truth(j, p[0]), nano_value_truth(j, p[2]));
+    struct keyed *items = nano_jinja_alloc(j, pairs.num, sizeof *items);
+    for (size_t i = 0; i < pairs.num; i++)
+        items[i] = (struct keyed){
+            without_case(j, pairs.items[i].list->items[by_value], !nano_value_truth(j, p[0])),
+            pairs.items[i]};
+    return sorted(j, items, pairs.num, nano_value_truth(j, p[2]));
 }
 
 FILTER(do_unique)

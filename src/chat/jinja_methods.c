@@ -1,5 +1,6 @@
 /* Methods of lists, dicts and the language's own objects; those of strings are in files of their
  * own. A method without a function changes its object, which templates may not. */
+#include <math.h>
 #include <string.h>
 
 #include "chat/jinja.h"
@@ -204,6 +205,27 @@ METHOD(bytes_decode)
 
 static const struct nano_function bytes_methods[] = {{"decode", "encoding?", bytes_decode}};
 
+/* ---- Numbers --------------------------------------------------------------------------------- */
+
+METHOD(int_bit_length)
+{
+    UNUSED;
+    int64_t i = self.kind == NANO_BOOL ? self.b : self.i;
+    int64_t num = 0;
+    for (uint64_t rest = i < 0 ? 0 - (uint64_t)i : (uint64_t)i; rest; rest >>= 1)
+        num++;
+    return nano_value_int(num);
+}
+
+METHOD(float_is_integer)
+{
+    UNUSED;
+    return nano_value_bool(self.f - self.f == 0 && self.f == floor(self.f));
+}
+
+static const struct nano_function int_methods[] = {{"bit_length", "/", int_bit_length}};
+static const struct nano_function float_methods[] = {{"is_integer", "/", float_is_integer}};
+
 /* ---- All of them ----------------------------------------------------------------------------- */
 
 #define COUNT(table) (sizeof(table) / sizeof *(table))
@@ -219,6 +241,11 @@ const struct nano_function *nano_jinja_find_method(struct nano_value self,
         found = nano_jinja_find(nano_str_methods, nano_num_str_methods, s, num);
         return found ? found
                      : nano_jinja_find(nano_str_more_methods, nano_num_str_more_methods, s, num);
+    case NANO_BOOL:
+    case NANO_INT:
+        return nano_jinja_find(int_methods, COUNT(int_methods), s, num);
+    case NANO_FLOAT:
+        return nano_jinja_find(float_methods, COUNT(float_methods), s, num);
     case NANO_BYTES:
         return nano_jinja_find(bytes_methods, COUNT(bytes_methods), s, num);
     case NANO_DICT:

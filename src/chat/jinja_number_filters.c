@@ -1,11 +1,12 @@
 /* Filters that make numbers, and reading numbers from text. */
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "chat/jinja.h"
+#include "chat/unicode.h"
 
 #define FILTER(name)                                                            \
     static struct nano_value name(struct nano_jinja *j, struct nano_value self, \
@@ -63,19 +64,23 @@ struct nano_value nano_jinja_parse_int(struct nano_jinja *j, const char *s, size
     return big;
 }
 
-/* The text without white space around it and without underscores between digits. */
+/* The text without white space around it and without underscores between digits, all of them of
+ * ASCII. */
 static const struct nano_str *plain_number(struct nano_jinja *j, const struct nano_str *str)
 {
     str = nano_str_strip(j, str, NANO_STRIP_LEFT | NANO_STRIP_RIGHT, NULL).str;
-    if (!memchr(str->s, '_', str->num_bytes))
-        return str;
     char *text = nano_jinja_alloc(j, str->num_bytes, 1);
     size_t num = 0;
-    for (size_t i = 0; i < str->num_bytes; i++) {
+    for (size_t i = 0; i < str->num_bytes;) {
+        uint32_t c = 0;
+        int length = nano_utf8_decode(str->s + i, str->num_bytes - i, &c);
         bool between = i > 0 && i + 1 < str->num_bytes && digit_value(str->s[i - 1]) < 36 &&
                        digit_value(str->s[i + 1]) < 36;
-        if (str->s[i] != '_' || !between)
-            text[num++] = str->s[i];
+        if (nano_unicode_is_decimal(c))
+            text[num++] = (char)('0' + nano_unicode_decimal_value(c));
+        else if (c != '_' || !between)
+            text[num++] = c < 0x80 ? (char)c : '?';
+        i += length > 0 ? (size_t)length : 1;
     }
     return nano_value_borrow(j, text, num).str;
 }
@@ -220,9 +225,12 @@ FILTER(do_filesizeformat)
 {
     UNUSED;
     static const char letters[] = "kMGTPEZY";
-    struct nano_args none = {0};
     bool binary = nano_value_truth(j, p[0]);
-    double num = nano_value_to_double(do_float(j, self, (struct nano_value[1]){{0}}, &none));
+    double num = 0;
+    if (nano_value_is_number(self))
+        num = nano_value_to_double(self);
+    else if (self.kind != NANO_STR || !parse_float(j, self.str, &num))
+        nano_jinja_fail(j, "filesizeformat: expected a number, got '%s'", nano_value_type(self));
     double base = binary ? 1024 : 1000, unit = base;
     size_t from = j->out_bytes, i = 0;
     if (num == 1)

@@ -12,11 +12,6 @@ static _Noreturn void unsupported(struct nano_jinja *j, const char *op, struct n
                     nano_value_type(b));
 }
 
-static _Noreturn void too_large(struct nano_jinja *j)
-{
-    nano_jinja_fail(j, "an integer of more than 64 bits");
-}
-
 static const char *op_name(char op)
 {
     static const char names[][3] = {"+", "-", "*", "/", "//", "%", "**"};
@@ -25,20 +20,17 @@ static const char *op_name(char op)
 
 /* ---- Numbers --------------------------------------------------------------------------------- */
 
-static struct nano_value int_power(struct nano_jinja *j, int64_t base, int64_t exponent)
+static struct nano_value int_power(struct nano_jinja *j, int64_t a, int64_t b)
 {
-    int64_t result = 1;
-    if (exponent < 0) {
-        if (base == 0)
-            nano_jinja_fail(j, "0 cannot be raised to a negative power");
-        return nano_value_float(pow((double)base, (double)exponent));
-    }
-    for (; exponent > 0; exponent >>= 1) {
-        if ((exponent & 1) && __builtin_mul_overflow(result, base, &result))
-            too_large(j);
-        if (exponent > 1 && __builtin_mul_overflow(base, base, &base))
-            too_large(j);
-    }
+    int64_t result = 1, base = a;
+    if (b < 0 && a == 0)
+        nano_jinja_fail(j, "0 cannot be raised to a negative power");
+    if (b < 0)
+        return nano_value_float(pow((double)a, (double)b));
+    for (int64_t exponent = b; exponent > 0; exponent >>= 1)
+        if (((exponent & 1) && __builtin_mul_overflow(result, base, &result)) ||
+            (exponent > 1 && __builtin_mul_overflow(base, base, &base)))
+            return nano_big_binary(j, 'p', nano_value_int(a), nano_value_int(b));
     return nano_value_int(result);
 }
 
@@ -72,7 +64,7 @@ static struct nano_value int_binary(struct nano_jinja *j, char op, int64_t a, in
             result += op == 'f' ? -1 : b;
     }
     if (overflow)
-        too_large(j);
+        return nano_big_binary(j, op == 'f' ? '*' : op, nano_value_int(a), nano_value_int(b));
     return nano_value_int(result);
 }
 
@@ -178,8 +170,9 @@ struct nano_value nano_value_binary(struct nano_jinja *j, char op, struct nano_v
         return int_binary(j, op, a.kind == NANO_BOOL ? a.b : a.i, b.kind == NANO_BOOL ? b.b : b.i);
     if (nano_value_is_number(a) && nano_value_is_number(b))
         return float_binary(j, op, nano_value_to_double(a), nano_value_to_double(b));
-    if (a.kind == NANO_BIG || b.kind == NANO_BIG)
-        too_large(j);
+    if ((a.kind == NANO_BIG && (is_integer(b) || b.kind == NANO_BIG)) ||
+        (b.kind == NANO_BIG && is_integer(a)))
+        return nano_big_binary(j, op, a, b);
     if (op == '+' && a.kind == NANO_STR && b.kind == NANO_STR)
         return add_strings(j, a, b);
     if (op == '+' && a.kind == b.kind && is_sequence(a))

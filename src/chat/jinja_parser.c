@@ -154,6 +154,7 @@ static struct nano_node *parse_text(struct nano_parser *p)
     }
     node = nano_parser_node(p, NANO_NODE_PRINT, token->line);
     node->a = nano_parse_tuple(p, true, NULL, false);
+    node->a->flag |= node->a->type == NANO_NODE_ITEM;
     if (nano_parser_peek(p, 0)->type != NANO_TOKEN_PRINT_END)
         nano_parser_fail(p, nano_parser_peek(p, 0), "expected '}}'");
     p->pos++;

@@ -71,7 +71,7 @@ static void repr_str(struct nano_jinja *j, const struct nano_str *str)
     bool has_single = memchr(str->s, '\'', str->num_bytes) != NULL;
     bool has_double = memchr(str->s, '"', str->num_bytes) != NULL;
     char quote = has_single && !has_double ? '"' : '\'';
-    nano_jinja_step(j, str->num_bytes / 16);
+    nano_jinja_step(j, str->num_bytes / 2);
     nano_jinja_write(j, &quote, 1);
     for (size_t i = 0; i < str->num_bytes;) {
         uint32_t c = 0;

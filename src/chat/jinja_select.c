@@ -59,13 +59,15 @@ static bool less(struct nano_jinja *j, struct nano_value a, struct nano_value b,
     return result == order || (or_equal && result == 0);
 }
 
-static bool is_filter(struct nano_value v)
+static bool is_filter(struct nano_jinja *j, struct nano_value v)
 {
+    nano_value_hash(j, v); /* what has no hash cannot be looked for */
     return v.kind == NANO_STR && nano_jinja_find_filter(v.str->s, v.str->num_bytes) != NULL;
 }
 
-static bool is_test(struct nano_value v)
+static bool is_test(struct nano_jinja *j, struct nano_value v)
 {
+    nano_value_hash(j, v);
     return v.kind == NANO_STR && nano_jinja_find_test(v.str->s, v.str->num_bytes) != NULL;
 }
 
@@ -97,8 +99,8 @@ TEST(test_gt, less(j, self, p[0], ">", 1, false))
 TEST(test_ge, less(j, self, p[0], ">=", 1, true))
 TEST(test_in, nano_value_contains(j, p[0], self))
 TEST(test_sameas, same_object(j, self, p[0]))
-TEST(test_filter, is_filter(self))
-TEST(test_test, is_test(self))
+TEST(test_filter, is_filter(j, self))
+TEST(test_test, is_test(j, self))
 
 static const struct nano_function tests[] = {
     {"defined", "", test_defined},

@@ -92,6 +92,7 @@ const char *nano_str_find(struct nano_jinja *j, const char *s, size_t num_bytes,
         s = memchr(s, part[0], (size_t)(end - s) - part_bytes + 1);
         if (!s)
             return NULL;
+        nano_jinja_step(j, 1);
         if (s[part_bytes - 1] == part[part_bytes - 1]) {
             nano_jinja_step(j, part_bytes / 64);
             if (memcmp(s, part, part_bytes) == 0)
@@ -115,12 +116,24 @@ static bool is_cased(uint32_t c)
     return nano_unicode_is_lower(c) || nano_unicode_is_upper(c);
 }
 
+/* The sigma at byte `at` is the last letter of a word of several. */
+static bool ends_word(const struct nano_str *str, size_t at)
+{
+    uint32_t before = 0, behind = 0;
+    size_t start = at > 0 ? at - 1 : 0;
+    while (start > 0 && !is_first_byte(str->s[start]))
+        start--;
+    nano_utf8_decode(str->s + start, at - start, &before);
+    nano_utf8_decode(str->s + at + 2, str->num_bytes - at - 2, &behind);
+    return nano_unicode_is_alpha(before) && !nano_unicode_is_alpha(behind);
+}
+
 struct nano_value nano_str_case(struct nano_jinja *j, const struct nano_str *str,
                                 enum nano_str_case which)
 {
     size_t from = j->out_bytes;
     bool inside = false; /* a word */
-    nano_jinja_step(j, str->num_bytes / 16);
+    nano_jinja_step(j, str->num_bytes / 2);
     for (size_t i = 0; i < str->num_bytes;) {
         uint32_t c = 0;
         int num = nano_utf8_decode(str->s + i, str->num_bytes - i, &c);
@@ -130,7 +143,10 @@ struct nano_value nano_str_case(struct nano_jinja *j, const struct nano_str *str
                             : which == NANO_STR_SWAP && nano_unicode_is_lower(c) ? NANO_CASE_UPPER
                             : which == NANO_STR_SWAP                             ? NANO_CASE_LOWER
                                                                                  : NANO_CASE_TITLE;
-        write_case(j, c, to);
+        if (c == 0x3A3 && to == NANO_CASE_LOWER && ends_word(str, i))
+            nano_jinja_write_char(j, 0x3C2);
+        else
+            write_case(j, c, to);
         inside = which == NANO_STR_CAPITALIZE || (which == NANO_STR_TITLE && is_cased(c));
         i += num > 0 ? (size_t)num : 1;
     }
@@ -174,7 +190,7 @@ struct nano_value nano_str_lines(struct nano_jinja *j, const struct nano_str *st
     struct nano_value list = {0};
     for (int pass = 0; pass < 2; pass++) { /* the first one counts */
         size_t num = 0, start = 0;
-        nano_jinja_step(j, str->num_bytes / 16);
+        nano_jinja_step(j, str->num_bytes / 2);
         for (size_t i = 0; i < str->num_bytes;) {
             uint32_t c = 0;
             int length = nano_utf8_decode(str->s + i, str->num_bytes - i, &c);

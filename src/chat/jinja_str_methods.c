@@ -134,7 +134,7 @@ static struct nano_value split_words(struct nano_jinja *j, const struct nano_str
 {
     struct parts parts = {0};
     size_t from = 0, end;
-    nano_jinja_step(j, str->num_bytes / 16);
+    nano_jinja_step(j, str->num_bytes / 2);
     while (next_word(str, &from, &end, str->num_bytes)) {
         if (max >= 0 && (int64_t)parts.num >= max) {
             struct nano_value rest = nano_str_range(j, str, from, str->num_bytes);

@@ -51,7 +51,7 @@ static struct nano_value all(struct nano_jinja *j, const struct nano_str *str,
 {
     if (str->num_bytes == 0)
         return nano_value_bool(if_empty);
-    nano_jinja_step(j, str->num_bytes / 16);
+    nano_jinja_step(j, str->num_bytes / 2);
     for (size_t i = 0; i < str->num_bytes;) {
         uint32_t c = 0;
         int num = nano_utf8_decode(str->s + i, str->num_bytes - i, &c);

@@ -47,7 +47,7 @@ FILTER(do_title)
     const struct nano_str *str = text(j, self);
     size_t from = j->out_bytes;
     bool inside = false;
-    nano_jinja_step(j, str->num_bytes / 16);
+    nano_jinja_step(j, str->num_bytes / 2);
     for (size_t i = 0; i < str->num_bytes;) {
         uint32_t c = 0, out[3];
         int num = nano_utf8_decode(str->s + i, str->num_bytes - i, &c);
@@ -123,7 +123,7 @@ FILTER(do_indent)
     if (width.kind != NANO_STR)
         width = nano_value_binary(j, '*', nano_value_borrow(j, " ", 1), width);
     /* Jinja2 adds a newline before it splits, which keeps an empty last line. */
-    struct nano_value whole = nano_value_str(j, str->s, str->num_bytes + 0);
+    struct nano_value whole = nano_value_borrow(j, str->s, str->num_bytes);
     whole = nano_value_binary(j, '+', whole, nano_value_borrow(j, "\n", 1));
     struct nano_list lines = *nano_str_lines(j, whole.str, false).list;
     size_t from = j->out_bytes;
@@ -141,16 +141,17 @@ FILTER(do_indent)
 FILTER(do_truncate)
 {
     UNUSED;
-    const struct nano_str *str = need_str(j, self, "truncate");
     struct nano_value end = p[2].kind == NANO_MISSING ? nano_value_borrow(j, "...", 3) : p[2];
     int64_t end_chars = (int64_t)nano_str_chars(nano_value_to_str(j, end).str);
     int64_t length = int_or(j, p[0], 255, "truncate");
     int64_t leeway = p[3].kind == NANO_NONE ? 5 : int_or(j, p[3], 5, "truncate");
-    int64_t num = (int64_t)nano_str_chars(self.str);
+    struct nano_args none = {0};
+    int64_t num = nano_jinja_call_function(j, nano_jinja_find_filter("length", 6), self, &none).i;
     if (length < end_chars || leeway < 0)
         nano_jinja_fail(j, "truncate: the length is smaller than what is put at the end");
     if (num - length <= leeway)
         return self;
+    const struct nano_str *str = need_str(j, self, "truncate");
     struct nano_value part = nano_str_slice(j, str, 0, (size_t)(length - end_chars));
     if (!nano_value_truth(j, p[1])) {
         const char *space = NULL;
@@ -173,7 +174,7 @@ FILTER(do_wordcount)
     const struct nano_str *str = text(j, self);
     int64_t num_words = 0;
     bool inside = false;
-    nano_jinja_step(j, str->num_bytes / 16);
+    nano_jinja_step(j, str->num_bytes / 2);
     for (size_t i = 0; i < str->num_bytes;) {
         uint32_t c = 0;
         int num = nano_utf8_decode(str->s + i, str->num_bytes - i, &c);
@@ -192,7 +193,7 @@ static void wrap_line(struct nano_jinja *j, struct nano_value line, int64_t widt
     size_t at = 0, num = chars.num;
     bool first = true;
     while (at < num) {
-        while (!first && at < num && nano_unicode_is_space((unsigned char)*chars.items[at].str->s))
+        while (!first && at < num && *chars.items[at].str->s == ' ')
             at++;
         size_t end = at + (size_t)width, last = at;
         if (at >= num)
@@ -357,12 +358,12 @@ FILTER(do_format)
 FILTER(do_tojson)
 {
     UNUSED;
-    struct nano_json_style style = {.ensure_ascii = nano_value_truth(j, p[1]),
+    struct nano_json_style style = {.ensure_ascii = nano_value_truth(j, p[0]),
                                     .sort_keys = nano_value_truth(j, p[3])};
-    if (p[0].kind != NANO_MISSING && p[0].kind != NANO_NONE)
-        style.indent = p[0].kind == NANO_STR
-                           ? p[0].str
-                           : nano_value_binary(j, '*', nano_value_borrow(j, " ", 1), p[0]).str;
+    if (p[1].kind != NANO_MISSING && p[1].kind != NANO_NONE)
+        style.indent = p[1].kind == NANO_STR
+                           ? p[1].str
+                           : nano_value_binary(j, '*', nano_value_borrow(j, " ", 1), p[1]).str;
     if (p[2].kind != NANO_MISSING && p[2].kind != NANO_NONE) {
         struct nano_list pair = nano_value_items(j, p[2]);
         if (pair.num != 2)
@@ -375,8 +376,60 @@ FILTER(do_tojson)
     return nano_jinja_take(j, from);
 }
 
+/* One word of a text: an address becomes a link, without the punctuation around it. */
+static void urlize_word(struct nano_jinja *j, const struct nano_str *word, bool nofollow,
+                        const struct nano_str *target)
+{
+    size_t from = 0, to = word->num_bytes;
+    while (from < to && strchr("(<[", word->s[from]) && word->s[from])
+        from++;
+    while (to > from && strchr(".,!?:;)>]", word->s[to - 1]) && word->s[to - 1])
+        to--;
+    bool has_scheme = (to - from > 7 && memcmp(word->s + from, "http://", 7) == 0) ||
+                      (to - from > 8 && memcmp(word->s + from, "https://", 8) == 0);
+    bool is_address = has_scheme || (to - from > 4 && memcmp(word->s + from, "www.", 4) == 0);
+    struct nano_value parts[3] = {nano_str_range(j, word, 0, from),
+                                  nano_str_range(j, word, from, to),
+                                  nano_str_range(j, word, to, word->num_bytes)};
+    for (int i = 0; i < 3; i++)
+        parts[i] = nano_value_escape(j, parts[i]);
+    nano_value_print(j, parts[0]);
+    if (is_address) {
+        nano_jinja_printf(j, "<a href=\"%s", has_scheme ? "" : "https://");
+        nano_value_print(j, parts[1]);
+        nano_jinja_printf(j, "\" rel=\"%snoopener\"", nofollow ? "nofollow " : "");
+        if (target) {
+            nano_jinja_printf(j, " target=\"");
+            nano_jinja_write(j, target->s, target->num_bytes);
+            nano_jinja_write(j, "\"", 1);
+        }
+        nano_jinja_write(j, ">", 1);
+    }
+    nano_value_print(j, parts[1]);
+    nano_jinja_printf(j, "%s", is_address ? "</a>" : "");
+    nano_value_print(j, parts[2]);
+}
+
+FILTER(do_urlize)
+{
+    UNUSED;
+    const struct nano_str *str = text(j, self);
+    const struct nano_str *target = p[2].kind == NANO_STR ? p[2].str : NULL;
+    size_t from = j->out_bytes, start = 0;
+    for (size_t i = 0; i <= str->num_bytes; i++) {
+        bool ends = i == str->num_bytes || ((unsigned char)str->s[i] < 0x80 &&
+                                            nano_unicode_is_space((unsigned char)str->s[i]));
+        if (ends && i > start)
+            urlize_word(j, nano_str_range(j, str, start, i).str, nano_value_truth(j, p[1]), target);
+        if (ends && i < str->num_bytes)
+            nano_jinja_write(j, str->s + i, 1);
+        start = ends ? i + 1 : start;
+    }
+    return nano_jinja_take(j, from);
+}
+
 const struct nano_function nano_text_filters[] = {
-    {"tojson", "indent? ensure_ascii? separators? sort_keys?", do_tojson},
+    {"tojson", "ensure_ascii? indent? separators? sort_keys?", do_tojson},
     {"trim", "chars?", do_trim},
     {"string", "", do_string},
     {"upper", "", do_upper},
@@ -396,6 +449,7 @@ const struct nano_function nano_text_filters[] = {
     {"wordwrap", "width? break_long_words? wrapstring? break_on_hyphens?", do_wordwrap},
     {"striptags", "", do_striptags},
     {"urlencode", "", do_urlencode},
+    {"urlize", "trim_url_limit? nofollow? target? rel?", do_urlize},
     {"xmlattr", "autospace?", do_xmlattr},
 };
 const size_t nano_num_text_filters = sizeof nano_text_filters / sizeof *nano_text_filters;

@@ -9,8 +9,10 @@ libchat_la_SOURCES = \
   src/chat/eval.h \
   src/chat/jinja.c src/chat/jinja.h \
   src/chat/jinja_access.c \
+  src/chat/jinja_big.c \
   src/chat/jinja_call.c \
   src/chat/jinja_check.c \
+  src/chat/jinja_compare.c \
   src/chat/jinja_dict.c \
   src/chat/jinja_eval.c \
   src/chat/jinja_exec.c \

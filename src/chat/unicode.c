@@ -82,6 +82,15 @@ bool nano_unicode_is_decimal(uint32_t c)
     return in_ranges(decimal, COUNT(decimal), c);
 }
 
+/* Digits come in runs from 0 to 9. */
+uint32_t nano_unicode_decimal_value(uint32_t c)
+{
+    for (size_t i = 0; i < COUNT(decimal); i++)
+        if (between(c, decimal[i].first, decimal[i].last))
+            return (c - decimal[i].first) % 10;
+    return 0;
+}
+
 bool nano_unicode_is_lower(uint32_t c)
 {
     uint32_t out[3];

@@ -1,7 +1,6 @@
 /* Characters as Python sees them: white space, letters, what repr escapes, case.
  *
- * Simple mappings are Unicode's; of the rules that look at neighbours (final sigma, title case of
- * digraphs) none is applied. */
+ * Mappings are of one character; rules that look at neighbours are the callers'. */
 #ifndef NANO_CHAT_UNICODE_H
 #define NANO_CHAT_UNICODE_H
 
@@ -12,6 +11,7 @@ bool nano_unicode_is_space(uint32_t c);
 bool nano_unicode_is_printable(uint32_t c);
 bool nano_unicode_is_alpha(uint32_t c);
 bool nano_unicode_is_decimal(uint32_t c);
+uint32_t nano_unicode_decimal_value(uint32_t c); /* of a decimal digit */
 bool nano_unicode_is_line_end(uint32_t c);
 bool nano_unicode_is_lower(uint32_t c);
 bool nano_unicode_is_upper(uint32_t c);

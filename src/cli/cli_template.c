@@ -13,7 +13,7 @@ const struct nano_cli_option nano_cli_template_table[] = {
     {"--chat-template", "TEXT", nano_cli_parse_string, TEMPLATE(source), 0, 0,
      "chat template (Jinja) in place of the model's; also the name of a file that holds one"},
     {"--chat-template-file", "FILE", nano_cli_parse_string, TEMPLATE(path), 0, 0,
-     "a file that holds one"},
+     "a file that holds one: Jinja, or a tokenizer_config.json"},
     {"--chat-template-kwargs", "JSON", nano_cli_parse_string, TEMPLATE(kwargs), 0, 0,
      "variables of the template, e.g. '{\"enable_thinking\": false}'"},
 };
@@ -46,40 +46,25 @@ static enum nano_status copy_token(const nano_tokenizer *tokenizer, int32_t toke
     return *out ? NANO_OK : nano_error_no_memory(err, "a token's name", num_bytes);
 }
 
-/* Creates the template and puts before an error where its text comes from. */
-static enum nano_status create(struct nano_cli_template *template,
+static enum nano_status create(nano_chat_template **out,
                                const struct nano_cli_template_options *options,
                                const nano_model *model, struct nano_error *err)
 {
-    const struct nano_model_info *info = nano_model_get_info(model);
-    const char *source = options->source, *path = options->path, *where = "--chat-template";
-    enum nano_status status = NANO_OK;
-    char *file_text = NULL;
+    const char *source = options->source, *path = options->path;
     if (!path && source && !strchr(source, '{') && nano_os_file_exists(source))
         path = source;
-    if (path) {
-        size_t num_bytes;
-        NANO_TRY(nano_cli_read(path, &file_text, &num_bytes, err));
-        source = file_text;
-        where = path;
-    } else if (!source) {
-        source = info->chat_template;
-        where = "the model's chat template";
-    }
-    if (!source) {
-        status = nano_error_set(err, NANO_ERR_UNSUPPORTED,
-                                "%s: has no chat template: expected --chat-template-file FILE",
-                                *info->path ? info->path : "the model");
-        goto fail;
-    }
-    status = nano_chat_template_create(&template->chat_template, source, strlen(source), err);
-    if (status != NANO_OK)
-        nano_error_prefix(err, "%s", where);
-    else
-        nano_chat_template_get_info(template->chat_template, &template->info);
-fail:
-    nano_mem_free(file_text);
-    return status;
+    if (path)
+        return nano_chat_template_open(out, path, err);
+    const char *where = source ? "--chat-template" : "the model's chat template";
+    if (!source)
+        source = nano_model_get_info(model)->chat_template;
+    if (!source)
+        return nano_error_set(err, NANO_ERR_UNSUPPORTED,
+                              "%s: has no chat template: expected --chat-template-file FILE",
+                              *nano_model_get_info(model)->path ? nano_model_get_info(model)->path
+                                                                : "the model");
+    enum nano_status status = nano_chat_template_create(out, source, strlen(source), err);
+    return status == NANO_OK ? status : nano_error_prefix(err, "%s", where);
 }
 
 enum nano_status nano_cli_template_init(struct nano_cli_template *out,
@@ -90,11 +75,14 @@ enum nano_status nano_cli_template_init(struct nano_cli_template *out,
     struct nano_tokenizer_info tokens;
     enum nano_status status;
     *out = (struct nano_cli_template){0};
-    nano_tokenizer_get_info(tokenizer, &tokens);
     NANO_TRY(parse_kwargs(options->kwargs, &out->kwargs, err));
-    NANO_TRY(copy_token(tokenizer, tokens.bos_token_id, &out->bos_token, err));
-    NANO_TRY(copy_token(tokenizer, tokens.eos_token_id, &out->eos_token, err));
-    NANO_TRY(create(out, options, model, err));
+    if (tokenizer) {
+        nano_tokenizer_get_info(tokenizer, &tokens);
+        NANO_TRY(copy_token(tokenizer, tokens.bos_token_id, &out->bos_token, err));
+        NANO_TRY(copy_token(tokenizer, tokens.eos_token_id, &out->eos_token, err));
+    }
+    NANO_TRY(create(&out->chat_template, options, model, err));
+    nano_chat_template_get_info(out->chat_template, &out->info);
 fail:
     return status;
 }

@@ -22,7 +22,8 @@ struct nano_cli_template {
     json_t *kwargs;              /* an object */
 };
 
-/* The tokenizer gives the names of BOS and EOS. To be deinitialised in any case. */
+/* The tokenizer gives the names of BOS and EOS; NULL: they have none. `model` may be NULL if the options
+ * name a template. To be deinitialised in any case. */
 enum nano_status nano_cli_template_init(struct nano_cli_template *out,
                                         const struct nano_cli_template_options *options,
                                         const nano_model *model, const nano_tokenizer *tokenizer,

@@ -9,11 +9,12 @@
 #include "cli/cli_engine.h"
 #include "cli/cli_json.h"
 #include "cli/cli_output.h"
+#include "cli/cli_template.h"
 
 struct template_options {
     struct nano_cli_engine_options engine; /* only -m and -v */
-    const char *template_file, *template_text, *file, *kwargs;
-    const char *bos_token, *eos_token, *now;
+    struct nano_cli_template_options template;
+    const char *file, *bos_token, *eos_token, *now;
     bool add_generation_prompt, normalize, json;
 };
 
@@ -22,12 +23,6 @@ static const struct nano_cli_option template_table[] = {
     {"-f --file", "FILE", nano_cli_parse_string, TEMPLATE(file), 0, 0,
      "the request, a JSON object with messages; \"-\" or nothing is standard input; a .jsonl file "
      "has one per line"},
-    {"--chat-template-file", "FILE", nano_cli_parse_string, TEMPLATE(template_file), 0, 0,
-     "the template: Jinja source or a tokenizer_config.json"},
-    {"--chat-template", "TEXT", nano_cli_parse_string, TEMPLATE(template_text), 0, 0,
-     "the template's source itself"},
-    {"--chat-template-kwargs", "JSON", nano_cli_parse_string, TEMPLATE(kwargs), 0, 0,
-     "variables for the template, as a JSON object; the request's own come first"},
     {"--add-generation-prompt", NULL, nano_cli_parse_true, TEMPLATE(add_generation_prompt), 0, 0,
      "begin the assistant's answer, unless the request says itself (the default)"},
     {"--no-add-generation-prompt", NULL, nano_cli_parse_false, TEMPLATE(add_generation_prompt), 0,
@@ -45,70 +40,25 @@ static const struct nano_cli_option template_table[] = {
      "print {\"rendered\":\"...\"} or {\"error\":\"...\"}"},
 };
 
-/* ---- The template and its tokens ------------------------------------------------------------- */
-
-struct source {
-    nano_model *model;
-    nano_chat_template *chat_template;
-    char *bos_token, *eos_token;
-};
-
-static char *copy_token(const nano_tokenizer *tokenizer, int32_t token_id)
-{
-    const char *bytes;
-    size_t num_bytes;
-    if (token_id < 0 || !nano_tokenizer_get_piece(tokenizer, token_id, &bytes, &num_bytes))
-        return NULL;
-    return nano_mem_strdup(bytes, num_bytes);
-}
-
-static void read_tokens(struct source *source)
-{
-    const nano_tokenizer *tokenizer = nano_model_get_tokenizer(source->model, NULL);
-    struct nano_tokenizer_info info;
-    if (!tokenizer)
-        return;
-    nano_tokenizer_get_info(tokenizer, &info);
-    source->bos_token = copy_token(tokenizer, info.bos_token_id);
-    source->eos_token = copy_token(tokenizer, info.eos_token_id);
-}
-
 /* A template that is given needs no model: the built-in one is not what it was made for. */
-static enum nano_status open_source(struct source *source, const struct template_options *options,
-                                    struct nano_error *err)
+static enum nano_status open_template(struct nano_cli_template *template, nano_model **model,
+                                      const struct template_options *options,
+                                      struct nano_error *err)
 {
     enum nano_status status;
-    bool is_given = options->template_file || options->template_text;
-    if (options->engine.model || !is_given) {
-        NANO_TRY(nano_model_open(&source->model, options->engine.model, err));
-        read_tokens(source);
-    }
-    if (options->template_file)
-        return nano_chat_template_open(&source->chat_template, options->template_file, err);
-    const char *text = options->template_text;
-    if (!text)
-        text = nano_model_get_info(source->model)->chat_template;
-    if (!text)
-        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
-                              "the model has no chat template, give one with --chat-template-file");
-    return nano_chat_template_create(&source->chat_template, text, strlen(text), err);
+    if (options->engine.model || !(options->template.path || options->template.source))
+        NANO_TRY(nano_model_open(model, options->engine.model, err));
+    NANO_TRY(nano_cli_template_init(template, &options->template, *model,
+                                    *model ? nano_model_get_tokenizer(*model, NULL) : NULL, err));
 fail:
     return status;
-}
-
-static void close_source(struct source *source)
-{
-    nano_chat_template_destroy(source->chat_template);
-    nano_mem_free(source->bos_token);
-    nano_mem_free(source->eos_token);
-    nano_model_close(source->model);
 }
 
 /* ---- Requests -------------------------------------------------------------------------------- */
 
 struct work {
     const struct template_options *options;
-    const struct source *source;
+    const struct nano_cli_template *template;
     struct nano_chat_render_params params;
 };
 
@@ -120,7 +70,7 @@ static enum nano_status render_one(const struct work *work, const char *request,
     size_t prompt_bytes = 0;
     struct nano_cli_json json;
     enum nano_status status =
-        nano_chat_template_render(work->source->chat_template, request, num_bytes, &work->params,
+        nano_chat_template_render(work->template->chat_template, request, num_bytes, &work->params,
                                   &prompt, &prompt_bytes, err);
     if (as_json) {
         nano_cli_json_init(&json, stdout);
@@ -177,16 +127,16 @@ static bool is_jsonl(const char *path)
 }
 
 static enum nano_status render_all(const struct template_options *options,
-                                   const struct source *source, const char *text, size_t num_bytes,
-                                   struct nano_error *err)
+                                   const struct nano_cli_template *template, const char *text,
+                                   size_t num_bytes, struct nano_error *err)
 {
-    struct work work = {options, source, nano_chat_render_params_default()};
-    work.params.bos_token = options->bos_token ? options->bos_token : source->bos_token;
-    work.params.eos_token = options->eos_token ? options->eos_token : source->eos_token;
+    struct work work = {options, template, nano_chat_render_params_default()};
+    work.params.bos_token = options->bos_token ? options->bos_token : template->bos_token;
+    work.params.eos_token = options->eos_token ? options->eos_token : template->eos_token;
     work.params.add_generation_prompt = options->add_generation_prompt;
     work.params.normalize_messages = options->normalize;
     work.params.now = options->now;
-    work.params.kwargs_json = options->kwargs;
+    work.params.kwargs_json = options->template.kwargs;
     if (is_jsonl(options->file) || (options->json && has_one_per_line(text))) {
         render_lines(&work, text, num_bytes);
         return NANO_OK;
@@ -201,10 +151,12 @@ static int parse(const struct nano_cli_command *command, struct template_options
 {
     const struct nano_cli_group groups[] = {
         NANO_CLI_GROUP("Options", template_table, options),
+        {"Chat template", nano_cli_template_table, nano_cli_num_template_options,
+         &options->template},
         {"Model", nano_cli_model_table, nano_cli_num_model_options, &options->engine},
     };
-    int result = nano_cli_parse(command, groups, 2, NULL, argc, argv);
-    if (result < 0 && options->template_file && options->template_text)
+    int result = nano_cli_parse(command, groups, 3, NULL, argc, argv);
+    if (result < 0 && options->template.path && options->template.source)
         result = nano_cli_usage_error(
             command, "expected one of --chat-template-file and --chat-template, not both");
     if (result < 0 && !options->file && isatty(STDIN_FILENO))
@@ -217,7 +169,8 @@ static int run(const struct nano_cli_command *command, int argc, char **argv)
 {
     struct template_options options = {.add_generation_prompt = true};
     struct nano_error err = {0};
-    struct source source = {0};
+    struct nano_cli_template template = {0};
+    nano_model *model = NULL;
     enum nano_status status;
     char *text = NULL;
     size_t num_bytes = 0;
@@ -225,22 +178,23 @@ static int run(const struct nano_cli_command *command, int argc, char **argv)
     if (result >= 0)
         return result;
     nano_cli_log_to_stderr(options.engine.verbose);
-    NANO_TRY(open_source(&source, &options, &err));
+    NANO_TRY(open_template(&template, &model, &options, &err));
     NANO_TRY(nano_cli_read(options.file, &text, &num_bytes, &err));
-    status = render_all(&options, &source, text, num_bytes, &err);
+    status = render_all(&options, &template, text, num_bytes, &err);
 fail:
     if (status == NANO_OK)
         result = 0;
     else
         result = options.json && text ? 1 : nano_cli_fail(&err);
     nano_mem_free(text);
-    close_source(&source);
+    nano_cli_template_deinit(&template);
+    nano_model_close(model);
     return result;
 }
 
 const struct nano_cli_command nano_cmd_apply_template = {
     "apply-template",
-    "[-m MODEL] [--chat-template-file FILE] [-f REQUEST.json] [options]",
+    "[-m MODEL] [-f REQUEST.json] [options]",
     "Print the prompt that a chat template makes of messages.",
     NULL,
     run,

@@ -25,6 +25,12 @@ libserver_la_SOURCES = \
   src/server/json_out.c src/server/json_out.h \
   src/server/metrics.c src/server/metrics.h \
   src/server/notify.c src/server/notify.h \
-  src/server/page.h src/server/page_stub.c \
+  src/server/page.h \
   src/server/server.c src/server/server.h
+nodist_libserver_la_SOURCES = src/server/page_html.c
+CLEANFILES += src/server/page_html.c
+src/server/page_html.c: src/server/web/index.html src/server/web/embed.sh
+	$(AM_V_GEN)$(MKDIR_P) src/server && \
+	  sh $(srcdir)/src/server/web/embed.sh $(srcdir)/src/server/web/index.html >$@.new && mv $@.new $@
 endif
+EXTRA_DIST += src/server/web/index.html src/server/web/embed.sh
