@@ -11,7 +11,7 @@
 #include "base/os.h"
 #include "server/http_state.h"
 
-enum { SCAN_MS = 250, MAX_EVENTS = 64 };
+enum { SCAN_MS = 250, GRACE_NS = 500000000, MAX_EVENTS = 64 };
 
 /* ---- The table ---------------------------------------------------------------------------------
  */
@@ -54,26 +54,15 @@ struct nano_http_connection *nano_http_connection_open(struct nano_http_server *
         server->by_fd[i] = NULL;
     server->by_fd[fd] = connection;
     connection->serial = ++server->last_serial;
+    struct epoll_event event = {.events = EPOLLRDHUP};
+    event.data.u64 = (uint64_t)connection->serial << 32 | (uint32_t)fd;
+    epoll_ctl(server->epoll_fd, EPOLL_CTL_ADD, fd, &event); /* closing it takes it out again */
     connection->next = server->connections;
     if (connection->next)
         connection->next->prev = connection;
     server->connections = connection;
     pthread_mutex_unlock(&server->lock);
     return connection;
-}
-
-/* Under the server's lock. */
-static void watch(struct nano_http_connection *connection, bool watched)
-{
-    struct nano_http_server *server = connection->server;
-    struct epoll_event event = {.events = EPOLLRDHUP};
-    event.data.u64 = (uint64_t)connection->serial << 32 | (uint32_t)connection->fd;
-    if (connection->watched == watched)
-        return;
-    connection->watched =
-        watched && epoll_ctl(server->epoll_fd, EPOLL_CTL_ADD, connection->fd, &event) == 0;
-    if (!watched)
-        epoll_ctl(server->epoll_fd, EPOLL_CTL_DEL, connection->fd, &event);
 }
 
 /* Under the server's lock. */
@@ -94,7 +83,6 @@ static void set_state(struct nano_http_connection *connection,
         connection->exchange = NULL;
     connection->state = state;
     connection->since_ns = nano_os_clock_ns();
-    watch(connection, is_busy);
     pthread_cond_broadcast(&server->changed);
 }
 
@@ -131,8 +119,9 @@ void nano_http_connection_close(struct nano_http_connection *connection)
 static struct nano_http_exchange *cut_off(struct nano_http_connection *connection)
 {
     struct nano_http_exchange *exchange = connection->exchange;
+    struct epoll_event event = {0};
     connection->cut_off = true;
-    watch(connection, false);
+    epoll_ctl(connection->server->epoll_fd, EPOLL_CTL_DEL, connection->fd, &event);
     shutdown(connection->fd, SHUT_RDWR);
     if (!exchange || connection->state < NANO_HTTP_WORKING)
         return NULL;
@@ -148,6 +137,14 @@ static void tell_gone(struct nano_http_exchange *exchange)
     nano_http_exchange_release(exchange);
 }
 
+/* Under the server's lock: what it sent before may still be read and perhaps answered. */
+static void note_hang_up(struct nano_http_connection *connection)
+{
+    struct epoll_event event = {0};
+    connection->hung_up_ns = nano_os_clock_ns();
+    epoll_ctl(connection->server->epoll_fd, EPOLL_CTL_DEL, connection->fd, &event);
+}
+
 static void hang_up(struct nano_http_server *server, uint64_t key)
 {
     size_t fd = (uint32_t)key;
@@ -155,8 +152,11 @@ static void hang_up(struct nano_http_server *server, uint64_t key)
     pthread_mutex_lock(&server->lock);
     struct nano_http_connection *connection =
         fd < server->by_fd_capacity ? server->by_fd[fd] : NULL;
-    if (connection && connection->serial == key >> 32 && connection->watched)
+    bool is_its = connection && connection->serial == key >> 32 && !connection->cut_off;
+    if (is_its && connection->state >= NANO_HTTP_WORKING)
         exchange = cut_off(connection);
+    else if (is_its)
+        note_hang_up(connection);
     pthread_mutex_unlock(&server->lock);
     if (exchange)
         tell_gone(exchange);
@@ -170,6 +170,8 @@ static bool is_too_slow(const struct nano_http_connection *connection, uint64_t 
     uint64_t since_ns = connection->since_ns;
     struct nano_http_exchange *exchange = connection->exchange;
     bool is_stuck = false;
+    if (connection->hung_up_ns != 0)
+        return now_ns > connection->hung_up_ns + GRACE_NS;
     switch (connection->state) {
     case NANO_HTTP_IDLE:
         timeout_ns = (uint64_t)config->keep_alive_s * 1000000000u;

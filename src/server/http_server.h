@@ -7,9 +7,11 @@
  *             │        └ request not there after timeout_s: cut off
  *             └ no request for keep_alive_s: closed
  *
- * libmicrohttpd neither looks at connections that are suspended (which ours are while the engine
- * works) nor limits the time of a client that sends a byte now and then; the watcher does both, by
- * shutting the socket down, which libmicrohttpd then notices. */
+ * libmicrohttpd does not look at connections that are suspended (which ours are while the engine
+ * works), misses an end that arrives together with the last bytes, and does not limit the time of a
+ * client that sends a byte now and then. The watcher sees to all three by shutting the socket down,
+ * which libmicrohttpd then notices. A client that only closes its side gets an
+ * answer that is there at once, and otherwise counts as gone. */
 #ifndef NANO_SERVER_HTTP_SERVER_H
 #define NANO_SERVER_HTTP_SERVER_H
 

@@ -24,9 +24,9 @@ struct nano_http_connection {
     int fd;
     uint32_t serial; /* tells it from others that had the same fd */
     enum nano_http_connection_state state;
-    bool watched; /* its fd is in the watcher's epoll set */
     bool cut_off;
-    uint64_t since_ns; /* of the state */
+    uint64_t since_ns;                   /* of the state */
+    uint64_t hung_up_ns;                 /* 0: not seen to have hung up */
     struct nano_http_exchange *exchange; /* of the request being received or answered */
     char peer[NANO_HTTP_PEER_BYTES];
 };
