@@ -78,6 +78,14 @@ static bool take_ids(struct nano_api_call *call, const struct nano_api_params *p
                                params->sampling.max_tokens != 0, false) ||
         !nano_api_read_token_ids(&call->reader, "prompt", list, &ids, &prompt->num_token_ids))
         return false;
+    struct nano_tokenizer_info info = {.vocab_size = INT32_MAX};
+    if (tokenizer)
+        nano_tokenizer_get_info(tokenizer, &info);
+    for (size_t i = 0; i < prompt->num_token_ids; i++)
+        if (ids[i] < 0 || ids[i] >= info.vocab_size)
+            return nano_api_refuse(&call->problem, 400, "prompt",
+                                   "expected token ids from 0 to %d, got %d", info.vocab_size - 1,
+                                   ids[i]);
     prompt->token_ids = nano_mem_alloc(prompt->num_token_ids, sizeof *ids);
     if (!prompt->token_ids)
         return no_memory(call);
