@@ -19,7 +19,7 @@ include tests/engine.mk
 include tests/cli.mk
 include tests/chat.mk
 if HAVE_SERVER
-include tests/server.mk
+include tests/api.mk
 include tests/serve.mk
 endif
 endif

@@ -18,12 +18,20 @@ tests_fuzz_http_SOURCES = \
   tests/http_client.c tests/http_client.h tests/require.h
 tests_fuzz_http_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
 tests_fuzz_http_LDADD = $(JANSSON_LIBS)
-dist_check_SCRIPTS += tests/check_openai.sh tests/check_serve_life.sh tests/check_server.sh
-EXTRA_DIST += tests/serve_lib.sh tests/openai/client.test.mjs tests/openai/package.json
+dist_check_SCRIPTS += \
+  tests/check_openai.sh tests/check_page.sh tests/check_serve_life.sh tests/check_server.sh
+EXTRA_DIST += \
+  tests/serve_lib.sh \
+  tests/openai/client.test.mjs tests/openai/package.json \
+  tests/web/mock_server.mjs \
+  tests/web/package.json \
+  tests/web/page.test.mjs \
+  tests/web/policy.mjs \
+  tests/web/screenshots.mjs
 
-clean-local: clean-openai-client
-clean-openai-client:
-	rm -rf tests/openai-client
+clean-local: clean-npm
+clean-npm:
+	rm -rf tests/openai-client tests/page-client
 noinst_PROGRAMS += bench/bench_engine
 bench_bench_engine_SOURCES = bench/bench_engine.c
 bench_bench_engine_LDADD = libnanovllm.la

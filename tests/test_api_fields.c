@@ -67,7 +67,7 @@ static const struct wrong_case wrong_completion[] = {
     {"prompt", "[\"a\",5]", "got a list with 5"},
     {"prompt", "[5,\"a\"]", "prompt: expected token ids, got a string at index 1"},
     {"prompt", "[[5],[1.5]]", "prompt: expected token ids, got 1.5 at index 0"},
-    {"prompt", "[999999]", "got 999999"},
+    {"prompt", "[999999]", "token id 999999"},
     {"prompt", "[[]]", "the prompt is empty"},
     {"echo", "1", "echo: expected true or false"},
     {"logprobs", "true", "logprobs: expected a whole number of at least 0, got true"},
@@ -236,7 +236,7 @@ Test(api, tokens_both_ways, .init = setup, .fini = teardown)
     post("/detokenize", "{\"tokens\":5}");
     expect_error(400, "tokens", "expected a list of token ids");
     post("/detokenize", "{\"tokens\":[5,99999999]}");
-    expect_error(400, "tokens", "got 99999999");
+    expect_error(400, "tokens", "token id 99999999");
 }
 
 /* ---- Bytes ----------------------------------------------------------------------------------- */

@@ -84,8 +84,8 @@ static bool take_ids(struct nano_api_call *call, const struct nano_api_params *p
     for (size_t i = 0; i < prompt->num_token_ids; i++)
         if (ids[i] < 0 || ids[i] >= info.vocab_size)
             return nano_api_refuse(&call->problem, 400, "prompt",
-                                   "expected token ids from 0 to %d, got %d", info.vocab_size - 1,
-                                   ids[i]);
+                                   "token id %d, expected 0 to %d", ids[i],
+                                   info.vocab_size - 1);
     prompt->token_ids = nano_mem_alloc(prompt->num_token_ids, sizeof *ids);
     if (!prompt->token_ids)
         return no_memory(call);

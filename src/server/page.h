@@ -17,7 +17,7 @@ extern const size_t nano_page_html_bytes;
  * prints the new ones. */
 #define NANO_PAGE_CONTENT_SECURITY_POLICY                                                          \
     "default-src 'none'; connect-src 'self'; img-src data:; "                                      \
-    "script-src 'sha256-StiVNcvb5V8QPGkVg2akCEo0lMdPbcrlCF1r7sLSuRw='; "                           \
+    "script-src 'sha256-R1ODR9WmcQVmvQa5VYyd5j3Tmu/kR1WL5fgT+0cMtAw='; "                           \
     "style-src 'sha256-W3VZcyfVfUUzRSmu7BMtcGrt9cXcOofAca9i6zXeHLo='; "                            \
     "require-trusted-types-for 'script'; trusted-types 'none'; "                                   \
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
