@@ -1,6 +1,6 @@
 #!/bin/sh
 # The web page in a headless Chromium: against the server, and against a mock for what it must endure.
-#   check_page.sh [--screenshots FOLDER]     with a folder: also makes the pictures of docs/
+#   check_page.sh [--screenshots FOLDER]     with a folder: makes the pictures of docs/ there instead
 . "${srcdir:-.}/tests/serve_lib.sh"
 source=${srcdir:-.}/tests/web
 place=$(dirname "$program")/tests/page-client

@@ -34,8 +34,8 @@ async function freePort() {
 async function startProgram(program) {
   if (!program || spawnSync(program, ["serve", "--help"]).status !== 0) return null;
   const port = await freePort();
-  // So slow that an answer can be stopped.
-  const env = { ...process.env, NANOVLLM_CPU: "ref" };
+  // For the tests so slow that an answer can be stopped.
+  const env = options.screenshots ? process.env : { ...process.env, NANOVLLM_CPU: "ref" };
   const child = spawn(program, ["serve", "--port", String(port)], { env, stdio: ["ignore", "ignore", "pipe"] });
   let log = "";
   child.stderr.on("data", (text) => { log = (log + text).slice(-4000); });
