@@ -88,6 +88,16 @@ static void answer_preflight(struct nano_http_exchange *exchange)
     nano_http_reply(exchange, MHD_HTTP_NO_CONTENT, NULL, "", 0);
 }
 
+/* Whether the body of a refused request is not even read: its client asks first, or there is too
+ * much of it. Otherwise it is, since a client that is still sending might not see the answer. */
+static bool is_unwanted(const struct nano_http_exchange *exchange)
+{
+    const char *length = nano_http_header(exchange, "Content-Length");
+    return nano_http_header(exchange, "Expect") ||
+           (length && strtoull(length, NULL, 10) / MAX_DISCARDED_FACTOR >
+                          exchange->server->config.max_body_bytes);
+}
+
 /* The request is there: from here to the end of its answer it is the handler's. */
 static void hand_over(struct nano_http_exchange *exchange)
 {
@@ -154,7 +164,10 @@ static enum MHD_Result on_request(void *user_data, struct MHD_Connection *mhd, c
             return MHD_NO;
         *request_context = exchange;
         check_headers(exchange);
-        return MHD_YES;
+        if (exchange->refused_status == 0 || !is_unwanted(exchange))
+            return MHD_YES;
+        hand_over(exchange);
+        return nano_http_exchange_advance(exchange);
     }
     if (*upload_data_size > 0) {
         bool received = nano_http_exchange_receive(exchange, upload_data, *upload_data_size);
