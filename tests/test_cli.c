@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "config.h"
 #include "tests/program.h"
 
 /* ---- Usage ----------------------------------------------------------------------------------- */
@@ -59,10 +60,16 @@ Test(usage, mistakes_exit_with_2_and_one_line)
     }
 }
 
+/* The commands of this build. */
+static const char *const commands[] = {
+    "run",   "chat", "bench", "tokenize", "apply-template", "info", "perplexity", "demo",
+#ifdef NANO_HAVE_SERVER
+    "serve",
+#endif
+};
+
 Test(usage, help_and_version)
 {
-    static const char *const commands[] = {
-        "run", "chat", "bench", "tokenize", "apply-template", "info", "perplexity", "demo"};
     struct program_result help = RUN("--help");
     cr_assert_eq(help.status, 0);
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
@@ -105,8 +112,6 @@ static bool is_name_char(char c)
 
 Test(usage, the_manual_has_every_option)
 {
-    static const char *const commands[] = {
-        "run", "chat", "bench", "tokenize", "apply-template", "info", "perplexity", "demo"};
     char *manual = read_manual();
     int num_options = 0;
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
