@@ -150,22 +150,33 @@ check_killed() {
 
 # ---- The end under load -------------------------------------------------------------------------
 
+is_long_running() {
+    [ "$(metric num_requests_running)" -ge 64 ]
+}
+
 check_drain() {
+    num_tokens=900
+    [ -z "$quick" ] || num_tokens=300
     start_server --disable-access-log
-    body 64 300 '' >"$folder/request"
+    body 64 $num_tokens '' >"$folder/request"
     code_file=$folder/code
-    curl -s -o "$folder/long" -w '%{http_code}' "$url/v1/completions" -d "@$folder/request" >"$code_file" &
-    long=$!
     "$bench" --port "$port" --json --duration 2 --max-concurrency 16 --output-len 100 --ignore-eos \
         --prompt "$prompt" --same >"$folder/report" &
     loaded=$!
-    sleep 0.5
+    # Requests that are not whole keep the server from ending however fast it answers the others.
+    "$bench" --port "$port" --num-prompts 0 --slow-loris 2 --linger 60 >"$folder/loris" &
+    loris=$!
+    sleep 0.3
+    curl -s -o "$folder/long" -w '%{http_code}' "$url/v1/completions" -d "@$folder/request" >"$code_file" &
+    long=$!
+    check "a long request is at work" wait_for 5 is_long_running
     kill "$pid"
-    sleep 0.1
+    wait_for 5 grep -q stopping "$log"
     check "/health says 503 while draining" is "$(code "$url/health")" 503
     check "a new request is refused" is "$(code "$url/v1/completions" -d "@$folder/request")" 503
     check "with a reason" grep -q '"message":"the server is stopping"' "$folder/body"
     check "and when to try again" has_header "retry-after: "
+    kill "$loris"
     wait "$long"
     check "a request from before is answered" is "$(cat "$code_file")" 200
     check "with all that it asked for" is "$(grep -o '"finish_reason":"length"' "$folder/long" | wc -l)" 64
