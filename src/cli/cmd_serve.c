@@ -281,8 +281,9 @@ fail:
     (void)status;
     result = nano_cli_fail(&err);
 done:
-    nano_server_destroy(serving.server);
+    nano_server_close(serving.server);
     nano_engine_destroy(serving.engine);
+    nano_server_destroy(serving.server);
     nano_cli_template_deinit(&serving.template);
     nano_model_close(serving.model);
     nano_mem_free(serving.kwargs);

@@ -253,11 +253,19 @@ void nano_server_run(struct nano_server *server, const struct nano_api *api)
     drain(server);
 }
 
-void nano_server_destroy(struct nano_server *server)
+void nano_server_close(struct nano_server *server)
 {
     if (!server)
         return;
     nano_http_server_destroy(server->http);
+    server->http = NULL;
+}
+
+void nano_server_destroy(struct nano_server *server)
+{
+    if (!server)
+        return;
+    nano_server_close(server);
     nano_metrics_destroy(server->metrics);
     nano_mem_free(server);
 }

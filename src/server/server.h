@@ -27,7 +27,11 @@ struct nano_metrics *nano_server_metrics(struct nano_server *server);
  * have drain_timeout_s, a second signal ends at once. What is left is cancelled. */
 void nano_server_run(struct nano_server *server, const struct nano_api *api);
 
-/* The engine must be there still. NULL is fine. */
+/* Ends HTTP; the engine must be there still. NULL is fine. */
+void nano_server_close(struct nano_server *server);
+
+/* The rest, among it the metrics that the engine's last step still counts in: destroy the engine
+ * before. NULL is fine. */
 void nano_server_destroy(struct nano_server *server);
 
 #endif
