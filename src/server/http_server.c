@@ -7,6 +7,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -356,10 +357,9 @@ void nano_http_server_destroy(struct nano_http_server *server)
     if (!server)
         return;
     if (server->daemon) {
-        MHD_socket listen_fd = MHD_quiesce_daemon(server->daemon);
-        if (listen_fd == MHD_INVALID_SOCKET)
-            server->listen_fd = -1; /* libmicrohttpd closes it */
-        /* Who came while the door was closing is shown out too. */
+        /* Nobody comes in any more. Not with MHD_quiesce_daemon: its workers take the socket out of
+         * their epoll sets by themselves, and who comes second aborts the program (0.9.75). */
+        shutdown(server->listen_fd, SHUT_RDWR);
         do
             nano_http_connections_cut(server, true);
         while (!nano_http_server_wait_idle(server, 50));
@@ -367,10 +367,10 @@ void nano_http_server_destroy(struct nano_http_server *server)
         while (server->num_exchanges > 0)
             pthread_cond_wait(&server->changed, &server->lock);
         pthread_mutex_unlock(&server->lock);
-    }
-    nano_http_watch_stop(server);
-    if (server->daemon)
         MHD_stop_daemon(server->daemon);
+        server->listen_fd = -1; /* it has closed it */
+    }
+    nano_http_watch_stop(server); /* connections were added to it until now */
     if (server->listen_fd >= 0)
         close(server->listen_fd);
     if (server->config.uds && server->daemon)
