@@ -106,7 +106,7 @@ async function commonCases(url, kind) {
   });
 
   await common("ask: the answer streams in and its numbers are shown", async (page) => {
-    await fixLength(page, 60);
+    await fixLength(page, 900); // many frames of the page long
     await page.evaluate(() => {
       window.lengths = new Set();
       new MutationObserver(() => window.lengths.add(document.querySelector(".assistant .body")?.innerText.length))
@@ -136,7 +136,7 @@ async function commonCases(url, kind) {
   });
 
   await common("stop: by button and by Escape; the server drops the request", async (page) => {
-    await fixLength(page, 400);
+    await fixLength(page, 900);
     for (const stop of [() => page.click(STOP), () => page.keyboard.press("Escape")]) {
       await ask(page, "Tell me a long story.");
       await page.waitForFunction(() => document.querySelector(".assistant:last-child .body").innerText.length > 20);
