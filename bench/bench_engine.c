@@ -8,7 +8,8 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
+
+#include "base/os.h"
 
 enum { VOCAB = 256 };
 
@@ -30,9 +31,7 @@ struct client {
 
 static double now_s(void)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+    return (double)nano_os_clock_ns() * 1e-9;
 }
 
 static void on_output(const struct nano_output *output, void *user_data);

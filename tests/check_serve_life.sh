@@ -206,6 +206,10 @@ check_doors() {
     check "an allowed origin" has_header "access-control-allow-origin: http://here.example"
     code -H 'Origin: http://there.example' "$url/health" >/dev/null
     check "another origin" eval '! has_header access-control'
+    body 1 4 ',"stream":true' >"$folder/request"
+    code -H 'Authorization: Bearer one' "$url/v1/completions" -d "@$folder/request" >/dev/null
+    check "a stream is not to be cached" has_header "cache-control: no-cache"
+    check "no header is sent twice" is "$(sed 's/:.*//' "$folder/head" | sort -f | uniq -di)" ""
     load --api-key one --max-concurrency 12 --num-prompts 12 --output-len 300 --ignore-eos
     check "too many requests" says '"status 429":'
     check "and no other failure" eval 'is "$(field failed)" "$(field failures "status 429")"'

@@ -11,11 +11,7 @@ seed=${NANOVLLM_TEST_SEED:-1}
 start_server --max-model-len 64 --max-num-seqs 32 --max-body-size 1M --disable-access-log
 "$clients/fuzz_http" "$port" "$num" "$seed" >"$folder/fuzz" 2>&1
 status=$?
-grep -v ' passed, ' "$folder/fuzz"
-num_passed=$(sed -n 's/^\([0-9]*\) passed.*/\1/p' "$folder/fuzz")
-num_failed=$(sed -n 's/.*, \([0-9]*\) failed$/\1/p' "$folder/fuzz")
-: "${num_passed:=0}" "${num_failed:=1}"
-
+add_counts "$folder/fuzz"
 check "the client's status is $status" [ "$status" -eq 0 ]
 check "no sequence is left" wait_for 5 eval '[ "$(metric num_requests_running)" = 0 ]'
 check "no block is left" wait_for 5 eval '[ "$(metric kv_cache_blocks_used)" = 0 ]'

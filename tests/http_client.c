@@ -11,9 +11,9 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/os.h"
 #include "require.h"
 
 int http_connect(int port)
@@ -57,9 +57,7 @@ struct reader {
 
 static double now_s(void)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+    return (double)nano_os_clock_ns() * 1e-9;
 }
 
 /* Receives more bytes; false at the connection's end or the deadline. */

@@ -17,7 +17,7 @@ tests_fuzz_http_SOURCES = \
   tests/fuzz_frames.c tests/fuzz_frames.h \
   tests/http_client.c tests/http_client.h tests/require.h
 tests_fuzz_http_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
-tests_fuzz_http_LDADD = $(JANSSON_LIBS)
+tests_fuzz_http_LDADD = libbase.la $(JANSSON_LIBS)
 dist_check_SCRIPTS += \
   tests/check_openai.sh tests/check_page.sh tests/check_serve_life.sh tests/check_server.sh
 EXTRA_DIST += \
@@ -34,4 +34,4 @@ clean-npm:
 	rm -rf tests/openai-client tests/page-client
 noinst_PROGRAMS += bench/bench_engine
 bench_bench_engine_SOURCES = bench/bench_engine.c
-bench_bench_engine_LDADD = libnanovllm.la
+bench_bench_engine_LDADD = libnanovllm.la libbase.la

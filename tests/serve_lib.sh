@@ -49,6 +49,29 @@ finish() {
     exit
 }
 
+# add_counts FILE: what a client printed: shows all but its last line, "N passed, M failed", and counts
+# that. Without such a line it has failed.
+add_counts() {
+    grep -v '^[0-9]* passed, [0-9]* failed$' "$1"
+    client_passed=$(sed -n 's/^\([0-9]*\) passed, [0-9]* failed$/\1/p' "$1")
+    client_failed=$(sed -n 's/^[0-9]* passed, \([0-9]*\) failed$/\1/p' "$1")
+    num_passed=$((num_passed + ${client_passed:-0}))
+    num_failed=$((num_failed + ${client_failed:-1}))
+}
+
+# npm_install SOURCE PLACE: the packages that SOURCE/package.json names; skips the script where they
+# cannot be had. What was installed before stays, so that only the first run needs the network.
+npm_install() {
+    command -v node >/dev/null 2>&1 || skip "needs node"
+    node -e 'process.exit(typeof fetch === "function" ? 0 : 1)' || skip "needs node 18 or newer"
+    command -v npm >/dev/null 2>&1 || skip "needs npm"
+    mkdir -p "$2" && cp "$1/package.json" "$2" || exit 99
+    cmp -s "$2/package.json" "$2/installed.json" && return
+    (cd "$2" && timeout 120 npm install --no-package-lock --no-audit --no-fund --fetch-retries 1) \
+        >"$folder/npm" 2>&1 || skip "npm cannot install the package: $(grep -m 1 -i err "$folder/npm")"
+    cp "$2/package.json" "$2/installed.json"
+}
+
 # wait_for SECONDS COMMAND…: tries ten times a second until the command succeeds.
 wait_for() {
     tries=$(($1 * 10))

@@ -1,36 +1,25 @@
 /* Answers, as they stream, split into reasoning and content. */
 #include <string.h>
 
+#include "base/buffer.h"
 #include "base/memory.h"
 #include "chat/chat_template.h"
-
-struct text {
-    char *s;
-    size_t num_bytes, capacity;
-};
 
 enum state { BEFORE, REASONING, CONTENT };
 
 struct nano_chat_parser {
     const char *start, *end; /* tags; NULL: everything is content */
     enum state state;
-    bool at_start;      /* of reasoning or content: white space is dropped */
-    struct text held;   /* not given out yet: perhaps a tag, or white space before one */
-    struct text out[2]; /* reasoning, content */
+    bool at_start;             /* of reasoning or content: white space is dropped */
+    struct nano_buffer held;   /* not given out yet: perhaps a tag, or white space before one */
+    struct nano_buffer out[2]; /* reasoning, content */
 };
 
-static enum nano_status append(struct text *text, const char *s, size_t num_bytes,
+static enum nano_status append(struct nano_buffer *text, const char *s, size_t num_bytes,
                                struct nano_error *err)
 {
-    void *memory = text->s;
-    if (!nano_mem_grow(&memory, &text->capacity, text->num_bytes + num_bytes + 1, 1))
-        return nano_error_no_memory(err, "answer", num_bytes);
-    text->s = memory;
-    if (num_bytes)
-        memcpy(text->s + text->num_bytes, s, num_bytes);
-    text->num_bytes += num_bytes;
-    text->s[text->num_bytes] = '\0';
-    return NANO_OK;
+    return nano_buffer_append(text, s, num_bytes) ? NANO_OK
+                                                  : nano_error_no_memory(err, "answer", num_bytes);
 }
 
 static bool is_space(char c)
@@ -97,9 +86,9 @@ void nano_chat_parser_destroy(nano_chat_parser *parser)
 {
     if (!parser)
         return;
-    nano_mem_free(parser->held.s);
-    nano_mem_free(parser->out[0].s);
-    nano_mem_free(parser->out[1].s);
+    nano_buffer_deinit(&parser->held);
+    nano_buffer_deinit(&parser->out[0]);
+    nano_buffer_deinit(&parser->out[1]);
     nano_mem_free(parser);
 }
 
@@ -108,13 +97,13 @@ static void drop_held(struct nano_chat_parser *parser, size_t num_bytes)
     if (num_bytes == 0)
         return;
     parser->held.num_bytes -= num_bytes;
-    memmove(parser->held.s, parser->held.s + num_bytes, parser->held.num_bytes);
+    memmove(parser->held.data, parser->held.data + num_bytes, parser->held.num_bytes);
 }
 
 static void drop_space_at_start(struct nano_chat_parser *parser)
 {
     size_t num = 0;
-    while (parser->at_start && num < parser->held.num_bytes && is_space(parser->held.s[num]))
+    while (parser->at_start && num < parser->held.num_bytes && is_space(parser->held.data[num]))
         num++;
     drop_held(parser, num);
     if (parser->held.num_bytes > 0)
@@ -125,12 +114,12 @@ static void drop_space_at_start(struct nano_chat_parser *parser)
  * false while that is not known. */
 static bool decide_start(struct nano_chat_parser *parser, bool is_last)
 {
-    const struct text *held = &parser->held;
+    const struct nano_buffer *held = &parser->held;
     size_t space = 0, tag_bytes = strlen(parser->start);
-    while (space < held->num_bytes && is_space(held->s[space]))
+    while (space < held->num_bytes && is_space(held->data[space]))
         space++;
     size_t have = held->num_bytes - space < tag_bytes ? held->num_bytes - space : tag_bytes;
-    if (have == 0 || memcmp(held->s + space, parser->start, have) != 0) {
+    if (have == 0 || memcmp(held->data + space, parser->start, have) != 0) {
         if (have == 0 && !is_last)
             return false;
         parser->state = CONTENT;
@@ -154,11 +143,11 @@ static enum nano_status push_reasoning(struct nano_chat_parser *parser, bool is_
     enum nano_status status;
     bool whole;
     drop_space_at_start(parser);
-    size_t tag =
-        find_tag(parser->held.s ? parser->held.s : "", parser->held.num_bytes, parser->end, &whole);
+    size_t tag = find_tag(parser->held.data ? parser->held.data : "", parser->held.num_bytes,
+                          parser->end, &whole);
     size_t text = is_last && !whole ? parser->held.num_bytes : tag;
-    size_t space = is_last && !whole ? 0 : trailing_space(parser->held.s, text);
-    NANO_TRY(append(&parser->out[0], parser->held.s, text - space, err));
+    size_t space = is_last && !whole ? 0 : trailing_space(parser->held.data, text);
+    NANO_TRY(append(&parser->out[0], parser->held.data, text - space, err));
     if (!whole) {
         drop_held(parser, text - space);
         return NANO_OK;
@@ -185,11 +174,11 @@ enum nano_status nano_chat_parser_push(nano_chat_parser *parser, const char *tex
         NANO_TRY(push_reasoning(parser, is_last, err));
     if (parser->state == CONTENT) {
         drop_space_at_start(parser);
-        NANO_TRY(append(&parser->out[1], parser->held.s, parser->held.num_bytes, err));
+        NANO_TRY(append(&parser->out[1], parser->held.data, parser->held.num_bytes, err));
         parser->held.num_bytes = 0;
     }
-    *out = (struct nano_chat_delta){parser->out[0].s, parser->out[1].s, parser->out[0].num_bytes,
-                                    parser->out[1].num_bytes};
+    *out = (struct nano_chat_delta){parser->out[0].data, parser->out[1].data,
+                                    parser->out[0].num_bytes, parser->out[1].num_bytes};
     return NANO_OK;
 fail:
     return status;

@@ -111,10 +111,16 @@ static bool contains(const char *text, size_t num_bytes, const char *part)
     return false;
 }
 
-/* *found: the conversation renders with the marker in it and without what lists print as. Only
- * missing memory is an error. */
+/* The text of parts is there because their list was printed, as Python or as JSON does. */
+static bool is_printed_list(const char *prompt, size_t num_bytes)
+{
+    return contains(prompt, num_bytes, "'text'") || contains(prompt, num_bytes, "\"text\"");
+}
+
+/* *found: the conversation renders with the marker in it, with `of_parts` by itself. Only missing
+ * memory is an error. */
 static enum nano_status probe(const struct nano_chat_template *t, const char *request,
-                              const char *without, bool *found, struct nano_error *err)
+                              bool of_parts, bool *found, struct nano_error *err)
 {
     struct nano_error error = {0};
     struct nano_chat_render_params params = nano_chat_render_params_default();
@@ -126,7 +132,7 @@ static enum nano_status probe(const struct nano_chat_template *t, const char *re
     enum nano_status status = nano_chat_template_render(t, request, strlen(request), &params,
                                                         &prompt, &num_bytes, &error);
     *found = status == NANO_OK && contains(prompt, num_bytes, MARKER) &&
-             !(without && contains(prompt, num_bytes, without));
+             !(of_parts && is_printed_list(prompt, num_bytes));
     nano_free(prompt);
     return status == NANO_ERR_NO_MEMORY ? nano_error_set(err, status, "%s", error.message)
                                         : NANO_OK;
@@ -179,12 +185,9 @@ enum nano_status nano_chat_template_probe(struct nano_chat_template *t, const ch
         "\"d\",\"parameters\":{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"string\","
         "\"description\":\"d\"}},\"required\":[\"a\"]}}}]}";
     enum nano_status status;
-    bool as_python, as_json;
-    NANO_TRY(probe(t, parts, "'text'", &as_python, err));
-    NANO_TRY(probe(t, parts, "\"text\"", &as_json, err));
-    t->info.takes_content_parts = as_python && as_json;
-    NANO_TRY(probe(t, system, NULL, &t->info.takes_system, err));
-    NANO_TRY(probe(t, tools, NULL, &t->info.takes_tools, err));
+    NANO_TRY(probe(t, parts, true, &t->info.takes_content_parts, err));
+    NANO_TRY(probe(t, system, false, &t->info.takes_system, err));
+    NANO_TRY(probe(t, tools, false, &t->info.takes_tools, err));
     find_reasoning(&t->info, source, num_bytes);
 fail:
     return status;

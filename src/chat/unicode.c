@@ -2,37 +2,31 @@
 #include "chat/unicode.h"
 
 #include <stddef.h>
+#include <stdlib.h>
 
 #include "chat/unicode_tables.h"
 
 #define COUNT(table) (sizeof(table) / sizeof *(table))
 
+/* Of bsearch: both kinds of entries begin with a range. */
+static int compare_to_range(const void *key, const void *entry)
+{
+    const uint32_t c = *(const uint32_t *)key;
+    const struct unicode_range *range = entry;
+    return c < range->first ? -1 : c > range->last;
+}
+
 static bool in_ranges(const struct unicode_range *ranges, size_t num, uint32_t c)
 {
-    size_t low = 0, high = num;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (c > ranges[middle].last)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < num && c >= ranges[low].first;
+    return bsearch(&c, ranges, num, sizeof *ranges, compare_to_range) != NULL;
 }
 
 static uint32_t map_case(const struct unicode_case *cases, size_t num, uint32_t c)
 {
-    size_t low = 0, high = num;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (c > cases[middle].last)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    if (low == num || c < cases[low].first || (c - cases[low].first) % cases[low].stride != 0)
+    const struct unicode_case *found = bsearch(&c, cases, num, sizeof *cases, compare_to_range);
+    if (!found || (c - found->range.first) % found->stride != 0)
         return c;
-    return (uint32_t)((int32_t)c + cases[low].distance);
+    return (uint32_t)((int32_t)c + found->distance);
 }
 
 static const uint32_t *find_special(const struct unicode_special *specials, size_t num, uint32_t c)

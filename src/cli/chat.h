@@ -1,10 +1,13 @@
 /* A conversation with a model, and what its parts share.
  *
- *   cmd_chat.c       options; the loop: read a message, do it
- *   chat_line.h      lines of input (chat_edit.h: libedit), chat_message.h: messages of several
- * lines chat_history.c   the messages: system prompt, last question and answer, files chat_answer.c
- * one answer: prompt in, text streamed out, kept as a message chat_commands.c  what begins with a
- * slash chat_settings.c  /set chat_screen.c    what is printed where
+ *   cmd_chat.c        options; the loop: read a message, do it
+ *   chat_line.h       lines of input (chat_edit.h: with libedit)
+ *   chat_message.h    messages, which may have several lines
+ *   chat_history.c    the conversation: system prompt, last question and answer, files
+ *   chat_answer.c     one answer: prompt in, text streamed out, kept as a message
+ *   chat_commands.c   what begins with a slash
+ *   chat_settings.c   /set
+ *   chat_screen.c     what is printed where
  */
 #ifndef NANO_CLI_CHAT_H
 #define NANO_CLI_CHAT_H

@@ -2,39 +2,21 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/memory.h"
+#include "base/buffer.h"
 #include "cli/chat.h"
-
-struct text {
-    char *bytes; /* zero-terminated, or NULL */
-    size_t num_bytes, capacity;
-};
 
 enum shown { SHOWN_NOTHING, SHOWN_REASONING, SHOWN_CONTENT };
 
 struct answer {
     struct nano_chat *chat;
     nano_chat_parser *parser;
-    struct text reasoning, content;
+    struct nano_buffer reasoning, content;
     enum shown shown;
     bool at_line_start;
     enum nano_finish_reason finish_reason;
     enum nano_status status; /* what the callback met */
     struct nano_error err;
 };
-
-static bool append(struct text *text, const char *bytes, size_t num_bytes)
-{
-    void *memory = text->bytes;
-    bool grown = nano_mem_grow(&memory, &text->capacity, text->num_bytes + num_bytes + 1, 1);
-    text->bytes = memory;
-    if (!grown)
-        return false;
-    memcpy(text->bytes + text->num_bytes, bytes, num_bytes);
-    text->num_bytes += num_bytes;
-    text->bytes[text->num_bytes] = '\0';
-    return true;
-}
 
 /* Behind reasoning stands an empty line, unless nothing follows it. */
 static void show_kind(struct answer *a, enum shown kind)
@@ -76,8 +58,8 @@ static void take(struct answer *a, const char *text, size_t num_bytes, bool is_l
     a->status = nano_chat_parser_push(a->parser, text, num_bytes, is_last, &delta, &a->err);
     if (a->status != NANO_OK)
         return;
-    if (!append(&a->reasoning, delta.reasoning ? delta.reasoning : "", delta.reasoning_bytes) ||
-        !append(&a->content, delta.content ? delta.content : "", delta.content_bytes)) {
+    if (!nano_buffer_append(&a->reasoning, delta.reasoning, delta.reasoning_bytes) ||
+        !nano_buffer_append(&a->content, delta.content, delta.content_bytes)) {
         a->status = nano_error_no_memory(&a->err, "the answer", 0);
         return;
     }
@@ -186,8 +168,8 @@ static bool keep(struct answer *a)
     const bool has_reasoning = a->reasoning.num_bytes > 0;
     if (!has_reasoning && a->content.num_bytes == 0)
         return false;
-    if (nano_chat_add(a->chat, "assistant", a->content.bytes,
-                      has_reasoning ? a->reasoning.bytes : NULL, &err) == NANO_OK)
+    if (nano_chat_add(a->chat, "assistant", a->content.data,
+                      has_reasoning ? a->reasoning.data : NULL, &err) == NANO_OK)
         return true;
     nano_chat_complain(a->chat, "%s", err.message);
     return false;
@@ -214,8 +196,8 @@ bool nano_chat_answer(struct nano_chat *chat)
     const bool kept = keep(&answer);
     add_to_total(chat);
     nano_chat_parser_destroy(answer.parser);
-    nano_mem_free(answer.reasoning.bytes);
-    nano_mem_free(answer.content.bytes);
+    nano_buffer_deinit(&answer.reasoning);
+    nano_buffer_deinit(&answer.content);
     return kept;
 }
 

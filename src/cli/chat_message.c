@@ -3,31 +3,17 @@
 
 #include <string.h>
 
+#include "base/buffer.h"
 #include "base/memory.h"
 
 #define QUOTES "\"\"\""
 #define QUOTES_BYTES (sizeof QUOTES - 1)
 
-struct message {
-    void *text;
-    size_t length, capacity;
-};
-
-static bool append(struct message *message, const char *text, size_t num_bytes)
-{
-    if (!nano_mem_grow(&message->text, &message->capacity, message->length + num_bytes + 1, 1))
-        return false;
-    memcpy((char *)message->text + message->length, text, num_bytes);
-    message->length += num_bytes;
-    ((char *)message->text)[message->length] = '\0';
-    return true;
-}
-
 /* Adds what the line says; *more tells whether the next one belongs to the message, too. */
-static bool add_line(struct message *message, const char *line, bool *quoted, bool *more)
+static bool add_line(struct nano_buffer *message, const char *line, bool *quoted, bool *more)
 {
     size_t length = strlen(line);
-    if (!message->text && !*quoted && strncmp(line, QUOTES, QUOTES_BYTES) == 0) {
+    if (!message->data && !*quoted && strncmp(line, QUOTES, QUOTES_BYTES) == 0) {
         *quoted = true;
         line += QUOTES_BYTES;
         length -= QUOTES_BYTES;
@@ -39,20 +25,22 @@ static bool add_line(struct message *message, const char *line, bool *quoted, bo
     if (*quoted) {
         *more = length < QUOTES_BYTES || strcmp(line + length - QUOTES_BYTES, QUOTES) != 0;
         length -= *more ? 0 : QUOTES_BYTES;
-        if (!*more && length == 0 && message->length > 0) { /* quotes alone: so does the text end */
-            message->length--;
-            ((char *)message->text)[message->length] = '\0';
+        if (!*more && length == 0 &&
+            message->num_bytes > 0) { /* quotes alone: so does the text end */
+            message->num_bytes--;
+            message->data[message->num_bytes] = '\0';
         }
     } else {
         *more = length > 0 && line[length - 1] == '\\';
         length -= *more;
     }
-    return append(message, line, length) && (!*more || append(message, "\n", 1));
+    return nano_buffer_append(message, line, length) &&
+           (!*more || nano_buffer_append(message, "\n", 1));
 }
 
 enum nano_chat_line nano_chat_message_read(struct nano_chat_lines *lines, char **out)
 {
-    struct message message = {0};
+    struct nano_buffer message = {0};
     enum nano_chat_line result;
     bool quoted = false, more = true, begun = false;
     *out = NULL;
@@ -65,11 +53,11 @@ enum nano_chat_line nano_chat_message_read(struct nano_chat_lines *lines, char *
             result = NANO_CHAT_LINE_NO_MEMORY;
         nano_mem_free(line);
         if (result != NANO_CHAT_LINE_TEXT) {
-            nano_mem_free(message.text);
+            nano_buffer_deinit(&message);
             return result;
         }
         begun = true;
     }
-    *out = message.text ? message.text : nano_mem_strdup("", 0);
+    *out = message.data ? message.data : nano_mem_strdup("", 0);
     return *out ? NANO_CHAT_LINE_TEXT : NANO_CHAT_LINE_NO_MEMORY;
 }

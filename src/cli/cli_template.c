@@ -20,16 +20,16 @@ const struct nano_cli_option nano_cli_template_table[] = {
 const size_t nano_cli_num_template_options =
     sizeof nano_cli_template_table / sizeof *nano_cli_template_table;
 
-static enum nano_status parse_kwargs(const char *text, json_t **out, struct nano_error *err)
+static enum nano_status check_kwargs(const char *text, struct nano_error *err)
 {
     json_error_t error = {0};
-    *out = text ? json_loads(text, 0, &error) : json_object();
-    if (!*out && text)
+    json_t *kwargs = json_loads(text, 0, &error);
+    bool is_object = json_is_object(kwargs);
+    json_decref(kwargs);
+    if (!kwargs)
         return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
                               "--chat-template-kwargs: not JSON: %s", error.text);
-    if (!*out)
-        return nano_error_no_memory(err, "the template's variables", 0);
-    if (!json_is_object(*out))
+    if (!is_object)
         return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
                               "--chat-template-kwargs: expected a JSON object");
     return NANO_OK;
@@ -75,7 +75,9 @@ enum nano_status nano_cli_template_init(struct nano_cli_template *out,
     struct nano_tokenizer_info tokens;
     enum nano_status status;
     *out = (struct nano_cli_template){0};
-    NANO_TRY(parse_kwargs(options->kwargs, &out->kwargs, err));
+    out->kwargs = options->kwargs;
+    if (out->kwargs)
+        NANO_TRY(check_kwargs(out->kwargs, err));
     if (tokenizer) {
         nano_tokenizer_get_info(tokenizer, &tokens);
         NANO_TRY(copy_token(tokenizer, tokens.bos_token_id, &out->bos_token, err));
@@ -92,7 +94,6 @@ void nano_cli_template_deinit(struct nano_cli_template *template)
     nano_chat_template_destroy(template->chat_template);
     nano_mem_free(template->bos_token);
     nano_mem_free(template->eos_token);
-    json_decref(template->kwargs);
     *template = (struct nano_cli_template){0};
 }
 
@@ -101,8 +102,7 @@ enum nano_status nano_cli_template_render(const struct nano_cli_template *templa
                                           struct nano_error *err)
 {
     struct nano_chat_render_params params = nano_chat_render_params_default();
-    json_t *request =
-        json_pack("{sO sO}", "messages", messages, "chat_template_kwargs", template->kwargs);
+    json_t *request = json_pack("{sO}", "messages", messages);
     char *text = request ? json_dumps(request, JSON_COMPACT) : NULL;
     enum nano_status status = NANO_OK;
     json_decref(request);
@@ -110,7 +110,7 @@ enum nano_status nano_cli_template_render(const struct nano_cli_template *templa
         return nano_error_no_memory(err, "the conversation", 0);
     params.bos_token = template->bos_token;
     params.eos_token = template->eos_token;
-    params.add_generation_prompt = true;
+    params.kwargs_json = template->kwargs;
     params.normalize_messages = true;
     status = nano_chat_template_render(template->chat_template, text, strlen(text), &params, prompt,
                                        prompt_bytes, err);

@@ -19,11 +19,11 @@ struct nano_cli_template {
     nano_chat_template *chat_template;
     struct nano_chat_template_info info;
     char *bos_token, *eos_token; /* as texts; NULL: the model has none */
-    json_t *kwargs;              /* an object */
+    const char *kwargs;          /* the options': a JSON object, or NULL */
 };
 
-/* The tokenizer gives the names of BOS and EOS; NULL: they have none. `model` may be NULL if the options
- * name a template. To be deinitialised in any case. */
+/* The tokenizer gives the names of BOS and EOS; NULL: they have none. `model` may be NULL if the
+ * options name a template. To be deinitialised in any case. */
 enum nano_status nano_cli_template_init(struct nano_cli_template *out,
                                         const struct nano_cli_template_options *options,
                                         const nano_model *model, const nano_tokenizer *tokenizer,

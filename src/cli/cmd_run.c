@@ -53,7 +53,8 @@ static void fit_engine(struct run_options *options, const struct nano_model_info
             longest = options->prompts.items[i].num_tokens;
     if (params->max_model_len < 0) {
         int max_tokens = options->sampling.params.max_tokens;
-        int64_t wanted = (int64_t)longest + (max_tokens < 0 ? NANO_CLI_DEFAULT_CONTEXT / 2 : max_tokens);
+        int64_t wanted =
+            (int64_t)longest + (max_tokens < 0 ? NANO_CLI_DEFAULT_CONTEXT / 2 : max_tokens);
         if (wanted < NANO_CLI_DEFAULT_CONTEXT)
             wanted = NANO_CLI_DEFAULT_CONTEXT;
         params->max_model_len = info->context_length > wanted ? (int)wanted : 0;

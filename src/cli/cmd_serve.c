@@ -28,7 +28,6 @@ struct serving {
     nano_model *model;
     nano_engine *engine;
     struct nano_cli_template template;
-    char *kwargs;       /* of the template, as JSON */
     char *api_key_text; /* of the file */
     const char *name;   /* when no name was given */
     struct nano_server *server;
@@ -191,14 +190,9 @@ static enum nano_status load_template(struct serving *serving, const struct serv
         return NANO_OK;
     enum nano_status status =
         nano_cli_template_init(&serving->template, template, serving->model, tokenizer, err);
-    if (status != NANO_OK && !is_given && !serving->template.chat_template) {
+    if (status == NANO_ERR_FORMAT && !is_given) {
         nano_server_log(options->server.log_format, NANO_LOG_WARN, "%s", err->message);
         return NANO_OK;
-    }
-    if (status == NANO_OK && template->kwargs) {
-        serving->kwargs = json_dumps(serving->template.kwargs, JSON_COMPACT);
-        if (!serving->kwargs)
-            return nano_error_no_memory(err, "the template's variables", 0);
     }
     return status;
 }
@@ -230,6 +224,8 @@ static void serve(struct serving *serving, struct serve_options *options)
         .model = serving->model,
         .tokenizer = nano_model_get_tokenizer(serving->model, NULL),
         .chat_template = serving->template.chat_template,
+        .bos_token = serving->template.bos_token,
+        .eos_token = serving->template.eos_token,
         .metrics = nano_server_metrics(serving->server),
         .served_model_names = options->names.num ? options->names.items : &serving->name,
         .num_served_model_names = options->names.num ? (int)options->names.num : 1,
@@ -237,7 +233,7 @@ static void serve(struct serving *serving, struct serve_options *options)
         .created_s = (uint64_t)time(NULL),
         .reasoning = options->reasoning,
         .sampling = *nano_cli_sampling(&options->sampling),
-        .chat_template_kwargs = serving->kwargs,
+        .chat_template_kwargs = serving->template.kwargs,
     };
     nano_engine_get_plan(serving->engine, &plan);
     nano_server_log(
@@ -286,7 +282,6 @@ done:
     nano_server_destroy(serving.server);
     nano_cli_template_deinit(&serving.template);
     nano_model_close(serving.model);
-    nano_mem_free(serving.kwargs);
     nano_mem_free(serving.api_key_text);
     nano_cli_sampling_options_deinit(&options.sampling);
     nano_cli_strings_free(&options.models);

@@ -28,31 +28,22 @@ static void write_line(struct nano_json_out *line)
     nano_json_deinit(line);
 }
 
-static void NANO_PRINTF(2, 3) add(struct nano_json_out *line, const char *format, ...)
-{
-    char text[256];
-    va_list arguments;
-    va_start(arguments, format);
-    int length = vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    if (length > 0)
-        nano_json_raw(line, text, (size_t)length < sizeof text ? (size_t)length : sizeof text - 1);
-}
-
 static void add_json(struct nano_json_out *line, const struct nano_http_summary *summary)
 {
-    add(line,
-        ",\"level\":\"info\",\"event\":\"request\",\"peer\":\"%s\",\"method\":", summary->peer);
+    nano_json_printf(line, ",\"level\":\"info\",\"event\":\"request\",\"peer\":\"%s\",\"method\":",
+                     summary->peer);
     nano_json_cstring(line, summary->method);
     NANO_JSON_LIT(line, ",\"path\":");
     nano_json_cstring(line, summary->path);
-    add(line,
+    nano_json_printf(
+        line,
         ",\"status\":%d,\"complete\":%s,\"bytes\":%llu,\"duration_s\":%.6f,\"request_id\":\"%s\"",
         summary->status, summary->complete ? "true" : "false",
         (unsigned long long)summary->answer_bytes, (double)summary->duration_ns * 1e-9,
         summary->request_id);
     if (summary->has_usage)
-        add(line, ",\"prompt_tokens\":%d,\"cached_tokens\":%d,\"completion_tokens\":%d",
+        nano_json_printf(
+            line, ",\"prompt_tokens\":%d,\"cached_tokens\":%d,\"completion_tokens\":%d",
             summary->num_prompt_tokens, summary->num_cached_tokens, summary->num_completion_tokens);
 }
 
@@ -60,14 +51,15 @@ static void add_text(struct nano_json_out *line, const struct nano_http_summary 
 {
     char request[1024];
     snprintf(request, sizeof request, "%s %s", summary->method, summary->path);
-    add(line, " %s ", summary->peer);
+    nano_json_printf(line, " %s ", summary->peer);
     nano_json_cstring(line, request); /* escapes what could break the line */
-    add(line, " %d%s %lluB %.3fs id=%s", summary->status, summary->complete ? "" : " (client gone)",
-        (unsigned long long)summary->answer_bytes, (double)summary->duration_ns * 1e-9,
-        summary->request_id);
+    nano_json_printf(line, " %d%s %lluB %.3fs id=%s", summary->status,
+                     summary->complete ? "" : " (client gone)",
+                     (unsigned long long)summary->answer_bytes, (double)summary->duration_ns * 1e-9,
+                     summary->request_id);
     if (summary->has_usage)
-        add(line, " prompt=%d cached=%d completion=%d", summary->num_prompt_tokens,
-            summary->num_cached_tokens, summary->num_completion_tokens);
+        nano_json_printf(line, " prompt=%d cached=%d completion=%d", summary->num_prompt_tokens,
+                         summary->num_cached_tokens, summary->num_completion_tokens);
 }
 
 void nano_access_log(enum nano_log_format format, const struct nano_http_exchange *exchange)
@@ -78,11 +70,11 @@ void nano_access_log(enum nano_log_format format, const struct nano_http_exchang
     print_time(time);
     nano_http_get_summary(exchange, &summary);
     if (format == NANO_LOG_JSON) {
-        add(&line, "{\"time\":\"%s\"", time);
+        nano_json_printf(&line, "{\"time\":\"%s\"", time);
         add_json(&line, &summary);
         NANO_JSON_LIT(&line, "}");
     } else {
-        add(&line, "%s", time);
+        nano_json_printf(&line, "%s", time);
         add_text(&line, &summary);
     }
     write_line(&line);
@@ -99,12 +91,13 @@ void nano_server_log(enum nano_log_format format, enum nano_log_level level, con
     va_end(arguments);
     print_time(time);
     if (format == NANO_LOG_JSON) {
-        add(&line, "{\"time\":\"%s\",\"level\":\"%s\",\"event\":\"message\",\"message\":", time,
+        nano_json_printf(
+            &line, "{\"time\":\"%s\",\"level\":\"%s\",\"event\":\"message\",\"message\":", time,
             levels[level]);
         nano_json_cstring(&line, message);
         NANO_JSON_LIT(&line, "}");
     } else {
-        add(&line, "%s %s: ", time, levels[level]);
+        nano_json_printf(&line, "%s %s: ", time, levels[level]);
         nano_json_raw(&line, message, strlen(message));
     }
     write_line(&line);

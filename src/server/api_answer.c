@@ -6,6 +6,18 @@
 
 #include "base/memory.h"
 
+void nano_api_prompts_destroy(struct nano_api_prompt *prompts, int num_prompts)
+{
+    for (int i = 0; i < num_prompts; i++) {
+        struct nano_api_prompt *prompt = &prompts[i];
+        nano_mem_free(prompt->text);
+        nano_mem_free(prompt->token_ids);
+        nano_api_logprobs_deinit(&prompt->echoed);
+        nano_json_deinit(&prompt->prompt_logprobs);
+    }
+    nano_mem_free(prompts);
+}
+
 static void destroy(struct nano_api_answer *answer)
 {
     int num_choices = answer->num_prompts * answer->n;
@@ -18,14 +30,7 @@ static void destroy(struct nano_api_answer *answer)
         nano_json_deinit(&choice->stop_reason);
         nano_chat_parser_destroy(choice->parser);
     }
-    for (int i = 0; i < answer->num_prompts; i++) {
-        struct nano_api_prompt *prompt = &answer->prompts[i];
-        nano_mem_free(prompt->text);
-        nano_mem_free(prompt->token_ids);
-        nano_api_logprobs_deinit(&prompt->echoed);
-        nano_json_deinit(&prompt->prompt_logprobs);
-    }
-    nano_mem_free(answer->prompts);
+    nano_api_prompts_destroy(answer->prompts, answer->num_prompts);
     nano_mem_free(answer->choices);
     nano_json_deinit(&answer->head);
     nano_json_deinit(&answer->out);
@@ -258,17 +263,14 @@ static bool prepare(struct nano_api_answer *answer, struct nano_api_prompt *prom
 {
     const struct nano_api *api = answer->api;
     struct nano_api_choice *choices = &answer->choices[(prompt - answer->prompts) * answer->n];
-    struct nano_chat_template_info info = {0};
+    bool splits = answer->kind == NANO_API_CHAT && nano_api_splits_reasoning(api);
     struct nano_error err;
-    if (answer->kind == NANO_API_CHAT && api->reasoning)
-        nano_chat_template_get_info(api->chat_template, &info);
     if (answer->echo)
         prompt->num_characters = nano_api_count_characters(prompt->text, prompt->text_bytes);
     for (int i = 0; i < answer->n; i++) {
         choices[i].text_offset = prompt->num_characters;
-        if (info.reasoning_start &&
-            nano_chat_parser_create(&choices[i].parser, api->chat_template, prompt->text,
-                                    prompt->text_bytes, &err) != NANO_OK)
+        if (splits && nano_chat_parser_create(&choices[i].parser, api->chat_template, prompt->text,
+                                              prompt->text_bytes, &err) != NANO_OK)
             return nano_api_refuse_error(&answer->problem, NULL, &err);
     }
     if (!answer->echo) { /* long prompts of many clients would add up */
@@ -314,10 +316,6 @@ static bool submit(struct nano_api_answer *answer, const struct nano_api_params 
 /* All are submitted: from here on callbacks write themselves. */
 static void open_answer(struct nano_api_answer *answer)
 {
-    if (answer->stream) {
-        nano_http_add_header(answer->exchange, "Cache-Control", "no-cache");
-        nano_http_add_header(answer->exchange, "X-Accel-Buffering", "no");
-    }
     pthread_mutex_lock(&answer->lock);
     if (answer->stream)
         nano_http_stream_begin(answer->exchange, 200, "text/event-stream; charset=utf-8");
@@ -354,11 +352,7 @@ void nano_api_answer(const struct nano_api *api, struct nano_http_exchange *exch
         struct nano_api_problem problem;
         nano_api_refuse(&problem, 503, NULL, "there is no memory for the request");
         nano_api_reply_problem(exchange, &problem);
-        for (int i = 0; i < num_prompts; i++) {
-            nano_mem_free(prompts[i].text);
-            nano_mem_free(prompts[i].token_ids);
-        }
-        nano_mem_free(prompts);
+        nano_api_prompts_destroy(prompts, num_prompts);
         return;
     }
     bool ok = true;

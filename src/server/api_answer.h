@@ -102,6 +102,9 @@ void nano_api_answer(const struct nano_api *api, struct nano_http_exchange *exch
                      const struct nano_api_params *params, struct nano_api_prompt *prompts,
                      int num_prompts);
 
+/* Releases the array and what its prompts hold; NULL is fine if there are none. */
+void nano_api_prompts_destroy(struct nano_api_prompt *prompts, int num_prompts);
+
 /* Tells the metrics of new tokens, and of the end of a choice. By the engine's thread. */
 void nano_api_count_tokens(const struct nano_api_answer *answer, struct nano_api_choice *choice,
                            const struct nano_output *output);

@@ -71,16 +71,10 @@ static bool check_messages(struct nano_api_call *call, const json_t *messages)
 
 /* ---- Rendering ------------------------------------------------------------------------------- */
 
-/* The operator's variables, the request's over them. NULL without memory. */
-static json_t *merge_kwargs(const struct nano_api *api, const struct nano_api_params *params)
+/* The request's variables. NULL without memory. */
+static json_t *make_kwargs(const struct nano_api_params *params)
 {
-    json_t *kwargs = NULL;
-    if (api->chat_template_kwargs)
-        kwargs = json_loads(api->chat_template_kwargs, 0, NULL);
-    if (!json_is_object(kwargs)) {
-        json_decref(kwargs);
-        kwargs = json_object();
-    }
+    json_t *kwargs = json_object();
     bool ok = kwargs != NULL;
     if (params->reasoning_effort)
         ok = ok && json_object_set_new(kwargs, "reasoning_effort",
@@ -94,10 +88,10 @@ static json_t *merge_kwargs(const struct nano_api *api, const struct nano_api_pa
 }
 
 /* The object that the template renders, printed; released with free. NULL without memory. */
-static char *print_request(const struct nano_api *api, const struct nano_api_params *params)
+static char *print_request(const struct nano_api_params *params)
 {
     char *text = NULL;
-    json_t *request = json_object(), *kwargs = merge_kwargs(api, params);
+    json_t *request = json_object(), *kwargs = make_kwargs(params);
     bool ok = request && kwargs &&
               json_object_set(request, "messages", (json_t *)params->messages) == 0 &&
               json_object_set(request, "chat_template_kwargs", kwargs) == 0;
@@ -110,16 +104,6 @@ static char *print_request(const struct nano_api *api, const struct nano_api_par
     json_decref(kwargs);
     json_decref(request);
     return text;
-}
-
-/* A token as the template writes it; NULL if there is none. */
-static const char *name_token(struct nano_api_call *call, int32_t token_id)
-{
-    const char *piece;
-    size_t num_bytes;
-    if (!nano_tokenizer_get_piece(call->api->tokenizer, token_id, &piece, &num_bytes))
-        return NULL;
-    return nano_arena_strdup(&call->arena, piece, num_bytes);
 }
 
 /* Where `part` stands last in the text; NULL: nowhere. */
@@ -168,19 +152,18 @@ bool nano_api_render(struct nano_api_call *call, const struct nano_api_params *p
 {
     const struct nano_api *api = call->api;
     struct nano_chat_render_params render = nano_chat_render_params_default();
-    struct nano_tokenizer_info info;
     struct nano_error err;
     if (!api->chat_template || !api->tokenizer)
         return nano_api_refuse(&call->problem, 400, "messages",
                                "this model has no chat template, use /v1/completions");
     if (!check_messages(call, params->messages))
         return false;
-    char *request = print_request(api, params);
+    char *request = print_request(params);
     if (!request)
         return nano_api_refuse(&call->problem, 503, NULL, "there is no memory for the request");
-    nano_tokenizer_get_info(api->tokenizer, &info);
-    render.bos_token = name_token(call, info.bos_token_id);
-    render.eos_token = name_token(call, info.eos_token_id);
+    render.bos_token = api->bos_token;
+    render.eos_token = api->eos_token;
+    render.kwargs_json = api->chat_template_kwargs;
     render.add_generation_prompt = params->add_generation_prompt;
     render.normalize_messages = true;
     enum nano_status status = nano_chat_template_render(

@@ -241,7 +241,7 @@ static bool check_response_format(const struct nano_api_reader *reader, const st
                            "answers cannot be constrained, expected {\"type\": \"text\"}");
 }
 
-static bool splits_reasoning(const struct nano_api *api)
+bool nano_api_splits_reasoning(const struct nano_api *api)
 {
     struct nano_chat_template_info info = {0};
     if (api->reasoning && api->chat_template)
@@ -264,7 +264,7 @@ bool nano_api_read_params(const struct nano_api_reader *reader, const struct nan
         .logprobs = -1,
         .best_of = UNSET,
     };
-    if (is_chat && splits_reasoning(api))
+    if (is_chat && nano_api_splits_reasoning(api))
         raw.params.sampling.skip_special_tokens = false; /* its tags may be such tokens */
     if (!nano_api_read_fields(reader, common_fields, ARRAY_SIZE(common_fields), root, &raw) ||
         !nano_api_read_fields(reader, is_chat ? chat_fields : completion_fields,

@@ -32,6 +32,9 @@ struct nano_api_params {
 bool nano_api_read_params(const struct nano_api_reader *reader, const struct nano_api *api,
                           enum nano_api_kind kind, const json_t *root, struct nano_api_params *out);
 
+/* Whether the answers of chats have reasoning that is set apart. */
+bool nano_api_splits_reasoning(const struct nano_api *api);
+
 /* Reads only what makes the prompt of a chat (for /tokenize and /apply-template). */
 bool nano_api_read_chat_params(const struct nano_api_reader *reader, const json_t *root,
                                struct nano_api_params *out);

@@ -83,9 +83,8 @@ static bool take_ids(struct nano_api_call *call, const struct nano_api_params *p
         nano_tokenizer_get_info(tokenizer, &info);
     for (size_t i = 0; i < prompt->num_token_ids; i++)
         if (ids[i] < 0 || ids[i] >= info.vocab_size)
-            return nano_api_refuse(&call->problem, 400, "prompt",
-                                   "token id %d, expected 0 to %d", ids[i],
-                                   info.vocab_size - 1);
+            return nano_api_refuse(&call->problem, 400, "prompt", "token id %d, expected 0 to %d",
+                                   ids[i], info.vocab_size - 1);
     prompt->token_ids = nano_mem_alloc(prompt->num_token_ids, sizeof *ids);
     if (!prompt->token_ids)
         return no_memory(call);
@@ -97,15 +96,6 @@ static bool take_ids(struct nano_api_call *call, const struct nano_api_params *p
                               &prompt->text_bytes, &err) != NANO_OK)
         return nano_api_refuse_error(&call->problem, "prompt", &err);
     return true;
-}
-
-static void free_prompts(struct nano_api_prompt *prompts, int num_prompts)
-{
-    for (int i = 0; i < num_prompts; i++) {
-        nano_mem_free(prompts[i].text);
-        nano_mem_free(prompts[i].token_ids);
-    }
-    nano_mem_free(prompts);
 }
 
 /* Whether a list is one prompt in tokens; else each entry is a prompt. */
@@ -144,7 +134,7 @@ static bool read_prompts(struct nano_api_call *call, const struct nano_api_param
                                  is_list ? "a list with " : "", nano_api_describe(item, got));
     }
     if (!ok) {
-        free_prompts(prompts, (int)num);
+        nano_api_prompts_destroy(prompts, (int)num);
         return false;
     }
     *out = prompts;
@@ -180,7 +170,7 @@ bool nano_api_chat(struct nano_api_call *call)
         !nano_api_encode(call, "messages", prompt->text, prompt->text_bytes, flags,
                          params.sampling.max_tokens != 0, &prompt->token_ids,
                          &prompt->num_token_ids)) {
-        free_prompts(prompt, 1);
+        nano_api_prompts_destroy(prompt, 1);
         return false;
     }
     nano_api_answer(call->api, call->exchange, &params, prompt, 1);

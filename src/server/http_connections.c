@@ -162,37 +162,43 @@ static void hang_up(struct nano_http_server *server, uint64_t key)
         tell_gone(exchange);
 }
 
+static bool has_passed(uint64_t since_ns, uint64_t now_ns, uint64_t limit_ns)
+{
+    return now_ns > since_ns && now_ns - since_ns > limit_ns;
+}
+
+/* Whether the client has used up its time to take some of its answer, or has gone. Of whole answers
+ * libmicrohttpd itself sees when they stop moving. */
+static bool is_answer_stuck(struct nano_http_exchange *exchange, uint64_t now_ns,
+                            uint64_t timeout_ns)
+{
+    pthread_mutex_lock(&exchange->lock);
+    bool has_to_take = exchange->answer == NANO_HTTP_STREAM && !exchange->suspended;
+    uint64_t progress_ns = atomic_load_explicit(&exchange->progress_ns, memory_order_relaxed);
+    bool stuck = exchange->gone || (has_to_take && has_passed(progress_ns, now_ns, timeout_ns));
+    pthread_mutex_unlock(&exchange->lock);
+    return stuck;
+}
+
 /* Under the server's lock: whether the client has used up its time. */
 static bool is_too_slow(const struct nano_http_connection *connection, uint64_t now_ns)
 {
     const struct nano_http_config *config = &connection->server->config;
     uint64_t timeout_ns = (uint64_t)config->timeout_s * 1000000000u;
-    uint64_t since_ns = connection->since_ns;
-    struct nano_http_exchange *exchange = connection->exchange;
-    bool is_stuck = false;
+    uint64_t keep_alive_ns = (uint64_t)config->keep_alive_s * 1000000000u;
     if (connection->hung_up_ns != 0)
-        return now_ns > connection->hung_up_ns + GRACE_NS;
+        return has_passed(connection->hung_up_ns, now_ns, GRACE_NS);
     switch (connection->state) {
     case NANO_HTTP_IDLE:
-        timeout_ns = (uint64_t)config->keep_alive_s * 1000000000u;
-        break;
+        return has_passed(connection->since_ns, now_ns, keep_alive_ns);
+    case NANO_HTTP_RECEIVING:
+        return has_passed(connection->since_ns, now_ns, timeout_ns);
     case NANO_HTTP_WORKING:
         return false;
     case NANO_HTTP_ANSWERING:
-        pthread_mutex_lock(&exchange->lock);
-        since_ns = atomic_load_explicit(&exchange->progress_ns, memory_order_relaxed);
-        is_stuck = exchange->answer == NANO_HTTP_STREAM && !exchange->suspended;
-        bool gone = exchange->gone;
-        pthread_mutex_unlock(&exchange->lock);
-        if (gone)
-            return true;
-        if (!is_stuck) /* of whole answers libmicrohttpd itself sees when they stop moving */
-            return false;
-        break;
-    default:
-        break;
+        return is_answer_stuck(connection->exchange, now_ns, timeout_ns);
     }
-    return now_ns > since_ns && now_ns - since_ns > timeout_ns;
+    return false;
 }
 
 /* Cuts off one connection that `cut` says, if there is any. */
@@ -214,21 +220,15 @@ static bool cut_off_one(struct nano_http_server *server,
     return connection != NULL;
 }
 
-static bool has_no_work(const struct nano_http_connection *connection, uint64_t now_ns)
-{
-    (void)now_ns;
-    return connection->state < NANO_HTTP_WORKING;
-}
-
 static bool is_there(const struct nano_http_connection *connection, uint64_t now_ns)
 {
     (void)connection, (void)now_ns;
     return true;
 }
 
-void nano_http_connections_cut(struct nano_http_server *server, bool all)
+void nano_http_connections_cut(struct nano_http_server *server)
 {
-    while (cut_off_one(server, all ? is_there : has_no_work))
+    while (cut_off_one(server, is_there))
         continue;
 }
 

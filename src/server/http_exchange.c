@@ -6,7 +6,7 @@
 #include "base/memory.h"
 #include "base/os.h"
 
-enum { FIRST_BODY_BYTES = 4096, FIRST_OUT_BYTES = 1024, BLOCK_BYTES = 4096 };
+enum { BLOCK_BYTES = 4096 };
 
 /* ---- Requests ----------------------------------------------------------------------------------
  */
@@ -54,7 +54,6 @@ struct nano_http_exchange *nano_http_exchange_create(struct nano_http_server *se
     exchange->connection = connection;
     exchange->mhd = mhd;
     exchange->num_references = 1;
-    memcpy(exchange->peer, connection->peer, sizeof exchange->peer);
     const char *id = MHD_lookup_connection_value(mhd, MHD_HEADER_KIND, "X-Request-Id");
     if (is_good_id(id))
         memcpy(exchange->request_id, id, strlen(id) + 1);
@@ -80,8 +79,8 @@ static void destroy(struct nano_http_exchange *exchange)
     nano_mem_free(exchange->allowed_origin);
     nano_mem_free(exchange->method);
     nano_mem_free(exchange->path);
-    nano_mem_free(exchange->body);
-    nano_mem_free(exchange->out);
+    nano_buffer_deinit(&exchange->body);
+    nano_buffer_deinit(&exchange->out);
     nano_mem_free(exchange);
     pthread_mutex_lock(&server->lock);
     server->num_exchanges--;
@@ -98,25 +97,23 @@ void nano_http_exchange_release(struct nano_http_exchange *exchange)
         destroy(exchange);
 }
 
+void nano_http_exchange_refuse_size(struct nano_http_exchange *exchange)
+{
+    exchange->refused_status = MHD_HTTP_CONTENT_TOO_LARGE;
+    exchange->refused_message = "the request's body is too large";
+}
+
 bool nano_http_exchange_receive(struct nano_http_exchange *exchange, const char *data,
                                 size_t num_bytes)
 {
     size_t limit = exchange->server->config.max_body_bytes;
-    if (exchange->refused_status == 0 && num_bytes > limit - exchange->body_bytes) {
-        exchange->refused_status = MHD_HTTP_CONTENT_TOO_LARGE;
-        exchange->refused_message = "the request's body is too large";
-    }
+    if (exchange->refused_status == 0 && num_bytes > limit - exchange->body.num_bytes)
+        nano_http_exchange_refuse_size(exchange);
     if (exchange->refused_status != 0) {
         exchange->discarded_bytes += num_bytes;
         return true;
     }
-    if (!nano_mem_grow((void **)&exchange->body, &exchange->body_capacity,
-                       exchange->body_bytes + num_bytes + 1, 1))
-        return false;
-    memcpy(exchange->body + exchange->body_bytes, data, num_bytes);
-    exchange->body_bytes += num_bytes;
-    exchange->body[exchange->body_bytes] = '\0';
-    return true;
+    return nano_buffer_append(&exchange->body, data, num_bytes);
 }
 
 const char *nano_http_method(const struct nano_http_exchange *exchange)
@@ -131,8 +128,8 @@ const char *nano_http_path(const struct nano_http_exchange *exchange)
 
 const char *nano_http_body(const struct nano_http_exchange *exchange, size_t *num_bytes)
 {
-    *num_bytes = exchange->body_bytes;
-    return exchange->body ? exchange->body : "";
+    *num_bytes = exchange->body.num_bytes;
+    return exchange->body.data ? exchange->body.data : "";
 }
 
 const char *nano_http_header(const struct nano_http_exchange *exchange, const char *name)
@@ -164,6 +161,7 @@ static void resume(struct nano_http_exchange *exchange)
     if (!exchange->suspended)
         return;
     exchange->suspended = false;
+    atomic_store_explicit(&exchange->progress_ns, nano_os_clock_ns(), memory_order_relaxed);
     MHD_resume_connection(exchange->mhd);
 }
 
@@ -174,16 +172,14 @@ static ssize_t read_stream(void *user_data, uint64_t position, char *out, size_t
     ssize_t result = 0;
     (void)position;
     pthread_mutex_lock(&exchange->lock);
-    size_t num_bytes = exchange->out_end - exchange->out_begin;
+    size_t num_bytes = exchange->out.num_bytes - exchange->out_begin;
     atomic_store_explicit(&exchange->progress_ns, nano_os_clock_ns(), memory_order_relaxed);
     if (exchange->gone) {
         result = MHD_CONTENT_READER_END_WITH_ERROR;
     } else if (num_bytes > 0) {
         num_bytes = num_bytes < most ? num_bytes : most;
-        memcpy(out, exchange->out + exchange->out_begin, num_bytes);
+        memcpy(out, exchange->out.data + exchange->out_begin, num_bytes);
         exchange->out_begin += num_bytes;
-        if (exchange->out_begin == exchange->out_end)
-            exchange->out_begin = exchange->out_end = 0;
         exchange->answer_bytes += num_bytes;
         result = (ssize_t)num_bytes;
     } else if (exchange->ended) {
@@ -200,14 +196,16 @@ static struct MHD_Response *make_response(struct nano_http_exchange *exchange)
     if (exchange->answer == NANO_HTTP_STREAM)
         return MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK_BYTES, read_stream,
                                                  exchange, NULL);
-    exchange->answer_bytes = exchange->out_end;
+    exchange->answer_bytes =
+        exchange->static_body ? exchange->static_bytes : exchange->out.num_bytes;
     if (exchange->static_body)
-        return MHD_create_response_from_buffer(
-            exchange->out_end, (void *)(uintptr_t)exchange->static_body, MHD_RESPMEM_PERSISTENT);
+        return MHD_create_response_from_buffer(exchange->static_bytes,
+                                               (void *)(uintptr_t)exchange->static_body,
+                                               MHD_RESPMEM_PERSISTENT);
     struct MHD_Response *response = MHD_create_response_from_buffer_with_free_callback(
-        exchange->out_end, exchange->out, nano_mem_free);
+        exchange->out.num_bytes, exchange->out.data, nano_mem_free);
     if (response)
-        exchange->out = NULL; /* it is libmicrohttpd's now */
+        exchange->out = (struct nano_buffer){0}; /* it is libmicrohttpd's now */
     return response;
 }
 
@@ -308,22 +306,17 @@ static void end(struct nano_http_exchange *exchange)
     nano_http_exchange_release(exchange);
 }
 
+/* What was sent makes room. */
 static bool append(struct nano_http_exchange *exchange, const char *data, size_t num_bytes)
 {
-    if (exchange->out_begin > 0 && exchange->out_end + num_bytes > exchange->out_capacity) {
-        memmove(exchange->out, exchange->out + exchange->out_begin,
-                exchange->out_end - exchange->out_begin);
-        exchange->out_end -= exchange->out_begin;
+    struct nano_buffer *out = &exchange->out;
+    if (exchange->out_begin == out->num_bytes || out->num_bytes + num_bytes >= out->capacity) {
+        out->num_bytes -= exchange->out_begin;
+        if (exchange->out_begin > 0 && out->num_bytes > 0)
+            memmove(out->data, out->data + exchange->out_begin, out->num_bytes);
         exchange->out_begin = 0;
     }
-    size_t needed = exchange->out_end + num_bytes;
-    if (needed < FIRST_OUT_BYTES)
-        needed = FIRST_OUT_BYTES;
-    if (!nano_mem_grow((void **)&exchange->out, &exchange->out_capacity, needed, 1))
-        return false;
-    memcpy(exchange->out + exchange->out_end, data, num_bytes);
-    exchange->out_end += num_bytes;
-    return true;
+    return nano_buffer_append(out, data, num_bytes);
 }
 
 static void begin(struct nano_http_exchange *exchange, enum nano_http_answer answer, int status,
@@ -350,7 +343,7 @@ void nano_http_reply_static(struct nano_http_exchange *exchange, int status,
     pthread_mutex_lock(&exchange->lock);
     begin(exchange, NANO_HTTP_WHOLE, status, content_type);
     exchange->static_body = body;
-    exchange->out_end = num_bytes;
+    exchange->static_bytes = num_bytes;
     end(exchange);
 }
 
@@ -366,7 +359,7 @@ void nano_http_stream_begin(struct nano_http_exchange *exchange, int status,
 bool nano_http_stream_write(struct nano_http_exchange *exchange, const char *data, size_t num_bytes)
 {
     pthread_mutex_lock(&exchange->lock);
-    size_t backlog = exchange->out_end - exchange->out_begin;
+    size_t backlog = exchange->out.num_bytes - exchange->out_begin;
     bool good = !exchange->gone;
     /* A piece by itself may be larger than the limit. */
     if (good &&
@@ -417,7 +410,7 @@ void nano_http_get_summary(const struct nano_http_exchange *exchange, struct nan
         .method = exchange->method,
         .path = exchange->path,
         .request_id = exchange->request_id,
-        .peer = exchange->peer,
+        .peer = exchange->connection->peer,
         .status = exchange->queued ? exchange->status : 0,
         .answer_bytes = exchange->answer_bytes,
         .duration_ns = exchange->done_ns - exchange->arrival_ns,

@@ -65,18 +65,23 @@ static void find_origin(struct nano_http_exchange *exchange)
     }
 }
 
+/* As the client announces it; 0 if it does not. */
+static uint64_t content_length(const struct nano_http_exchange *exchange)
+{
+    const char *length = nano_http_header(exchange, "Content-Length");
+    return length ? strtoull(length, NULL, 10) : 0;
+}
+
 /* Decides from the headers whether the body will be of any use. */
 static void check_headers(struct nano_http_exchange *exchange)
 {
-    const char *length = nano_http_header(exchange, "Content-Length");
     find_origin(exchange);
     bool is_preflight = strcmp(exchange->method, "OPTIONS") == 0 && exchange->allowed_origin;
     if (!is_preflight && !is_authorised(exchange)) {
         exchange->refused_status = MHD_HTTP_UNAUTHORIZED;
         exchange->refused_message = "a valid API key is needed: Authorization: Bearer KEY";
-    } else if (length && strtoull(length, NULL, 10) > exchange->server->config.max_body_bytes) {
-        exchange->refused_status = MHD_HTTP_CONTENT_TOO_LARGE;
-        exchange->refused_message = "the request's body is too large";
+    } else if (content_length(exchange) > exchange->server->config.max_body_bytes) {
+        nano_http_exchange_refuse_size(exchange);
     }
 }
 
@@ -93,10 +98,8 @@ static void answer_preflight(struct nano_http_exchange *exchange)
  * much of it. Otherwise it is, since a client that is still sending might not see the answer. */
 static bool is_unwanted(const struct nano_http_exchange *exchange)
 {
-    const char *length = nano_http_header(exchange, "Content-Length");
-    return nano_http_header(exchange, "Expect") ||
-           (length && strtoull(length, NULL, 10) / MAX_DISCARDED_FACTOR >
-                          exchange->server->config.max_body_bytes);
+    return nano_http_header(exchange, "Expect") || content_length(exchange) / MAX_DISCARDED_FACTOR >
+                                                       exchange->server->config.max_body_bytes;
 }
 
 /* The request is there: from here to the end of its answer it is the handler's. */
@@ -361,7 +364,7 @@ void nano_http_server_destroy(struct nano_http_server *server)
          * their epoll sets by themselves, and who comes second aborts the program (0.9.75). */
         shutdown(server->listen_fd, SHUT_RDWR);
         do
-            nano_http_connections_cut(server, true);
+            nano_http_connections_cut(server);
         while (!nano_http_server_wait_idle(server, 50));
         pthread_mutex_lock(&server->lock);
         while (server->num_exchanges > 0)

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/buffer.h"
 #include "server/http_server.h"
 
 enum { NANO_HTTP_PEER_BYTES = 64, NANO_HTTP_ID_BYTES = 129, NANO_HTTP_MAX_HEADERS = 8 };
@@ -62,12 +63,11 @@ struct nano_http_exchange {
     struct nano_http_connection
         *connection; /* alive until libmicrohttpd is done with the request */
     char request_id[NANO_HTTP_ID_BYTES];
-    char peer[NANO_HTTP_PEER_BYTES];
     char *method, *path;
     char *allowed_origin; /* for the answer, or NULL */
     uint64_t arrival_ns, done_ns;
-    char *body;
-    size_t body_bytes, body_capacity, discarded_bytes;
+    struct nano_buffer body;
+    size_t discarded_bytes;
     int refused_status; /* 0: not refused */
     const char *refused_message;
     bool received; /* with its body */
@@ -89,11 +89,12 @@ struct nano_http_exchange {
         char *value;
     } headers[NANO_HTTP_MAX_HEADERS];
     int num_headers;
-    const char *static_body;
-    char *out; /* out[out_begin … out_end) is to be sent */
-    size_t out_begin, out_end, out_capacity;
+    const char *static_body; /* of static_bytes, in place of `out` */
+    size_t static_bytes;
+    struct nano_buffer out; /* from out_begin on it is to be sent */
+    size_t out_begin;
     uint64_t answer_bytes;
-    atomic_uint_least64_t progress_ns; /* when the client last took something */
+    atomic_uint_least64_t progress_ns; /* when the client last took something, or could not */
     bool has_usage;
     int num_prompt_tokens, num_cached_tokens, num_completion_tokens;
 };
@@ -107,6 +108,9 @@ struct nano_http_exchange *nano_http_exchange_create(struct nano_http_server *se
                                                      struct MHD_Connection *mhd, const char *method,
                                                      const char *path);
 void nano_http_exchange_release(struct nano_http_exchange *exchange);
+
+/* Its body is larger than the limit. */
+void nano_http_exchange_refuse_size(struct nano_http_exchange *exchange);
 
 /* Adds to the body, up to the limit; false: there is no memory. */
 bool nano_http_exchange_receive(struct nano_http_exchange *exchange, const char *data,
@@ -131,7 +135,7 @@ void nano_http_connection_close(struct nano_http_connection *connection);
 void nano_http_connection_set_state(struct nano_http_connection *connection,
                                     enum nano_http_connection_state state);
 
-/* Shuts down every connection that has no request in work, or all of them. */
-void nano_http_connections_cut(struct nano_http_server *server, bool all);
+/* Shuts down every connection. */
+void nano_http_connections_cut(struct nano_http_server *server);
 
 #endif

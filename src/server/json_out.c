@@ -1,6 +1,7 @@
 /* JSON out. */
 #include "server/json_out.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -42,6 +43,17 @@ void nano_json_raw(struct nano_json_out *out, const char *json, size_t num_bytes
         return;
     memcpy(out->data + out->num_bytes, json, num_bytes);
     out->num_bytes += num_bytes;
+}
+
+void nano_json_printf(struct nano_json_out *out, const char *fmt, ...)
+{
+    char text[256];
+    va_list args;
+    va_start(args, fmt);
+    int length = vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    if (length > 0)
+        nano_json_raw(out, text, (size_t)length < sizeof text ? (size_t)length : sizeof text - 1);
 }
 
 void nano_json_append(struct nano_json_out *out, const struct nano_json_out *piece)
@@ -135,7 +147,5 @@ void nano_json_ints(struct nano_json_out *out, const int32_t *values, size_t num
 
 void nano_json_float(struct nano_json_out *out, double value)
 {
-    char text[32];
-    int length = snprintf(text, sizeof text, "%.9g", value);
-    nano_json_raw(out, text, (size_t)length);
+    nano_json_printf(out, "%.9g", value);
 }

@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/error.h"
+
 struct nano_json_out {
     char *data; /* not terminated */
     size_t num_bytes, capacity;
@@ -21,6 +23,9 @@ void nano_json_deinit(struct nano_json_out *out);
 void nano_json_reset(struct nano_json_out *out);
 
 void nano_json_raw(struct nano_json_out *out, const char *json, size_t num_bytes);
+
+/* Up to 255 bytes, formatted. */
+void nano_json_printf(struct nano_json_out *out, const char *fmt, ...) NANO_PRINTF(2, 3);
 
 /* A constant. */
 #define NANO_JSON_LIT(out, literal) nano_json_raw((out), "" literal, sizeof(literal) - 1)

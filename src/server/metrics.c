@@ -1,7 +1,6 @@
 /* Metrics: histograms and counters that any thread adds to without a lock, and their printing. */
 #include "server/metrics.h"
 
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -122,35 +121,24 @@ struct page {
     struct nano_json_out model; /* the label's value, escaped */
 };
 
-static void NANO_PRINTF(2, 3) print(struct page *page, const char *format, ...)
-{
-    char line[256];
-    va_list arguments;
-    va_start(arguments, format);
-    int length = vsnprintf(line, sizeof line, format, arguments);
-    va_end(arguments);
-    if (length > 0)
-        nano_json_raw(&page->text, line,
-                      (size_t)length < sizeof line ? (size_t)length : sizeof line - 1);
-}
-
 static void print_head(struct page *page, const char *name, const char *type, const char *help)
 {
-    print(page, "# HELP nanovllm_%s %s\n# TYPE nanovllm_%s %s\n", name, help, name, type);
+    nano_json_printf(&page->text, "# HELP nanovllm_%s %s\n# TYPE nanovllm_%s %s\n", name, help,
+                     name, type);
 }
 
 /* name{model_name="…"<labels>} */
 static void print_name(struct page *page, const char *name, const char *suffix, const char *labels)
 {
-    print(page, "nanovllm_%s%s{model_name=", name, suffix);
+    nano_json_printf(&page->text, "nanovllm_%s%s{model_name=", name, suffix);
     nano_json_raw(&page->text, page->model.data, page->model.num_bytes);
-    print(page, "%s} ", labels);
+    nano_json_printf(&page->text, "%s} ", labels);
 }
 
 static void print_value(struct page *page, const char *name, const char *labels, double value)
 {
     print_name(page, name, "", labels);
-    print(page, "%.17g\n", value);
+    nano_json_printf(&page->text, "%.17g\n", value);
 }
 
 static void print_counter(struct page *page, const char *name, const char *help, uint64_t value)
@@ -180,12 +168,12 @@ static void print_histogram(struct page *page, struct nano_metrics *metrics, int
         else
             snprintf(labels, sizeof labels, ",le=\"+Inf\"");
         print_name(page, name, "_bucket", labels);
-        print(page, "%llu\n", (unsigned long long)count);
+        nano_json_printf(&page->text, "%llu\n", (unsigned long long)count);
     }
     print_name(page, name, "_sum", "");
-    print(page, "%.17g\n", (double)get(&histogram->sum) * kinds[metric].unit);
+    nano_json_printf(&page->text, "%.17g\n", (double)get(&histogram->sum) * kinds[metric].unit);
     print_name(page, name, "_count", "");
-    print(page, "%llu\n", (unsigned long long)count);
+    nano_json_printf(&page->text, "%llu\n", (unsigned long long)count);
 }
 
 static void print_engine(struct page *page, const nano_engine *engine)
@@ -244,14 +232,15 @@ char *nano_metrics_print(struct nano_metrics *metrics, const nano_engine *engine
         if (count > 0)
             print_value(&page, "http_requests_total", labels, (double)count);
     }
-    print(&page,
-          "# HELP process_resident_memory_bytes Resident memory size in bytes.\n"
-          "# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes %llu\n",
-          (unsigned long long)nano_os_rss_bytes());
-    print(&page,
-          "# HELP process_start_time_seconds Start time since the Unix epoch.\n"
-          "# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds %.3f\n",
-          metrics->start_time_s);
+    nano_json_printf(
+        &page.text,
+        "# HELP process_resident_memory_bytes Resident memory size in bytes.\n"
+        "# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes %llu\n",
+        (unsigned long long)nano_os_rss_bytes());
+    nano_json_printf(&page.text,
+                     "# HELP process_start_time_seconds Start time since the Unix epoch.\n"
+                     "# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds %.3f\n",
+                     metrics->start_time_s);
     bool failed = page.text.failed || page.model.failed;
     nano_json_deinit(&page.model);
     if (failed) {
