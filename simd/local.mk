@@ -4,7 +4,7 @@ libsimd_la_SOURCES = simd/quant.def simd/formats.h simd/formats.c simd/half.h si
   simd/fp_mode.c simd/fp_mode.h simd/kernels.h simd/kernel_params.h simd/peak.h simd/inline.h simd/block_scales.h \
   simd/panels.h simd/panels.c simd/kv_layout.h simd/vec/kv_store_vec.h simd/vec/attention_tile_vec.h \
   simd/vec/attention_vec.h simd/vec/panels_vec.h simd/vec/math_vec.h simd/vec/vectors_vec.h \
-  simd/cpu_features.c simd/quantize.h simd/quantize.c
+  simd/cpu_features.c simd/dequantize.h simd/dequantize.c simd/quantize.h simd/quantize.c
 libsimd_la_LIBADD = libsimd_ref.la
 
 libsimd_ref_la_SOURCES = simd/ref/ref.h simd/ref/init_ref.c simd/ref/unpack_ref.c \

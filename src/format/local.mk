@@ -7,9 +7,11 @@ libformat_la_SOURCES = \
   src/format/gguf_save.c \
   src/format/gguf_tensors.c src/format/gguf_tensors.h \
   src/format/little_endian.h \
+  src/format/meta_build.c src/format/meta_build.h \
   src/format/metadata.c \
   src/format/synthetic.c src/format/synthetic.h \
   src/format/synthetic_fill.c src/format/synthetic_fill.h \
   src/format/synthetic_meta.c src/format/synthetic_meta.h \
   src/format/synthetic_shape.c src/format/synthetic_shape.h \
+  src/format/tensor_rows.c \
   src/format/weights.c src/format/weights.h

@@ -3,14 +3,13 @@
  * fillers. */
 #include "format/synthetic_meta.h"
 
-#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/utf8.h"
 #include "format/little_endian.h"
+#include "format/meta_build.h"
 
-#define MAX_KEYS 48
 #define NUM_BYTES 256
 
 enum token_type { TOKEN_NORMAL = 1, TOKEN_CONTROL = 3, TOKEN_UNUSED = 5 }; /* as llama.cpp's */
@@ -44,60 +43,6 @@ static const char *const merges[][2] = {{"\xC4\xA0", "t"},   {"\xC4\xA0", "a"}, 
                                         {"\xC4\xA0t", "he"}, {"e", "r"}};
 #define NUM_MERGES (sizeof merges / sizeof *merges)
 
-struct builder {
-    struct nano_weights *weights;
-    const char *architecture;
-    bool failed; /* there was no memory: checked once, at the end */
-};
-
-static void set_string(struct builder *b, struct nano_string *out, const char *text)
-{
-    out->num_bytes = strlen(text);
-    out->bytes = nano_arena_strdup(&b->weights->arena, text, out->num_bytes);
-    if (!out->bytes) {
-        out->num_bytes = 0;
-        b->failed = true;
-    }
-}
-
-/* A key that begins with '.' gets the architecture before it. */
-static struct nano_meta *add(struct builder *b, const char *key, enum nano_meta_type type)
-{
-    char full[96];
-    assert(b->weights->num_metadata < MAX_KEYS);
-    struct nano_meta *meta = &b->weights->metadata[b->weights->num_metadata++];
-    snprintf(full, sizeof full, "%s%s", *key == '.' ? b->architecture : "", key);
-    set_string(b, &meta->key, full);
-    meta->type = type;
-    return meta;
-}
-
-static void add_string(struct builder *b, const char *key, const char *value)
-{
-    set_string(b, &add(b, key, NANO_META_STRING)->value.string, value);
-}
-
-static void add_u32(struct builder *b, const char *key, uint32_t value)
-{
-    add(b, key, NANO_META_U32)->value.u = value;
-}
-
-static void add_f32(struct builder *b, const char *key, float value)
-{
-    add(b, key, NANO_META_F32)->value.f = (double)value;
-}
-
-static struct nano_string *add_strings(struct builder *b, const char *key, size_t count)
-{
-    struct nano_meta *meta = add(b, key, NANO_META_ARRAY);
-    struct nano_string *strings = nano_arena_alloc(&b->weights->arena, count, sizeof *strings);
-    meta->element_type = NANO_META_STRING;
-    meta->strings = strings;
-    meta->num_elements = strings ? count : 0;
-    b->failed |= !strings;
-    return strings;
-}
-
 /* GPT-2 writes bytes that do not print as characters from U+0100 on, in the order of the bytes. */
 static void byte_name(int byte, char out[5])
 {
@@ -109,20 +54,14 @@ static void byte_name(int byte, char out[5])
     out[nano_utf8_encode(name, out)] = '\0';
 }
 
-static void add_tokens(struct builder *b, const struct nano_synthetic_shape *shape,
+static void add_tokens(struct nano_meta_builder *b, const struct nano_synthetic_shape *shape,
                        const struct vocabulary *vocabulary)
 {
     size_t count = (size_t)shape->vocab_size;
-    struct nano_string *tokens = add_strings(b, "tokenizer.ggml.tokens", count);
-    struct nano_meta *meta = add(b, "tokenizer.ggml.token_type", NANO_META_ARRAY);
-    uint8_t *types = nano_arena_alloc(&b->weights->arena, count, 4);
-    meta->element_type = NANO_META_I32;
-    meta->elements = types;
-    meta->num_elements = types ? count : 0;
-    if (!tokens || !types) {
-        b->failed = true;
+    struct nano_string *tokens = nano_meta_add_strings(b, "tokenizer.ggml.tokens", count);
+    uint8_t *types = nano_meta_add_numbers(b, "tokenizer.ggml.token_type", NANO_META_I32, count);
+    if (!tokens || !types)
         return;
-    }
     const struct special_token *special = vocabulary->specials;
     for (size_t id = 0; id < count && !b->failed; id++) {
         char text[32];
@@ -139,56 +78,53 @@ static void add_tokens(struct builder *b, const struct nano_synthetic_shape *sha
             type = TOKEN_UNUSED;
             snprintf(text, sizeof text, "<unused_%zu>", id);
         }
-        set_string(b, &tokens[id], text);
+        nano_meta_copy_string(b, &tokens[id], text, strlen(text));
         nano_le_store(types + 4 * id, type, 4);
     }
 }
 
-static void add_tokenizer(struct builder *b, const struct nano_synthetic_shape *shape)
+static void add_tokenizer(struct nano_meta_builder *b, const struct nano_synthetic_shape *shape)
 {
     const struct vocabulary *vocabulary = vocabularies;
     while (strcmp(vocabulary->pre_tokenizer, shape->pre_tokenizer) != 0)
         vocabulary++;
-    add_string(b, "tokenizer.ggml.model", "gpt2");
-    add_string(b, "tokenizer.ggml.pre", shape->pre_tokenizer);
+    nano_meta_add_cstring(b, "tokenizer.ggml.model", "gpt2");
+    nano_meta_add_cstring(b, "tokenizer.ggml.pre", shape->pre_tokenizer);
     add_tokens(b, shape, vocabulary);
-    struct nano_string *pairs = add_strings(b, "tokenizer.ggml.merges", NUM_MERGES);
+    struct nano_string *pairs = nano_meta_add_strings(b, "tokenizer.ggml.merges", NUM_MERGES);
     for (size_t i = 0; i < NUM_MERGES && pairs; i++) {
         char text[32];
         snprintf(text, sizeof text, "%s %s", merges[i][0], merges[i][1]);
-        set_string(b, &pairs[i], text);
+        nano_meta_copy_string(b, &pairs[i], text, strlen(text));
     }
-    add_u32(b, "tokenizer.ggml.bos_token_id", vocabulary->bos);
-    add_u32(b, "tokenizer.ggml.eos_token_id", vocabulary->eos);
-    add(b, "tokenizer.ggml.add_bos_token", NANO_META_BOOL)->value.u = vocabulary->add_bos;
+    nano_meta_add_u32(b, "tokenizer.ggml.bos_token_id", vocabulary->bos);
+    nano_meta_add_u32(b, "tokenizer.ggml.eos_token_id", vocabulary->eos);
+    nano_meta_add_bool(b, "tokenizer.ggml.add_bos_token", vocabulary->add_bos);
 }
 
 bool nano_synthetic_metadata(struct nano_weights *weights, const struct nano_synthetic_shape *shape,
                              const struct nano_synthetic_mix *mix)
 {
-    struct builder b = {.weights = weights, .architecture = shape->architecture};
+    struct nano_meta_builder b = {.weights = weights, .architecture = shape->architecture};
     char title[64];
-    weights->metadata = nano_arena_alloc(&weights->arena, MAX_KEYS, sizeof *weights->metadata);
-    if (!weights->metadata)
-        return false;
     snprintf(title, sizeof title, "%s (random weights)", shape->title);
-    add_string(&b, "general.architecture", shape->architecture);
-    add_string(&b, "general.type", "model");
-    add_string(&b, "general.name", title);
-    add_u32(&b, "general.file_type", mix->file_type);
-    add_u32(&b, "general.quantization_version", 2);
-    add_u32(&b, ".vocab_size", (uint32_t)shape->vocab_size);
-    add_u32(&b, ".context_length", (uint32_t)shape->context_length);
-    add_u32(&b, ".embedding_length", (uint32_t)shape->hidden_size);
-    add_u32(&b, ".block_count", (uint32_t)shape->num_layers);
-    add_u32(&b, ".feed_forward_length", (uint32_t)shape->intermediate_size);
-    add_u32(&b, ".attention.head_count", (uint32_t)shape->num_heads);
-    add_u32(&b, ".attention.head_count_kv", (uint32_t)shape->num_kv_heads);
-    add_u32(&b, ".attention.key_length", (uint32_t)shape->head_dim);
-    add_u32(&b, ".attention.value_length", (uint32_t)shape->head_dim);
-    add_f32(&b, ".attention.layer_norm_rms_epsilon", shape->rms_norm_eps);
-    add_u32(&b, ".rope.dimension_count", (uint32_t)shape->head_dim);
-    add_f32(&b, ".rope.freq_base", shape->rope_theta);
+    nano_meta_add_cstring(&b, "general.architecture", shape->architecture);
+    nano_meta_add_cstring(&b, "general.type", "model");
+    nano_meta_add_cstring(&b, "general.name", title);
+    nano_meta_add_u32(&b, "general.file_type", mix->file_type);
+    nano_meta_add_u32(&b, "general.quantization_version", 2);
+    nano_meta_add_u32(&b, ".vocab_size", (uint32_t)shape->vocab_size);
+    nano_meta_add_u32(&b, ".context_length", (uint32_t)shape->context_length);
+    nano_meta_add_u32(&b, ".embedding_length", (uint32_t)shape->hidden_size);
+    nano_meta_add_u32(&b, ".block_count", (uint32_t)shape->num_layers);
+    nano_meta_add_u32(&b, ".feed_forward_length", (uint32_t)shape->intermediate_size);
+    nano_meta_add_u32(&b, ".attention.head_count", (uint32_t)shape->num_heads);
+    nano_meta_add_u32(&b, ".attention.head_count_kv", (uint32_t)shape->num_kv_heads);
+    nano_meta_add_u32(&b, ".attention.key_length", (uint32_t)shape->head_dim);
+    nano_meta_add_u32(&b, ".attention.value_length", (uint32_t)shape->head_dim);
+    nano_meta_add_f32(&b, ".attention.layer_norm_rms_epsilon", shape->rms_norm_eps);
+    nano_meta_add_u32(&b, ".rope.dimension_count", (uint32_t)shape->head_dim);
+    nano_meta_add_f32(&b, ".rope.freq_base", shape->rope_theta);
     add_tokenizer(&b, shape);
     return !b.failed;
 }

@@ -25,14 +25,18 @@ struct nano_string { /* borrowed, also zero-terminated when it is a key or a nam
     size_t num_bytes;
 };
 
+/* What the bytes of a tensor are made from when they are not in memory as its format says. */
+struct nano_tensor_source;
+
 struct nano_tensor {
     struct nano_string name;
     enum nano_format format;
     int num_dims;
     int64_t
         dims[NANO_MAX_DIMS]; /* a matrix is [cols, rows]: dims[0] is contiguous; unused ones 1 */
-    const void *data;        /* num_bytes bytes, checked to lie inside the file */
+    const void *data; /* num_bytes bytes, checked to lie inside the file; NULL: made when read */
     size_t num_bytes;
+    const struct nano_tensor_source *source; /* with data NULL */
 };
 
 /* Values are GGUF's type numbers. */
@@ -111,6 +115,13 @@ enum nano_status nano_weights_require(const struct nano_weights *weights, const 
  * again. Tensors that are in no file are left alone. Any thread, also while others read. */
 void nano_weights_will_read(const struct nano_weights *weights, const struct nano_tensor *tensor);
 void nano_weights_release(const struct nano_weights *weights, const struct nano_tensor *tensor);
+
+/* Rows [row_begin, row_end) of a tensor, all dims above the first counted as rows: as its format
+ * says, and as f32. For tensors with and without data; any thread, no allocation. */
+void nano_tensor_read_rows(const struct nano_tensor *tensor, int64_t row_begin, int64_t row_end,
+                           void *dst);
+void nano_tensor_read_rows_f32(const struct nano_tensor *tensor, int64_t row_begin, int64_t row_end,
+                               float *dst);
 
 const struct nano_meta *nano_weights_meta(const struct nano_weights *weights, const char *key);
 
