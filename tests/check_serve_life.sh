@@ -115,7 +115,7 @@ check_killed() {
         if [ $((i % 2)) = 0 ]; then doomed="$doomed $!"; else others="$others $!"; fi
         i=$((i + 1))
     done
-    wait_for 5 metric_is num_requests_running "$num_clients" ||
+    wait_for 30 metric_is num_requests_running "$num_clients" ||
         echo "  only $(metric num_requests_running) run at once"
     before=$(metric kv_cache_blocks_used)
     # shellcheck disable=SC2086
