@@ -2,6 +2,7 @@
 #include "simd/quantize.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "simd/blocks.h"
 
@@ -131,7 +132,8 @@ static void quantize_q8_0(uint8_t *dst, const float *x)
         block->q[k] = (int8_t)roundf(x[k] * id);
 }
 
-bool nano_quantize_row(enum nano_format format, const float *src, void *dst, int64_t cols)
+void nano_quantize_rows(enum nano_format format, const float *src, void *dst, int64_t rows,
+                        int64_t cols, const float *importance)
 {
     static void (*const quantizers[NANO_NUM_FORMATS])(uint8_t * dst, const float *x) = {
         [NANO_FORMAT_F32] = quantize_f32,   [NANO_FORMAT_F16] = quantize_f16,
@@ -139,11 +141,13 @@ bool nano_quantize_row(enum nano_format format, const float *src, void *dst, int
         [NANO_FORMAT_Q4_1] = quantize_q4_1, [NANO_FORMAT_Q5_0] = quantize_q5_0,
         [NANO_FORMAT_Q5_1] = quantize_q5_1, [NANO_FORMAT_Q8_0] = quantize_q8_0,
     };
-    if (!quantizers[format])
-        return false;
     const struct nano_format_traits *traits = nano_format_traits(format);
     uint8_t *out = dst;
-    for (int64_t k = 0; k < cols; k += traits->block_length, out += traits->block_bytes)
+    (void)importance;
+    if (!quantizers[format]) {
+        memset(dst, 0, (size_t)rows * nano_format_row_bytes(format, cols));
+        return;
+    }
+    for (int64_t k = 0; k < rows * cols; k += traits->block_length, out += traits->block_bytes)
         quantizers[format](out, src + k);
-    return true;
 }
