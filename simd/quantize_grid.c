@@ -18,7 +18,8 @@ enum { MAX_RUNS = 96, GROUP = 8, REFINEMENTS = 2 };
 struct book {
     const struct nano_grid *grid;
     int half_bits, num_runs, num_levels;
-    uint8_t upper[MAX_RUNS];
+    float levels[8];
+    uint8_t upper[MAX_RUNS], run_of[256]; /* the latter by upper half */
     uint16_t begin[MAX_RUNS + 1];
     float root_mean_square; /* of the levels in the grid */
 };
@@ -44,10 +45,13 @@ static void make_book(struct book *book, const struct nano_grid *grid)
     const bool wide = grid->length == 8;
     double squares = 0;
     *book = (struct book){.grid = grid, .half_bits = wide ? 8 : 6, .num_levels = wide ? 3 : 8};
+    for (int l = 0; l < book->num_levels; l++)
+        book->levels[l] = (float)grid->levels[l];
     for (int i = 0; i < grid->num_codes; i++) {
         const uint8_t upper = (uint8_t)(grid->codes[i] >> book->half_bits);
         if (i == 0 || upper != book->upper[book->num_runs - 1]) {
             book->begin[book->num_runs] = (uint16_t)i;
+            book->run_of[upper] = (uint8_t)book->num_runs;
             book->upper[book->num_runs++] = upper;
         }
         for (int j = 0; j < grid->length; j++) {
@@ -96,9 +100,9 @@ static float find_code(const struct book *book, const float *x, const float *w, 
     float costs[8][8], lower[256], upper[256];
     const int length = book->grid->length;
     for (int j = 0; j < length; j++) {
-        for (int l = 0; l < 8; l++) {
-            const float e = x[j] - scale * ((float)book->grid->levels[l] + delta);
-            costs[j][l] = l < book->num_levels ? w[j] * e * e : INFINITY;
+        for (int l = 0; l < (length == 8 ? 4 : 8); l++) {
+            const float e = x[j] - scale * (book->levels[l] + delta);
+            costs[j][l] = w[j] * e * e;
         }
     }
     if (length == 8) {
@@ -108,16 +112,18 @@ static float find_code(const struct book *book, const float *x, const float *w, 
         add_tables(lower, costs[0], costs[1], 3);
         add_tables(upper, costs[2], costs[3], 3);
     }
-    float floor = 0, least = INFINITY;
-    for (int j = 0; j < length / 2; j++) {
-        float cheapest = costs[j][0];
+    float floor = 0, least = INFINITY; /* floor: no lower half costs less */
+    int likely = 0;                    /* the upper half of digits that are each the nearest */
+    for (int j = 0; j < length; j++) {
+        int nearest = 0;
         for (int l = 1; l < book->num_levels; l++)
-            cheapest = costs[j][l] < cheapest ? costs[j][l] : cheapest;
-        floor += cheapest;
+            nearest = costs[j][l] < costs[j][nearest] ? l : nearest;
+        if (j < length / 2)
+            floor += costs[j][nearest];
+        else
+            likely |= nearest << (length == 8 ? 2 : 3) * (j - length / 2);
     }
-    int first = 0;
-    for (int run = 1; run < book->num_runs; run++)
-        first = upper[book->upper[run]] < upper[book->upper[first]] ? run : first;
+    const int first = book->run_of[likely];
     *code = 0;
     scan_run(book, first, lower, upper[book->upper[first]], &least, code);
     for (int run = 0; run < book->num_runs; run++)
@@ -175,10 +181,10 @@ static void try_scale(const struct target *t, int part, float scale, struct tria
 /* The scale of a part alone. */
 static float fit_part(const struct target *t, int part)
 {
-    static const float sizes[] = {0.8f, 0.95f, 1.1f, 1.25f}, ends[] = {0.6f, 0.8f, 1.0f};
+    enum { FIRST_SCALES = 3 };
     const struct nano_grid_shape *shape = t->shape;
     const float top = (float)shape->grid->levels[t->book.num_levels - 1];
-    float largest = 0, squares = 0, weights = 0, scales[7];
+    float largest = 0, squares = 0, weights = 0;
     for (int k = part * shape->part; k < (part + 1) * shape->part; k++) {
         largest = fabsf(t->x[k]) > largest ? fabsf(t->x[k]) : largest;
         squares += t->w[k] * t->x[k] * t->x[k];
@@ -186,12 +192,10 @@ static float fit_part(const struct target *t, int part)
     }
     if (!(squares > 0))
         return 0;
-    for (int i = 0; i < 4; i++)
-        scales[i] = sqrtf(squares / weights) / t->book.root_mean_square * sizes[i];
-    for (int i = 0; i < 3; i++)
-        scales[4 + i] = largest / top * ends[i];
+    const float typical = sqrtf(squares / weights) / t->book.root_mean_square;
+    const float scales[FIRST_SCALES] = {0.9f * typical, 1.1f * typical, 0.7f * largest / top};
     struct trial best = {.error = INFINITY}, trial;
-    for (int i = 0; i < 7; i++) {
+    for (int i = 0; i < FIRST_SCALES; i++) {
         try_scale(t, part, scales[i], &trial);
         if (trial.error < best.error)
             best = trial;
@@ -236,44 +240,26 @@ static void load_target(struct target *t, const struct nano_grid_shape *shape,
     }
 }
 
-static void store_trial(const struct target *t, struct nano_grid_choice *choice, int part,
-                        const struct trial *trial, int scale)
-{
-    const int num_codes = t->shape->part / t->shape->grid->length,
-              num_groups = t->shape->part / GROUP;
-    choice->scales[part] = (uint8_t)scale;
-    memcpy(choice->codes + part * num_codes, trial->codes, (size_t)num_codes * 2);
-    if (t->shape->delta_part)
-        memcpy(choice->signs + part * num_groups, trial->minus, (size_t)num_groups);
-}
-
-/* The best of the stored scales next to each part's own, or of the present ones only; the error. */
-static float choose(const struct target *t, struct nano_grid_choice *choice, const float *fits,
-                    int reach, double *xs, double *ss)
+/* Finds everything for the choice's d and scales. Returns the error, and what d multiplies: sums of
+ * x times that, and of its square. */
+static float choose_codes(const struct target *t, struct nano_grid_choice *choice, double *xs,
+                          double *ss)
 {
     const struct nano_grid_shape *shape = t->shape;
-    const float d = nano_f16_to_f32(choice->d) * shape->unit;
+    const int num_codes = shape->part / shape->grid->length, num_groups = shape->part / GROUP;
     float error = 0;
     *xs = *ss = 0;
     for (int part = 0; part < 256 / shape->part; part++) {
-        float near = fits ? (fits[part] / d - 1) / 2 : choice->scales[part];
-        near = near > 0 ? near : 0;
-        const int scale =
-            (int)lrintf(near < (float)shape->max_scale ? near : (float)shape->max_scale);
-        struct trial best = {.error = INFINITY}, trial;
-        for (int s = scale - reach; s <= scale + reach; s++) {
-            if (s < 0 || s > shape->max_scale)
-                continue;
-            try_scale(t, part, d * (float)(2 * s + 1), &trial);
-            if (trial.error < best.error) {
-                best = trial;
-                store_trial(t, choice, part, &trial, s);
-            }
-        }
-        const double multiple = shape->unit * (float)(2 * choice->scales[part] + 1);
-        *xs += multiple * (double)best.xv;
-        *ss += multiple * multiple * (double)best.vv;
-        error += best.error;
+        const float multiple = shape->unit * (float)(2 * choice->scales[part] + 1);
+        struct trial trial;
+        try_scale(t, part, nano_f16_to_f32(choice->d) * multiple, &trial);
+        memcpy(choice->codes + part * num_codes, trial.codes,
+               (size_t)num_codes * sizeof *trial.codes);
+        if (shape->delta_part)
+            memcpy(choice->signs + part * num_groups, trial.minus, (size_t)num_groups);
+        *xs += (double)(multiple * trial.xv);
+        *ss += (double)(multiple * multiple * trial.vv);
+        error += trial.error;
     }
     return error;
 }
@@ -294,15 +280,20 @@ void nano_grid_search(const struct nano_grid_shape *shape, const struct nano_sou
         .d = nano_scale_f16(largest / shape->unit / (float)(2 * shape->max_scale + 1))};
     if (next.d == 0)
         return;
+    for (int part = 0; part < 256 / shape->part; part++) {
+        const float scale = (fits[part] / (nano_f16_to_f32(next.d) * shape->unit) - 1) / 2;
+        const float limited = scale < (float)shape->max_scale ? scale : (float)shape->max_scale;
+        next.scales[part] = (uint8_t)lrintf(limited > 0 ? limited : 0);
+    }
     if (!shape->delta_part)
         memcpy(next.signs, t.signs, sizeof next.signs);
-    float error = choose(&t, &next, fits, 1, &xs, &ss);
+    float error = choose_codes(&t, &next, &xs, &ss);
     *choice = next;
     for (int i = 0; i < REFINEMENTS && xs > 0 && ss > 0; i++) {
         next.d = nano_scale_f16((float)(xs / ss));
         if (next.d == 0 || next.d == choice->d)
             return;
-        const float next_error = choose(&t, &next, NULL, 0, &xs, &ss);
+        const float next_error = choose_codes(&t, &next, &xs, &ss);
         if (!(next_error < error))
             return;
         error = next_error;

@@ -8,7 +8,11 @@
 #include "simd/inline.h"
 #include "simd/quantize_blocks.h"
 
-enum { MAX_PARTS = 16, ROUNDS = 2 };
+enum { MAX_PARTS = 16, ROUNDS = 2, STARTS = 8 };
+
+/* Of the sum of squares. A block with less error is all but constant: what is left comes from
+ * rounding d to f16, and other integers for the scales may be luckier. */
+#define ROUNDING 1e-6f
 
 struct shape {
     struct nano_levels levels;
@@ -51,17 +55,17 @@ NANO_INLINE float choose_part(const struct shape *shape, struct choice *c, int i
         for (int m = shape->has_mins ? min - 1 : 0; m <= (shape->has_mins ? min + 1 : 0); m++) {
             if (m < 0 || m > shape->scale_max)
                 continue;
-            int8_t values[32];
-            const float error = nano_round_to(&shape->levels, d * (float)s, -dmin * (float)m, x, w,
-                                              shape->part, values);
+            const float error =
+                nano_round_error(&shape->levels, d * (float)s, -dmin * (float)m, x, w, shape->part);
             if (error < least) {
                 least = error;
                 c->scales[i] = s;
                 c->mins[i] = m;
-                memcpy(c->values + i * shape->part, values, (size_t)shape->part);
             }
         }
     }
+    nano_round_to(&shape->levels, d * (float)c->scales[i], -dmin * (float)c->mins[i], x,
+                  shape->part, c->values + i * shape->part);
     return least;
 }
 
@@ -102,24 +106,29 @@ NANO_INLINE bool search(const struct shape *shape, const struct nano_source *sou
                         struct choice *best)
 {
     struct nano_fit fits[MAX_PARTS];
-    float scale = 0, min = 0;
+    float scale = 0, min = 0, squares = 0;
     for (int i = 0; i < 256 / shape->part; i++) {
         const nano_f4 *x = source->x + i * shape->part / 4, *w = source->w + i * shape->part / 4;
         fits[i] = shape->has_mins ? nano_fit_range(shape->levels.max, false, x, w, shape->part)
                                   : nano_fit_scale(&shape->levels, x, w, shape->part);
         scale = fabsf(fits[i].d) > fabsf(scale) ? fits[i].d : scale;
         min = -fits[i].m > min ? -fits[i].m : min;
+        squares += nano_square_sum(x, w, shape->part);
     }
-    float d = scale / (float)(shape->has_mins ? shape->scale_max : shape->scale_min);
-    float dmin = min / (float)shape->scale_max;
     *best = (struct choice){.error = INFINITY};
-    for (int round = 0; round <= ROUNDS; round++) {
-        struct choice c = {.d = nano_scale_f16(d), .dmin = nano_scale_f16(dmin)};
-        choose(shape, &c, source, fits);
-        if (!(c.error < best->error))
+    for (int start = 0; start < STARTS; start++) {
+        const int largest = shape->has_mins ? shape->scale_max - start : shape->scale_min + start;
+        float d = scale / (float)largest, dmin = min / (float)shape->scale_max;
+        for (int round = 0; round < ROUNDS; round++) {
+            struct choice c = {.d = nano_scale_f16(d), .dmin = nano_scale_f16(dmin)};
+            choose(shape, &c, source, fits);
+            if (!(c.error < best->error))
+                break;
+            *best = c;
+            refit(shape, source, &c, &d, &dmin);
+        }
+        if (best->error > ROUNDING * squares)
             break;
-        *best = c;
-        refit(shape, source, &c, &d, &dmin);
     }
     return (best->d & 0x7FFF) || (best->dmin & 0x7FFF);
 }

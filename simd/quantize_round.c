@@ -157,13 +157,14 @@ void nano_round_q8_0(uint8_t *dst, const float *x)
 void nano_round_mxfp4(uint8_t *dst, const float *x)
 {
     struct nano_block_mxfp4 *block = (void *)dst;
-    const int exponent = (int)(nano_f32_bits(magnitude_of(x)) >> 23); /* biased; E2M1 ends at 6 */
-    const int e = exponent > 2 ? exponent - 2 : 0;
-    const float id = ldexpf(1, 128 - e);
+    /* E2M1 ends at 6, in the binade of 4. */
+    const float exponent = floorf(log2f(magnitude_of(x))) - 2 + 127;
+    const int e = exponent < 254 ? (exponent > 0 ? (int)exponent : 0) : 254;
+    const float id = ldexpf(1, 127 - e);
     uint8_t q[32];
     for (int k = 0; k < 32; k++) {
         /* Ties go to the smaller magnitude. */
-        const float t = fabsf(x[k] * id);
+        const float t = fabsf(x[k] * id) * 2;
         int index = 0;
         for (int i = 0; i < 7; i++)
             index += t > 0.5f * (float)(nano_fp4_values[i] + nano_fp4_values[i + 1]);

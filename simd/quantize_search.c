@@ -55,41 +55,79 @@ void nano_source_load(struct nano_source *source, const float *x, const float *i
         source->w[i] = all(1);
 }
 
-/* The level nearest to t. */
-NANO_INLINE nano_f4 nearest(const struct nano_levels *levels, nano_f4 t)
+/* Where the levels of a table change, and by how much. */
+struct steps {
+    nano_f4 first, middles[15], heights[15];
+};
+
+static void make_steps(struct steps *steps, const int8_t *table)
 {
-    const int8_t *table = levels->table;
-    if (!table)
-        return (clamp4(t, (float)levels->min, (float)levels->max) + ROUNDER) - ROUNDER;
-    nano_f4 v = all(table[0]);
+    steps->first = all(table[0]);
     for (int i = 0; i < 15; i++) {
-        const mask4 above = t > all(0.5f * (float)(table[i] + table[i + 1]));
-        v += (nano_f4)(above & (mask4)all((float)(table[i + 1] - table[i])));
+        steps->middles[i] = all(0.5f * (float)(table[i] + table[i + 1]));
+        steps->heights[i] = all((float)(table[i + 1] - table[i]));
     }
+}
+
+/* The level nearest to t. */
+NANO_INLINE nano_f4 nearest(const struct nano_levels *levels, const struct steps *steps, nano_f4 t)
+{
+    if (!steps)
+        return (clamp4(t, (float)levels->min, (float)levels->max) + ROUNDER) - ROUNDER;
+    nano_f4 v = steps->first;
+    for (int i = 0; i < 15; i++)
+        v += (nano_f4)((t > steps->middles[i]) & (mask4)steps->heights[i]);
     return v;
 }
 
-float nano_round_to(const struct nano_levels *levels, float d, float m, const nano_f4 *x,
-                    const nano_f4 *w, int count, int8_t *values)
+static float inverse(float d)
 {
-    const float id = d != 0 && isfinite(1 / d) ? 1 / d : 0;
+    return d != 0 && isfinite(1 / d) ? 1 / d : 0;
+}
+
+NANO_INLINE float round_error(const struct nano_levels *levels, const struct steps *steps, float d,
+                              float m, const nano_f4 *x, const nano_f4 *w, int count)
+{
+    const float id = inverse(d);
     nano_f4 error = all(0);
     for (int i = 0; i < count / 4; i++) {
-        const nano_f4 v = nearest(levels, (x[i] - m) * id), e = x[i] - (v * d + m);
+        const nano_f4 v = nearest(levels, steps, (x[i] - m) * id), e = x[i] - (v * d + m);
         error += w[i] * e * e;
-        for (int j = 0; j < 4; j++)
-            values[4 * i + j] = (int8_t)v[j];
     }
     return sum4(error);
 }
 
+float nano_round_error(const struct nano_levels *levels, float d, float m, const nano_f4 *x,
+                       const nano_f4 *w, int count)
+{
+    struct steps steps;
+    if (!levels->table)
+        return round_error(levels, NULL, d, m, x, w, count);
+    make_steps(&steps, levels->table);
+    return round_error(levels, &steps, d, m, x, w, count);
+}
+
+void nano_round_to(const struct nano_levels *levels, float d, float m, const nano_f4 *x, int count,
+                   int8_t *values)
+{
+    const float id = inverse(d);
+    struct steps steps;
+    if (levels->table)
+        make_steps(&steps, levels->table);
+    for (int i = 0; i < count / 4; i++) {
+        const nano_f4 v = nearest(levels, levels->table ? &steps : NULL, (x[i] - m) * id);
+        for (int j = 0; j < 4; j++)
+            values[4 * i + j] = (int8_t)v[j];
+    }
+}
+
 /* d * v by least squares for the levels that 1 / d = id gives. */
-NANO_INLINE struct nano_fit scale_for(const struct nano_levels *levels, float id, const nano_f4 *x,
-                                      const nano_f4 *w, int count)
+NANO_INLINE struct nano_fit scale_for(const struct nano_levels *levels, const struct steps *steps,
+                                      float id, const nano_f4 *x, const nano_f4 *w, int count)
 {
     nano_f4 xv = all(0), vv = all(0);
     for (int i = 0; i < count / 4; i++) {
-        const nano_f4 v = nearest(levels, x[i] * id), wv = w[i] * v;
+        const nano_f4 v = nearest(levels, steps, x[i] * id), wv = w[i] * v;
         xv += wv * x[i];
         vv += wv * v;
     }
@@ -110,25 +148,25 @@ static float extreme_of(const nano_f4 *x, int count)
     return extreme;
 }
 
-NANO_INLINE struct nano_fit fit_scale(const struct nano_levels *levels, const nano_f4 *x,
-                                      const nano_f4 *w, int count)
+NANO_INLINE struct nano_fit fit_scale(const struct nano_levels *levels, const struct steps *steps,
+                                      const nano_f4 *x, const nano_f4 *w, int count)
 {
-    enum { STEPS = 10 };
+    enum { STEPS = 6 };
     const float extreme = extreme_of(x, count);
-    const float end = (float)(levels->table ? levels->table[0] : levels->min);
+    const float end = (float)(steps ? levels->table[0] : levels->min);
     struct nano_fit best = {0};
     /* From the outermost value far outside the levels to far inside them. */
     for (int i = -STEPS; i <= STEPS; i++) {
-        const float range = end * (1 - 0.04f * (float)i) - (levels->table ? 0 : 0.05f * (float)i);
+        const float range = end * (1 - 0.06f * (float)i) - (steps ? 0 : 0.1f * (float)i);
         const float id = range / extreme;
         if (!isfinite(id))
             return best;
-        const struct nano_fit fit = scale_for(levels, id, x, w, count);
+        const struct nano_fit fit = scale_for(levels, steps, id, x, w, count);
         if (fit.gain > best.gain)
             best = fit;
     }
     for (int i = 0; i < 3; i++) {
-        const struct nano_fit fit = scale_for(levels, 1 / best.d, x, w, count);
+        const struct nano_fit fit = scale_for(levels, steps, 1 / best.d, x, w, count);
         if (!(fit.gain > best.gain))
             break;
         best = fit;
@@ -139,8 +177,11 @@ NANO_INLINE struct nano_fit fit_scale(const struct nano_levels *levels, const na
 struct nano_fit nano_fit_scale(const struct nano_levels *levels, const nano_f4 *x, const nano_f4 *w,
                                int count)
 {
-    const struct nano_levels plain = {levels->min, levels->max, NULL};
-    return levels->table ? fit_scale(levels, x, w, count) : fit_scale(&plain, x, w, count);
+    struct steps steps;
+    if (!levels->table)
+        return fit_scale(levels, NULL, x, w, count);
+    make_steps(&steps, levels->table);
+    return fit_scale(levels, &steps, x, w, count);
 }
 
 /* Sums that do not depend on the levels. */
@@ -156,7 +197,7 @@ NANO_INLINE struct nano_fit range_for(int max, bool any_min, float id, float m,
     const struct nano_levels levels = {0, max, NULL};
     nano_f4 q_sum = all(0), qq_sum = all(0), xq_sum = all(0);
     for (int i = 0; i < count / 4; i++) {
-        const nano_f4 q = nearest(&levels, (x[i] - m) * id), wq = w[i] * q;
+        const nano_f4 q = nearest(&levels, NULL, (x[i] - m) * id), wq = w[i] * q;
         q_sum += wq;
         qq_sum += wq * q;
         xq_sum += wq * x[i];
@@ -206,6 +247,14 @@ struct nano_fit nano_fit_range(int max, bool any_min, const nano_f4 *x, const na
         best = fit;
     }
     return best;
+}
+
+float nano_square_sum(const nano_f4 *x, const nano_f4 *w, int count)
+{
+    nano_f4 sum = all(0);
+    for (int i = 0; i < count / 4; i++)
+        sum += w[i] * x[i] * x[i];
+    return sum4(sum);
 }
 
 uint16_t nano_scale_f16(float d)

@@ -41,9 +41,16 @@ struct nano_fit nano_fit_scale(const struct nano_levels *levels, const nano_f4 *
 struct nano_fit nano_fit_range(int max, bool any_min, const nano_f4 *x, const nano_f4 *w,
                                int count);
 
-/* The levels nearest to (x - m) / d, and the weighted error that they leave. */
-float nano_round_to(const struct nano_levels *levels, float d, float m, const nano_f4 *x,
-                    const nano_f4 *w, int count, int8_t *values);
+/* The levels nearest to (x - m) / d. */
+void nano_round_to(const struct nano_levels *levels, float d, float m, const nano_f4 *x, int count,
+                   int8_t *values);
+
+/* The weighted error that they leave. */
+float nano_round_error(const struct nano_levels *levels, float d, float m, const nano_f4 *x,
+                       const nano_f4 *w, int count);
+
+/* The sum of w * x^2. */
+float nano_square_sum(const nano_f4 *x, const nano_f4 *w, int count);
 
 /* A scale as f16 that is finite. */
 uint16_t nano_scale_f16(float d);

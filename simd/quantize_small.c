@@ -14,7 +14,7 @@ static void search_levels(const struct nano_source *source, const struct nano_le
     int8_t values[MAX_LENGTH];
     const int n = source->length;
     nano_store_u16(d, nano_scale_f16(nano_fit_scale(levels, source->x, source->w, n).d));
-    nano_round_to(levels, nano_load_f16(d), 0, source->x, source->w, n, values);
+    nano_round_to(levels, nano_load_f16(d), 0, source->x, n, values);
     for (int k = 0; k < n; k++)
         q[k] = levels->table ? nano_table_index(levels->table, values[k])
                              : (uint8_t)(values[k] - levels->min);
@@ -28,8 +28,7 @@ static void search_range(const struct nano_source *source, int max, uint8_t d[2]
     const struct nano_fit fit = nano_fit_range(max, true, source->x, source->w, 32);
     nano_store_u16(d, nano_scale_f16(fit.d));
     nano_store_u16(m, nano_scale_f16(fit.m));
-    nano_round_to(&levels, nano_load_f16(d), nano_load_f16(m), source->x, source->w, 32,
-                  (int8_t *)q);
+    nano_round_to(&levels, nano_load_f16(d), nano_load_f16(m), source->x, 32, (int8_t *)q);
 }
 
 void nano_search_q4_0(uint8_t *dst, const struct nano_source *source)
@@ -164,20 +163,20 @@ void nano_search_nvfp4(uint8_t *dst, const struct nano_source *source)
     for (int part = 0; part < 4; part++) {
         const nano_f4 *x = source->x + 4 * part, *w = source->w + 4 * part;
         const int near = nearest_ue4m3(fabsf(nano_fit_scale(&levels, x, w, 16).d));
-        int8_t values[16], best[16] = {0};
+        int8_t values[16];
         float least = INFINITY;
         for (int scale = near > 0 ? near - 1 : 0; scale <= near + 2 && scale < 0x7F; scale++) {
             const float d = nano_half_ue4m3((uint8_t)scale);
-            const float error = nano_round_to(&levels, d, 0, x, w, 16, values);
+            const float error = nano_round_error(&levels, d, 0, x, w, 16);
             if (error < least) {
                 least = error;
                 block->scales[part] = (uint8_t)scale;
-                memcpy(best, values, sizeof best);
             }
         }
+        nano_round_to(&levels, nano_half_ue4m3(block->scales[part]), 0, x, 16, values);
         for (int j = 0; j < 8; j++)
             block->nibbles[8 * part + j] =
-                (uint8_t)(nano_table_index(nano_fp4_values, best[j]) |
-                          nano_table_index(nano_fp4_values, best[8 + j]) << 4);
+                (uint8_t)(nano_table_index(nano_fp4_values, values[j]) |
+                          nano_table_index(nano_fp4_values, values[8 + j]) << 4);
     }
 }
