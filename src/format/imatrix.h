@@ -86,6 +86,9 @@ enum nano_status nano_importance_add_dataset(struct nano_importance *importance,
 enum nano_status nano_importance_merge(struct nano_importance *to,
                                        const struct nano_importance *from, struct nano_error *err);
 
+/* Sets chunk_count to the whole chunks that the entry with the most tokens has seen. */
+void nano_importance_count_chunks(struct nano_importance *importance);
+
 /* Writes a file: legacy if its name ends in ".dat" (entries without tokens are left out then), else
  * GGUF. Through a temporary name, which is then renamed. */
 enum nano_status nano_importance_save(const struct nano_importance *importance, const char *path,

@@ -158,6 +158,16 @@ enum nano_status nano_importance_add_dataset(struct nano_importance *importance,
     return NANO_OK;
 }
 
+void nano_importance_count_chunks(struct nano_importance *importance)
+{
+    int64_t most = 0;
+    for (size_t i = 0; i < importance->num_entries; i++)
+        for (size_t k = 0; k < importance->entries[i].num_counts; k++)
+            if (importance->entries[i].counts[k] > most)
+                most = importance->entries[i].counts[k];
+    importance->chunk_count = most / importance->chunk_size;
+}
+
 enum nano_status nano_importance_merge(struct nano_importance *to,
                                        const struct nano_importance *from, struct nano_error *err)
 {
@@ -172,6 +182,7 @@ enum nano_status nano_importance_merge(struct nano_importance *to,
         for (size_t k = 0; k < out->num_counts; k++)
             out->counts[k] += in->counts[in->num_counts == 1 ? 0 : k] * scale;
     }
+    nano_importance_count_chunks(to);
     for (size_t i = 0; i < from->num_datasets; i++)
         NANO_TRY(nano_importance_add_dataset(to, from->datasets[i].bytes,
                                              from->datasets[i].num_bytes, err));

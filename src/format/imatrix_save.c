@@ -10,7 +10,8 @@
 
 #define TEMPORARY_SUFFIX ".tmp"
 
-/* A matrix [cols, rows] of floats, zeros at first, named after a weight; NULL without memory. */
+/* A matrix [cols, rows], or [cols] if it is one row, of floats, zeros at first, named after a
+ * weight; NULL without memory. */
 static unsigned char *add_tensor(struct nano_weights *weights, const struct nano_string *weight,
                                  const char *suffix, size_t cols, size_t rows)
 {
@@ -24,7 +25,7 @@ static unsigned char *add_tensor(struct nano_weights *weights, const struct nano
     weights->tensors[weights->num_tensors++] =
         (struct nano_tensor){.name = {name, name_bytes},
                              .format = NANO_FORMAT_F32,
-                             .num_dims = 2,
+                             .num_dims = rows > 1 ? 2 : 1,
                              .dims = {(int64_t)cols, (int64_t)rows, 1, 1},
                              .data = data,
                              .num_bytes = cols * rows * sizeof(float)};
