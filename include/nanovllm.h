@@ -101,7 +101,7 @@ struct nano_model_info {
     uint64_t weight_bytes; /* of all tensors as stored */
     int64_t vocab_size, hidden_size, num_layers, num_heads, num_kv_heads, head_dim;
     int64_t intermediate_size, context_length;
-    bool runnable; /* false: a vocabulary-only file */
+    bool runnable; /* false: a vocabulary-only file, or no model (an importance matrix) */
 };
 
 /* All pointers in it live as long as the model. */
