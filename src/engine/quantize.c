@@ -128,7 +128,7 @@ static bool quantize_rows(enum nano_format format, const float *src, void *dst, 
 }
 
 /* Rows of one matrix or of several, which have importances of their own. */
-static void quantize_chunk(const struct nano_quantize_step *step, const struct nano_tensor *to,
+static bool quantize_chunk(const struct nano_quantize_step *step, const struct nano_tensor *to,
                            const struct chunk *chunk, const float *src, char *dst)
 {
     const int64_t cols = to->dims[0], rows_each = to->dims[1];
@@ -141,11 +141,13 @@ static void quantize_chunk(const struct nano_quantize_step *step, const struct n
             end = chunk->row_end;
         const float *importance =
             step->importance ? step->importance + matrix % to->dims[2] * cols : NULL;
-        quantize_rows(to->format, src, dst, end - row, cols, importance);
+        if (!quantize_rows(to->format, src, dst, end - row, cols, importance))
+            return false;
         src += (end - row) * cols;
         dst += (size_t)(end - row) * row_bytes;
         row = end;
     }
+    return true;
 }
 
 static enum nano_status fill(const struct nano_quantize_plan *plan, const struct chunk *chunk,
@@ -167,7 +169,9 @@ static enum nano_status fill(const struct nano_quantize_plan *plan, const struct
             nano_weights_label(plan->weights), to->name.bytes,
             (long long)(chunk->row_begin + unfit / to->dims[0]), (double)rows[unfit],
             nano_format_traits(to->format)->name);
-    quantize_chunk(step, to, chunk, rows, dst);
+    if (!quantize_chunk(step, to, chunk, rows, dst))
+        return nano_error_set(err, NANO_ERR_UNSUPPORTED, "there is no quantiser for %s",
+                              nano_format_traits(to->format)->name);
     return NANO_OK;
 }
 
