@@ -17,8 +17,8 @@ include tests/models.mk
 include tests/runner.mk
 include tests/engine.mk
 include tests/cli.mk
-include tests/quantize.mk
 include tests/chat.mk
+include tests/quantize.mk
 if HAVE_SERVER
 include tests/api.mk
 include tests/serve.mk
