@@ -17,6 +17,7 @@ include tests/models.mk
 include tests/runner.mk
 include tests/engine.mk
 include tests/cli.mk
+include tests/imatrix.mk
 include tests/chat.mk
 include tests/quantize.mk
 if HAVE_SERVER

@@ -7,6 +7,10 @@ libformat_la_SOURCES = \
   src/format/gguf_save.c \
   src/format/gguf_writer.c src/format/gguf_writer.h \
   src/format/gguf_tensors.c src/format/gguf_tensors.h \
+  src/format/imatrix.c src/format/imatrix.h \
+  src/format/imatrix_legacy.c src/format/imatrix_legacy.h \
+  src/format/imatrix_make.c \
+  src/format/imatrix_save.c \
   src/format/little_endian.h \
   src/format/meta_build.c src/format/meta_build.h \
   src/format/metadata.c \
