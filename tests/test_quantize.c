@@ -173,8 +173,8 @@ static void count_formats(char *out, size_t out_bytes, const struct shape *shape
     params.dry_run = true;
     cr_assert_eq(nano_quantize_plan_create(&plan, &weights, &params, &err), NANO_OK, "%s",
                  err.message);
-    for (size_t i = 0; i < plan.num_tensors; i++)
-        counts[plan.tensors[i].format] += plan.tensors[i].format != plan.steps[i].from->format;
+    for (size_t i = 0; i < plan.to.num_tensors; i++)
+        counts[plan.to.tensors[i].format] += plan.to.tensors[i].format != plan.steps[i].from->format;
     out[0] = '\0';
     for (int f = 0; f < NANO_NUM_FORMATS; f++) {
         if (counts[f])

@@ -57,7 +57,7 @@ static int64_t num_rows(const struct nano_tensor *tensor)
 /* Tensors that are written as they lie in memory go through no chunk. */
 static bool is_copied(const struct nano_quantize_plan *plan, size_t i)
 {
-    return plan->steps[i].from->data && plan->steps[i].from->format == plan->tensors[i].format;
+    return plan->steps[i].from->data && plan->steps[i].from->format == plan->to.tensors[i].format;
 }
 
 static int64_t chunk_rows(const struct nano_tensor *tensor)
@@ -68,8 +68,8 @@ static int64_t chunk_rows(const struct nano_tensor *tensor)
 /* Moves to the first chunk at or behind `chunk`'s begin; false: there is none. */
 static bool find_chunk(const struct nano_quantize_plan *plan, struct chunk *chunk)
 {
-    while (chunk->tensor < plan->num_tensors) {
-        const struct nano_tensor *tensor = &plan->tensors[chunk->tensor];
+    while (chunk->tensor < plan->to.num_tensors) {
+        const struct nano_tensor *tensor = &plan->to.tensors[chunk->tensor];
         const int64_t rows = num_rows(tensor);
         if (!is_copied(plan, chunk->tensor) && chunk->row_begin < rows) {
             const int64_t count = chunk_rows(tensor);
@@ -115,20 +115,8 @@ static int64_t find_unfit(enum nano_format format, const float *values, int64_t 
     return i;
 }
 
-static bool quantize_rows(enum nano_format format, const float *src, void *dst, int64_t rows,
-                          int64_t cols, const float *importance)
-{
-    (void)importance;
-    bool ok = true;
-    for (int64_t row = 0; row < rows; row++)
-        ok &= nano_quantize_row(format, src + row * cols,
-                                (char *)dst + (size_t)row * nano_format_row_bytes(format, cols),
-                                cols);
-    return ok;
-}
-
 /* Rows of one matrix or of several, which have importances of their own. */
-static bool quantize_chunk(const struct nano_quantize_step *step, const struct nano_tensor *to,
+static void quantize_chunk(const struct nano_quantize_step *step, const struct nano_tensor *to,
                            const struct chunk *chunk, const float *src, char *dst)
 {
     const int64_t cols = to->dims[0], rows_each = to->dims[1];
@@ -141,20 +129,18 @@ static bool quantize_chunk(const struct nano_quantize_step *step, const struct n
             end = chunk->row_end;
         const float *importance =
             step->importance ? step->importance + matrix % to->dims[2] * cols : NULL;
-        if (!quantize_rows(to->format, src, dst, end - row, cols, importance))
-            return false;
+        nano_quantize_rows(to->format, src, dst, end - row, cols, importance);
         src += (end - row) * cols;
         dst += (size_t)(end - row) * row_bytes;
         row = end;
     }
-    return true;
 }
 
 static enum nano_status fill(const struct nano_quantize_plan *plan, const struct chunk *chunk,
                              float *rows, void *dst, struct nano_error *err)
 {
     const struct nano_quantize_step *step = &plan->steps[chunk->tensor];
-    const struct nano_tensor *to = &plan->tensors[chunk->tensor];
+    const struct nano_tensor *to = &plan->to.tensors[chunk->tensor];
     const int64_t count = (chunk->row_end - chunk->row_begin) * to->dims[0];
     if (step->from->format == to->format) {
         nano_tensor_read_rows(step->from, chunk->row_begin, chunk->row_end, dst);
@@ -169,9 +155,7 @@ static enum nano_status fill(const struct nano_quantize_plan *plan, const struct
             nano_weights_label(plan->weights), to->name.bytes,
             (long long)(chunk->row_begin + unfit / to->dims[0]), (double)rows[unfit],
             nano_format_traits(to->format)->name);
-    if (!quantize_chunk(step, to, chunk, rows, dst))
-        return nano_error_set(err, NANO_ERR_UNSUPPORTED, "there is no quantiser for %s",
-                              nano_format_traits(to->format)->name);
+    quantize_chunk(step, to, chunk, rows, dst);
     return NANO_OK;
 }
 
@@ -245,7 +229,7 @@ static void measure(struct job *job, int *num_threads)
     struct chunk chunk = {0};
     int64_t count = 0;
     for (; find_chunk(job->plan, &chunk); chunk.tensor++, chunk.row_begin = 0) {
-        const struct nano_tensor *to = &job->plan->tensors[chunk.tensor];
+        const struct nano_tensor *to = &job->plan->to.tensors[chunk.tensor];
         const size_t rows = (size_t)(chunk.row_end - chunk.row_begin);
         const size_t bytes = rows * nano_format_row_bytes(to->format, to->dims[0]);
         const size_t floats = rows * (size_t)to->dims[0];
@@ -298,10 +282,10 @@ struct output {
 static enum nano_status report(struct output *out, const struct nano_quantize_plan *plan, size_t i,
                                uint64_t done_of_tensor, struct nano_error *err)
 {
-    const struct nano_tensor *from = plan->steps[i].from, *to = &plan->tensors[i];
+    const struct nano_tensor *from = plan->steps[i].from, *to = &plan->to.tensors[i];
     const struct nano_quantize_progress progress = {
         .index = i,
-        .num_tensors = plan->num_tensors,
+        .num_tensors = plan->to.num_tensors,
         .name = to->name.bytes,
         .from = nano_format_traits(from->format)->name,
         .to = nano_format_traits(to->format)->name,
@@ -354,7 +338,7 @@ static enum nano_status write_chunks(struct output *out, size_t i, struct nano_e
 {
     enum nano_status status = NANO_OK;
     struct job *job = out->job;
-    const struct nano_tensor *from = job->plan->steps[i].from, *to = &job->plan->tensors[i];
+    const struct nano_tensor *from = job->plan->steps[i].from, *to = &job->plan->to.tensors[i];
     const size_t to_row = nano_format_row_bytes(to->format, to->dims[0]);
     const size_t from_row = nano_format_row_bytes(from->format, from->dims[0]);
     struct chunk chunk = {.tensor = i};
@@ -389,12 +373,12 @@ static enum nano_status run(const struct nano_quantize_plan *plan, const char *p
     pthread_cond_init(&job.freed, NULL);
     measure(&job, &num_threads);
     NANO_TRY(allocate(&job, num_threads, err));
-    NANO_TRY(nano_gguf_writer_open(&out.writer, path, plan->metadata, plan->num_metadata,
-                                   plan->tensors, plan->num_tensors, err));
+    NANO_TRY(nano_gguf_writer_open(&out.writer, path, plan->to.metadata, plan->to.num_metadata,
+                                   plan->to.tensors, plan->to.num_tensors, err));
     NANO_TRY(start(&job, num_threads, err));
-    for (size_t i = 0; i < plan->num_tensors; i++) {
+    for (size_t i = 0; i < plan->to.num_tensors; i++) {
         const struct nano_tensor *from = plan->steps[i].from;
-        if (i + 1 < plan->num_tensors)
+        if (i + 1 < plan->to.num_tensors)
             nano_weights_will_read(plan->weights, plan->steps[i + 1].from);
         NANO_TRY(is_copied(plan, i) ? copy_tensor(&out, i, err) : write_chunks(&out, i, err));
         nano_weights_release(plan->weights, from);
@@ -412,7 +396,7 @@ static enum nano_status dry_run(const struct nano_quantize_plan *plan,
 {
     enum nano_status status = NANO_OK;
     struct output out = {.params = params};
-    for (size_t i = 0; i < plan->num_tensors; i++) {
+    for (size_t i = 0; i < plan->to.num_tensors; i++) {
         NANO_TRY(report(&out, plan, i, plan->steps[i].from->num_bytes, err));
         out.done_bytes += plan->steps[i].from->num_bytes;
     }

@@ -10,6 +10,8 @@
 #include "base/memory.h"
 #include "format/quant_mix.h"
 
+#define IMPORTANCE_KEYS "quantize.imatrix."
+#define NUM_ADDED_KEYS 6
 #define QUANTIZATION_VERSION 2 /* of the block formats, as ggml counts (GGML_QNT_VERSION) */
 
 /* What the caller's parameters amount to. */
@@ -173,12 +175,20 @@ static enum nano_status plan_tensor(struct nano_quantize_plan *plan, const struc
 {
     const struct nano_tensor *from = &plan->weights->tensors[i];
     struct nano_quantize_step *step = &plan->steps[i];
-    struct nano_tensor *to = &plan->tensors[i];
+    struct nano_tensor *to = &plan->to.tensors[i];
     struct nano_quantize_result *result = &plan->result;
     *step = (struct nano_quantize_step){.from = from};
     *to = *from;
     to->data = NULL;
     to->format = choose(request, chooser, from, &step->is_fallback);
+    if (to->format != from->format && request->params->importance_path) {
+        const enum nano_status status =
+            nano_importance_find(&plan->importance, from->name.bytes, from->dims[0],
+                                 from->dims[2], &step->importance, err);
+        /* an embedding is looked up, not multiplied: files hold what they like for it */
+        if (status != NANO_OK && nano_tensor_role(from->name.bytes) != NANO_ROLE_EMBEDDING)
+            return status;
+    }
     uint64_t num_params = 1;
     for (int d = 0; d < from->num_dims; d++)
         num_params *= (uint64_t)from->dims[d];
@@ -201,13 +211,13 @@ static enum nano_status plan_tensors(struct nano_quantize_plan *plan, const stru
     const size_t count = weights->num_tensors;
     struct nano_quant_chooser chooser = {0};
     const struct nano_tensor **sorted = nano_mem_alloc(count, sizeof *sorted);
-    plan->steps = nano_arena_alloc(&plan->arena, count, sizeof *plan->steps);
-    plan->tensors = nano_arena_alloc(&plan->arena, count, sizeof *plan->tensors);
-    if (!sorted || !plan->steps || !plan->tensors) {
-        status = nano_error_no_memory(err, "the plan", count * sizeof *plan->tensors);
+    plan->steps = nano_arena_alloc(&plan->to.arena, count, sizeof *plan->steps);
+    plan->to.tensors = nano_arena_alloc(&plan->to.arena, count, sizeof *plan->to.tensors);
+    if (!sorted || !plan->steps || !plan->to.tensors) {
+        status = nano_error_no_memory(err, "the plan", count * sizeof *plan->to.tensors);
         goto fail;
     }
-    plan->num_tensors = plan->result.num_tensors = count;
+    plan->to.num_tensors = plan->result.num_tensors = count;
     for (size_t i = 0; i < count; i++)
         sorted[i] = &weights->tensors[i];
     if (count)
@@ -221,32 +231,40 @@ fail:
     return status;
 }
 
-static void set_u32(struct nano_quantize_plan *plan, const char *key, uint32_t value)
+/* Adds the number, in place of one that is there. */
+static void set_u32(struct nano_meta_builder *builder, const char *key, uint32_t value)
 {
-    size_t i = 0;
-    while (i < plan->num_metadata && strcmp(plan->metadata[i].key.bytes, key) != 0)
-        i++;
-    plan->metadata[i] =
-        (struct nano_meta){.key = {key, strlen(key)}, .type = NANO_META_U32, .value.u = value};
-    plan->num_metadata += i == plan->num_metadata;
+    struct nano_meta *old = (struct nano_meta *)(uintptr_t)nano_weights_meta(builder->weights, key);
+    if (old)
+        *old = (struct nano_meta){.key = old->key, .type = NANO_META_U32, .value.u = value};
+    else
+        nano_meta_add_u32(builder, key, value);
 }
 
 static enum nano_status plan_metadata(struct nano_quantize_plan *plan,
                                       const struct request *request, struct nano_error *err)
 {
-    const struct nano_weights *weights = plan->weights;
-    const size_t capacity = weights->num_metadata + 2;
-    plan->metadata = nano_arena_alloc(&plan->arena, capacity, sizeof *plan->metadata);
-    if (!plan->metadata)
-        return nano_error_no_memory(err, "metadata", capacity * sizeof *plan->metadata);
-    if (weights->num_metadata)
-        memcpy(plan->metadata, weights->metadata, weights->num_metadata * sizeof *plan->metadata);
-    plan->num_metadata = weights->num_metadata;
-    if (request->mix != NANO_NUM_MIXES) {
-        set_u32(plan, "general.quantization_version", QUANTIZATION_VERSION);
-        set_u32(plan, "general.file_type", nano_quant_mix(request->mix)->file_type);
+    const struct nano_weights *from = plan->weights;
+    struct nano_meta_builder builder = {.weights = &plan->to,
+                                        .capacity = from->num_metadata + NUM_ADDED_KEYS};
+    const bool has_importance = request->params->importance_path != NULL;
+    plan->to.metadata =
+        nano_arena_alloc(&plan->to.arena, builder.capacity, sizeof *plan->to.metadata);
+    if (!plan->to.metadata)
+        return nano_error_no_memory(err, "metadata", builder.capacity * sizeof *from->metadata);
+    for (size_t i = 0; i < from->num_metadata; i++) {
+        const struct nano_meta *meta = &from->metadata[i];
+        if (!has_importance ||
+            strncmp(meta->key.bytes, IMPORTANCE_KEYS, sizeof IMPORTANCE_KEYS - 1) != 0)
+            plan->to.metadata[plan->to.num_metadata++] = *meta;
     }
-    return NANO_OK;
+    if (request->mix != NANO_NUM_MIXES) {
+        set_u32(&builder, "general.quantization_version", QUANTIZATION_VERSION);
+        set_u32(&builder, "general.file_type", nano_quant_mix(request->mix)->file_type);
+    }
+    if (has_importance)
+        nano_importance_add_metadata(&plan->importance, &builder);
+    return nano_meta_build_finish(&builder, err);
 }
 
 enum nano_status nano_quantize_plan_create(struct nano_quantize_plan *plan,
@@ -257,8 +275,10 @@ enum nano_status nano_quantize_plan_create(struct nano_quantize_plan *plan,
     enum nano_status status;
     struct request request;
     *plan = (struct nano_quantize_plan){.weights = weights};
-    nano_arena_init(&plan->arena);
+    nano_arena_init(&plan->to.arena);
     NANO_TRY(request_init(&request, params, err));
+    if (params->importance_path)
+        NANO_TRY(nano_importance_open(&plan->importance, params->importance_path, err));
     NANO_TRY(plan_tensors(plan, &request, err));
     NANO_TRY(plan_metadata(plan, &request, err));
 fail:
@@ -270,6 +290,7 @@ fail:
 
 void nano_quantize_plan_destroy(struct nano_quantize_plan *plan)
 {
-    nano_arena_deinit(&plan->arena);
+    nano_importance_close(&plan->importance);
+    nano_weights_close(&plan->to);
     *plan = (struct nano_quantize_plan){0};
 }

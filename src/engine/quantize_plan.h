@@ -2,8 +2,7 @@
 #ifndef NANO_ENGINE_QUANTIZE_PLAN_H
 #define NANO_ENGINE_QUANTIZE_PLAN_H
 
-#include "base/arena.h"
-#include "format/weights.h"
+#include "format/imatrix.h"
 #include "nanovllm.h"
 
 struct nano_quantize_step {
@@ -15,12 +14,10 @@ struct nano_quantize_step {
 struct nano_quantize_plan {
     const struct nano_weights *weights; /* borrowed, and what it consists of */
     struct nano_quantize_step *steps;   /* one per tensor, in the file's order */
-    struct nano_tensor *tensors;        /* what they become: name, shape, format, num_bytes */
-    size_t num_tensors;
-    struct nano_meta *metadata; /* the model's, with its new type */
-    size_t num_metadata;
+    struct nano_weights
+        to; /* what they become: tensors without bytes, metadata with the new type */
+    struct nano_importance importance; /* what steps borrow from */
     struct nano_quantize_result result;
-    struct nano_arena arena;
 };
 
 /* Refuses what cannot be done: unknown types and patterns, quantised tensors without

@@ -23,9 +23,8 @@ const struct nano_quant_mix *nano_quant_mix(enum nano_mix_id id)
 enum nano_mix_id nano_quant_mix_find(const char *name)
 {
     int i = 0;
-    while (i < NANO_NUM_MIXES && ((int)mixes[i].format > NANO_NUM_FORMATS ||
-                                  (strcasecmp(mixes[i].name, name) != 0 &&
-                                   !(mixes[i].alias && strcasecmp(mixes[i].alias, name) == 0))))
+    while (i < NANO_NUM_MIXES && strcasecmp(mixes[i].name, name) != 0 &&
+           !(mixes[i].alias && strcasecmp(mixes[i].alias, name) == 0))
         i++;
     return (enum nano_mix_id)i;
 }
@@ -112,7 +111,7 @@ enum nano_format nano_quant_fit(enum nano_format format, int64_t cols)
         {NANO_FORMAT_IQ3_S, NANO_FORMAT_IQ4_NL},   {NANO_FORMAT_IQ3_XXS, NANO_FORMAT_IQ4_NL},
         {NANO_FORMAT_IQ2_S, NANO_FORMAT_IQ4_NL},   {NANO_FORMAT_IQ2_XS, NANO_FORMAT_IQ4_NL},
         {NANO_FORMAT_IQ2_XXS, NANO_FORMAT_IQ4_NL}, {NANO_FORMAT_IQ1_M, NANO_FORMAT_IQ4_NL},
-        {NANO_FORMAT_IQ1_S, NANO_FORMAT_IQ4_NL},
+        {NANO_FORMAT_IQ1_S, NANO_FORMAT_IQ4_NL},   {NANO_FORMAT_Q2_0, NANO_FORMAT_Q4_0},
     };
     if (cols % nano_format_traits(format)->block_length == 0)
         return format;
@@ -130,7 +129,7 @@ bool nano_quant_needs_importance(enum nano_mix_id mix, const char *tensor_name,
     const enum nano_tensor_role role = nano_tensor_role(tensor_name);
     if (role == NANO_ROLE_HEAD || role == NANO_ROLE_EMBEDDING)
         return false;
-    switch ((int)format) {
+    switch (format) {
     case NANO_FORMAT_IQ3_XXS:
     case NANO_FORMAT_IQ2_S:
     case NANO_FORMAT_IQ2_XS:

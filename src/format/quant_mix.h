@@ -8,18 +8,6 @@
 
 #include "format/weights.h"
 
-/* Until quant.def has them. */
-#define NANO_FORMAT_MXFP4 ((enum nano_format)(NANO_NUM_FORMATS + 1))
-#define NANO_FORMAT_TQ1_0 ((enum nano_format)(NANO_NUM_FORMATS + 2))
-#define NANO_FORMAT_TQ2_0 ((enum nano_format)(NANO_NUM_FORMATS + 3))
-#define NANO_FORMAT_IQ1_S ((enum nano_format)(NANO_NUM_FORMATS + 4))
-#define NANO_FORMAT_IQ1_M ((enum nano_format)(NANO_NUM_FORMATS + 5))
-#define NANO_FORMAT_IQ2_XXS ((enum nano_format)(NANO_NUM_FORMATS + 6))
-#define NANO_FORMAT_IQ2_XS ((enum nano_format)(NANO_NUM_FORMATS + 7))
-#define NANO_FORMAT_IQ2_S ((enum nano_format)(NANO_NUM_FORMATS + 8))
-#define NANO_FORMAT_IQ3_XXS ((enum nano_format)(NANO_NUM_FORMATS + 9))
-#define NANO_FORMAT_IQ3_S ((enum nano_format)(NANO_NUM_FORMATS + 10))
-
 enum nano_mix_id {
 #define NANO_MIX(NAME, alias, file_type, FORMAT) NANO_MIX_##NAME,
 #include "format/quant_mix.def"

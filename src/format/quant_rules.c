@@ -53,7 +53,7 @@ static const struct rule {
 
     {IQ1 | IQ2_SMALL, IS(EMBEDDING), 0, 0, NANO_FORMAT_Q2_K},
     {IQ2_LARGE | IN(IQ3_XXS), IS(EMBEDDING), 0, 0, NANO_FORMAT_IQ3_S},
-    {IN(TQ1_0) | IN(TQ2_0), IS(EMBEDDING), 0, 0, NANO_FORMAT_Q4_K},
+    {IN(TQ1_0) | IN(TQ2_0) | IN(Q2_0), IS(EMBEDDING), 0, 0, NANO_FORMAT_Q4_K},
 
     /* With few KV heads V is small, and everything passes through it. */
     {TINY, IS(ATTN_V), FACT_GQA4, 0, NANO_FORMAT_Q4_K},

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "format/synthetic_fill.h"
+
 /* From the config.json that each model was published with. */
 static const struct nano_synthetic_shape shapes[] = {
     {
@@ -130,12 +132,15 @@ enum nano_status nano_synthetic_parse(const char *spec, const struct nano_synthe
             (int)(shape_bytes < 60 ? shape_bytes : 60), spec, known);
     }
     *mix = colon ? nano_quant_mix_find(colon + 1) : NANO_NUM_MIXES;
-    if (*mix == NANO_NUM_MIXES) {
-        for (int i = 0; i < NANO_NUM_MIXES; i++)
-            append(known, sizeof known, nano_quant_mix((enum nano_mix_id)i)->name);
+    if (*mix == NANO_NUM_MIXES || !nano_synthetic_fills(nano_quant_mix(*mix)->format)) {
+        for (int i = 0; i < NANO_NUM_MIXES; i++) {
+            const struct nano_quant_mix *known_mix = nano_quant_mix((enum nano_mix_id)i);
+            if (nano_synthetic_fills(known_mix->format))
+                append(known, sizeof known, known_mix->name);
+        }
         return nano_error_set(
             err, NANO_ERR_INVALID_ARGUMENT,
-            "synthetic model '%.60s': format '%.60s' is unknown, expected one of %s", spec,
+            "synthetic model '%.60s': format '%.60s' cannot be made, expected one of %s", spec,
             colon ? colon + 1 : "", known);
     }
     return NANO_OK;
