@@ -17,7 +17,8 @@
 
 #define CHUNK_VALUES 65536 /* as f32 they fit a second-level cache */
 #define SLOTS_PER_THREAD 4
-#define PIECE_BYTES ((size_t)1 << 20) /* what is copied is written in pieces of */
+#define RELEASE_BYTES ((size_t)16 << 20) /* what was read is given back in pieces of */
+#define PIECE_BYTES ((size_t)1 << 20)    /* what is copied is written in pieces of */
 #define MAX_THREADS 1024
 
 /* Rows of one tensor. Chunks are numbered over all tensors. */
@@ -277,7 +278,20 @@ struct output {
     struct nano_gguf_writer writer;
     const struct nano_quantize_params *params;
     uint64_t done_bytes;
+    size_t released; /* bytes of the tensor at hand that were given back */
 };
+
+/* Gives back what was read of a tensor, so that a large one does not fill the memory. */
+static void release(struct output *out, size_t i, size_t done)
+{
+    struct nano_tensor part = *out->job->plan->steps[i].from;
+    if (!part.data || (done < part.num_bytes && done - out->released < RELEASE_BYTES))
+        return;
+    part.data = (const char *)part.data + out->released;
+    part.num_bytes = done - out->released;
+    nano_weights_release(out->job->plan->weights, &part);
+    out->released = done;
+}
 
 static enum nano_status report(struct output *out, const struct nano_quantize_plan *plan, size_t i,
                                uint64_t done_of_tensor, struct nano_error *err)
@@ -314,6 +328,7 @@ static enum nano_status copy_tensor(struct output *out, size_t i, struct nano_er
         NANO_TRY(
             nano_gguf_writer_append(&out->writer, (const char *)from->data + done, piece, err));
         done += piece;
+        release(out, i, done);
         NANO_TRY(report(out, out->job->plan, i, done, err));
     }
 fail:
@@ -352,6 +367,7 @@ static enum nano_status write_chunks(struct output *out, size_t i, struct nano_e
         job->num_written++;
         pthread_cond_broadcast(&job->freed);
         pthread_mutex_unlock(&job->lock);
+        release(out, i, (size_t)chunk.row_end * from_row);
         NANO_TRY(report(out, job->plan, i, (uint64_t)chunk.row_end * from_row, err));
         advance(&chunk);
     }
@@ -381,7 +397,7 @@ static enum nano_status run(const struct nano_quantize_plan *plan, const char *p
         if (i + 1 < plan->to.num_tensors)
             nano_weights_will_read(plan->weights, plan->steps[i + 1].from);
         NANO_TRY(is_copied(plan, i) ? copy_tensor(&out, i, err) : write_chunks(&out, i, err));
-        nano_weights_release(plan->weights, from);
+        out.released = 0;
         out.done_bytes += from->num_bytes;
     }
     NANO_TRY(nano_gguf_writer_finish(&out.writer, err));
