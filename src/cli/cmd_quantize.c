@@ -271,8 +271,10 @@ const struct nano_cli_command nano_cmd_quantize = {
     "IN OUT TYPE [options]",
     "Write a model as a GGUF file of another type.",
     "TYPE is a format or a mix of them: F32 F16 BF16 Q8_0 Q6_K Q5_1 Q5_K_M Q5_K_S Q5_0 Q4_1 Q4_K_M "
-    "Q4_K_S IQ4_NL Q4_0 IQ4_XS MXFP4_MOE Q3_K_L Q3_K_M IQ3_M IQ3_S Q3_K_S IQ3_XS IQ3_XXS Q2_K "
-    "Q2_K_S IQ2_M IQ2_S IQ2_XS IQ2_XXS TQ2_0 IQ1_M TQ1_0 IQ1_S, or COPY. Q4_K is Q4_K_M, and so "
+    "Q4_K_S IQ4_NL Q4_0 IQ4_XS NVFP4 MXFP4_MOE Q3_K_L Q3_K_M IQ3_M IQ3_S Q3_K_S IQ3_XS IQ3_XXS "
+    "Q2_K "
+    "Q2_K_S IQ2_M IQ2_S IQ2_XS Q2_0 IQ2_XXS TQ2_0 IQ1_M TQ1_0 Q1_0 IQ1_S, or COPY. Q4_K is Q4_K_M, "
+    "and so "
     "on. "
     "With --dry-run OUT may be left out.",
     run,
