@@ -45,7 +45,8 @@ enum nano_status {
     NANO_ERR_UNSUPPORTED,      /* well-formed, but this build cannot run it */
     NANO_ERR_NO_MEMORY,        /* the system has no memory left, or the budget is too small */
     NANO_ERR_QUEUE_FULL,       /* max_num_queued_reqs requests are waiting already */
-    NANO_ERR_INTERNAL          /* a bug */
+    NANO_ERR_INTERNAL,         /* a bug */
+    NANO_ERR_CANCELLED         /* the caller's callback asked for it */
 };
 
 struct nano_error {
@@ -130,6 +131,66 @@ NANO_API bool nano_model_get_tensor(const nano_model *model, size_t index, struc
  * releases *out with nano_free. */
 NANO_API enum nano_status nano_model_print_program(const nano_model *model, char **out,
                                                    struct nano_error *err);
+
+/* ---- Quantising ------------------------------------------------------------------------------ */
+
+/* Name `index` of the types that models can be quantised to, from many bits to few; NULL past the
+ * end. */
+NANO_API const char *nano_quantize_type_name(size_t index);
+
+/* Gives tensors a format of the caller's choice: the first rule whose pattern, a regular expression
+ * (without regard to case), is found in the name counts. */
+struct nano_quantize_rule {
+    const char *pattern;
+    const char *format; /* "Q6_K", "F16", … */
+};
+
+/* News of one tensor; everything in it lives during the callback. */
+struct nano_quantize_progress {
+    size_t index, num_tensors;
+    const char *name, *from, *to; /* to: its new format */
+    int num_dims;
+    int64_t dims[4];
+    uint64_t from_bytes, to_bytes;    /* of the tensor, as stored before and after */
+    uint64_t done_bytes, total_bytes; /* of all tensors, as stored before */
+    bool is_fallback; /* its rows are no whole number of blocks of the format that it should have */
+    bool is_done;     /* the last call for this tensor */
+};
+
+/* False ends it with NANO_ERR_CANCELLED. */
+typedef bool (*nano_quantize_fn)(const struct nano_quantize_progress *progress, void *user_data);
+
+struct nano_quantize_params {
+    const char *type; /* "Q4_K_M", …; "COPY": every tensor keeps its format */
+    int num_threads;  /* 0: as many as this process may use */
+    bool dry_run;     /* decides and reports, writes nothing */
+    const char *importance_path; /* how much each column of each matrix matters, or NULL */
+    const struct nano_quantize_rule *rules;
+    int num_rules;
+    const char *token_embedding_format, *output_format; /* NULL: the type's choice */
+    bool leave_output;     /* output.weight keeps its format */
+    bool pure;             /* no mix: all matrices get the type's main format */
+    bool allow_requantize; /* take matrices that are quantised already, which loses quality */
+    nano_quantize_fn on_progress; /* on the calling thread, or NULL; with dry_run once per tensor */
+    void *user_data;
+};
+NANO_API struct nano_quantize_params nano_quantize_params_default(void);
+
+struct nano_quantize_result {
+    uint64_t num_params, from_bytes, to_bytes; /* of the tensors */
+    size_t num_tensors, num_converted, num_fallbacks;
+    /* With dry_run: a tensor that cannot be quantised without an importance matrix, or NULL; lives
+     * as long as the model. */
+    const char *needs_importance;
+};
+
+/* Writes the model as a GGUF file of another type, as llama.cpp's llama-quantize would: the same
+ * format for every tensor. The file appears at `path` when it is complete; on failure what was there
+ * before is there still. Memory: a few MiB per thread. `out` may be NULL. */
+NANO_API enum nano_status nano_model_quantize(const nano_model *model, const char *path,
+                                              const struct nano_quantize_params *params,
+                                              struct nano_quantize_result *out,
+                                              struct nano_error *err);
 
 /* ---- Tokenizers ------------------------------------------------------------------------------ */
 

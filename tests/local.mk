@@ -19,6 +19,7 @@ include tests/engine.mk
 include tests/cli.mk
 include tests/imatrix.mk
 include tests/chat.mk
+include tests/quantize.mk
 if HAVE_SERVER
 include tests/api.mk
 include tests/serve.mk

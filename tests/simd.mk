@@ -1,8 +1,8 @@
-check_PROGRAMS += tests/test_formats tests/test_quantize
+check_PROGRAMS += tests/test_formats tests/test_quantizers
 tests_test_formats_SOURCES = tests/test_formats.c
 tests_test_formats_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_test_formats_LDADD = $(TEST_LIBS)
-tests_test_quantize_SOURCES = tests/test_quantize.c
+tests_test_quantize_SOURCES = tests/test_quantizers.c
 tests_test_quantize_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_test_quantize_LDADD = $(TEST_LIBS)
 

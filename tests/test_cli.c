@@ -66,6 +66,7 @@ static const char *const commands[] = {
 #ifdef NANO_HAVE_SERVER
     "serve",
 #endif
+    "quantize",
 };
 
 Test(usage, help_and_version)

@@ -674,7 +674,7 @@ Test(gguf, any_failed_allocation_is_an_error_without_a_leak)
         nano_mem_fail_after(0);
         cr_assert(status == NANO_OK || status == NANO_ERR_NO_MEMORY, "%s", err.message);
     }
-    cr_assert_eq(n, 2);
+    cr_assert_eq(n, 3);
     nano_weights_close(&weights);
 
     build_everything(&builder);

@@ -54,6 +54,8 @@ const char *nano_status_name(enum nano_status status)
         return "not enough memory";
     case NANO_ERR_QUEUE_FULL:
         return "queue full";
+    case NANO_ERR_CANCELLED:
+        return "cancelled";
     case NANO_ERR_INTERNAL:
         return "internal error";
     }

@@ -26,6 +26,9 @@ bool nano_os_file_release(const struct nano_os_file *file, const void *data, siz
 
 bool nano_os_file_exists(const char *path);
 
+/* A device, a pipe or the like: what is there, but is neither a file nor a directory. */
+bool nano_os_file_is_special(const char *path);
+
 /* Zeroed memory at a multiple of 2 MiB, with huge pages advised; NULL without memory. Nothing is
  * taken before it is touched, and then from the memory that is near the thread that does. */
 void *nano_os_map_anonymous(size_t num_bytes);

@@ -14,5 +14,6 @@ extern const struct nano_cli_command nano_cmd_info;
 extern const struct nano_cli_command nano_cmd_perplexity;
 extern const struct nano_cli_command nano_cmd_imatrix;
 extern const struct nano_cli_command nano_cmd_demo;
+extern const struct nano_cli_command nano_cmd_quantize;
 
 #endif

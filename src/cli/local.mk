@@ -29,6 +29,7 @@ nanovllm_SOURCES = \
   src/cli/cmd_imatrix.c \
   src/cli/cmd_info.c \
   src/cli/cmd_perplexity.c \
+  src/cli/cmd_quantize.c \
   src/cli/cmd_run.c \
   src/cli/cmd_tokenize.c \
   src/cli/commands.h \

@@ -20,6 +20,7 @@ static const struct nano_cli_command *const commands[] = {
     &nano_cmd_perplexity,
     &nano_cmd_imatrix,
     &nano_cmd_demo,
+    &nano_cmd_quantize,
 };
 #define NUM_COMMANDS (sizeof commands / sizeof *commands)
 

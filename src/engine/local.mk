@@ -1,5 +1,6 @@
 noinst_LTLIBRARIES += libengine.la
 libengine_la_CPPFLAGS = $(AM_CPPFLAGS) -DNANO_PKGDATADIR='"$(pkgdatadir)"'
+libengine_la_CFLAGS = $(AM_CFLAGS) $(PCRE2_CFLAGS)
 libengine_la_SOURCES = \
   src/engine/block_manager.c src/engine/block_manager.h \
   src/engine/candidates.c src/engine/candidates.h \
@@ -12,6 +13,8 @@ libengine_la_SOURCES = \
   src/engine/memory_plan.c src/engine/memory_plan.h \
   src/engine/meta_print.c src/engine/meta_print.h \
   src/engine/model.c src/engine/model.h \
+  src/engine/quantize.c \
+  src/engine/quantize_plan.c src/engine/quantize_plan.h \
   src/engine/sampler.c src/engine/sampler.h \
   src/engine/sampling_params.c \
   src/engine/scheduler.c src/engine/scheduler.h \

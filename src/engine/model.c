@@ -9,36 +9,23 @@
 #include "base/os.h"
 #include "engine/meta_print.h"
 #include "format/gguf.h"
+#include "format/quant_mix.h"
 #include "format/synthetic.h"
 #include "tokenizer/tokenizer.h"
 
 #define BUILTIN_FILE "tinymodel.gguf"
 #define MAX_PATH_BYTES 4096
 
-/* Mixes of formats that quantisers name after their main format; `file_type` is the number in
- * general.file_type (llama.h's llama_ftype). */
-static const struct {
-    int64_t file_type;
-    enum nano_format format;
-    const char *name;
-} mixes[] = {
-    {11, NANO_FORMAT_Q3_K, "Q3_K_S"},  {12, NANO_FORMAT_Q3_K, "Q3_K_M"},
-    {13, NANO_FORMAT_Q3_K, "Q3_K_L"},  {14, NANO_FORMAT_Q4_K, "Q4_K_S"},
-    {15, NANO_FORMAT_Q4_K, "Q4_K_M"},  {16, NANO_FORMAT_Q5_K, "Q5_K_S"},
-    {17, NANO_FORMAT_Q5_K, "Q5_K_M"},  {21, NANO_FORMAT_Q2_K, "Q2_K_S"},
-    {22, NANO_FORMAT_IQ3_S, "IQ3_XS"}, {27, NANO_FORMAT_IQ3_S, "IQ3_M"},
-    {29, NANO_FORMAT_IQ2_S, "IQ2_M"},  {38, NANO_FORMAT_MXFP4, "MXFP4_MOE"},
-};
-
-/* The name of a mix, or the format that most weight bytes are in. */
+/* The name of a mix that has one of its own, or the format that most weight bytes are in. */
 static const char *quantization_name(const struct nano_weights *weights)
 {
     int64_t file_type = -1;
     if (nano_meta_get_int(weights, "general.file_type", 0, INT32_MAX, &file_type, NULL) ==
         NANO_OK) {
-        for (size_t i = 0; i < sizeof mixes / sizeof *mixes; i++)
-            if (mixes[i].file_type == file_type)
-                return mixes[i].name;
+        const enum nano_mix_id mix = nano_quant_mix_of_file(file_type);
+        if (mix != NANO_NUM_MIXES &&
+            nano_format_from_name(nano_quant_mix(mix)->name) == NANO_NUM_FORMATS)
+            return nano_quant_mix(mix)->name;
     }
     uint64_t num_bytes[NANO_NUM_FORMATS] = {0};
     int most = 0;

@@ -1,168 +1,53 @@
-/* GGUF files: writes weights as one file of version 3 (declared in gguf.h). */
-#include <errno.h>
-#include <stdio.h>
-#include <string.h>
-
+/* GGUF files: weights as one file (declared in gguf.h). */
 #include "base/memory.h"
 #include "format/gguf.h"
-#include "format/gguf_part.h"
-#include "format/little_endian.h"
+#include "format/gguf_writer.h"
 
-#define GGUF_VERSION 3
-#define TEMPORARY_SUFFIX ".tmp"
+#define PIECE_BYTES ((size_t)1 << 20)
 
-/* Remembers the first failure, so that the code that writes a file reads straight down. */
-struct writer {
-    FILE *file;
-    uint64_t position;
-    int error; /* errno, 0 as long as all is well */
-};
-
-static void put(struct writer *writer, const void *bytes, size_t num_bytes)
+/* Tensors whose bytes are made when read: as many rows at a time as a piece holds. */
+static enum nano_status append_rows(struct nano_gguf_writer *writer,
+                                    const struct nano_tensor *tensor, struct nano_error *err)
 {
-    if (num_bytes == 0 || writer->error)
-        return;
-    errno = 0;
-    if (fwrite(bytes, 1, num_bytes, writer->file) != num_bytes)
-        writer->error = errno ? errno : EIO;
-    writer->position += num_bytes;
-}
-
-static void put_number(struct writer *writer, uint64_t value, size_t num_bytes)
-{
-    unsigned char bytes[8];
-    nano_le_store(bytes, value, num_bytes);
-    put(writer, bytes, num_bytes);
-}
-
-static void put_string(struct writer *writer, const struct nano_string *string)
-{
-    put_number(writer, string->num_bytes, 8);
-    put(writer, string->bytes, string->num_bytes);
-}
-
-static void put_padding(struct writer *writer, size_t alignment)
-{
-    static const unsigned char zeros[64];
-    while (writer->position % alignment != 0 && !writer->error) {
-        size_t missing = alignment - (size_t)(writer->position % alignment);
-        put(writer, zeros, missing < sizeof zeros ? missing : sizeof zeros);
+    enum nano_status status = NANO_OK;
+    const size_t row_bytes = nano_format_row_bytes(tensor->format, tensor->dims[0]);
+    const int64_t rows = row_bytes ? (int64_t)(tensor->num_bytes / row_bytes) : 0;
+    const int64_t rows_at_once =
+        row_bytes && row_bytes < PIECE_BYTES ? (int64_t)(PIECE_BYTES / row_bytes) : 1;
+    void *piece = nano_mem_alloc((size_t)rows_at_once, row_bytes);
+    if (!piece)
+        return nano_error_no_memory(err, "rows of a tensor", (size_t)rows_at_once * row_bytes);
+    for (int64_t row = 0; row < rows; row += rows_at_once) {
+        const int64_t end = row + rows_at_once < rows ? row + rows_at_once : rows;
+        nano_tensor_read_rows(tensor, row, end, piece);
+        NANO_TRY(nano_gguf_writer_append(writer, piece, (size_t)(end - row) * row_bytes, err));
     }
-}
-
-static void put_meta(struct writer *writer, const struct nano_meta *meta)
-{
-    size_t num_bytes = nano_meta_type_bytes(meta->type);
-    put_string(writer, &meta->key);
-    put_number(writer, meta->type, 4);
-    switch (meta->type) {
-    case NANO_META_STRING:
-        put_string(writer, &meta->value.string);
-        break;
-    case NANO_META_ARRAY:
-        put_number(writer, meta->element_type, 4);
-        put_number(writer, meta->num_elements, 8);
-        if (meta->element_type == NANO_META_STRING) {
-            for (size_t i = 0; i < meta->num_elements; i++)
-                put_string(writer, &meta->strings[i]);
-        } else {
-            put(writer, meta->elements,
-                meta->num_elements * nano_meta_type_bytes(meta->element_type));
-        }
-        break;
-    case NANO_META_F32:
-        put_number(writer, nano_le_bits_f32((float)meta->value.f), num_bytes);
-        break;
-    case NANO_META_F64:
-        put_number(writer, nano_le_bits_f64(meta->value.f), num_bytes);
-        break;
-    case NANO_META_I8:
-    case NANO_META_I16:
-    case NANO_META_I32:
-    case NANO_META_I64:
-        put_number(writer, (uint64_t)meta->value.i, num_bytes);
-        break;
-    default:
-        put_number(writer, meta->value.u, num_bytes);
-    }
-}
-
-/* What describes a file as one of several is not true of the file that is written. */
-static bool is_split_key(const struct nano_meta *meta)
-{
-    return strncmp(meta->key.bytes, "split.", 6) == 0;
-}
-
-static void put_all(struct writer *writer, const struct nano_weights *weights, size_t alignment)
-{
-    size_t num_metadata = 0;
-    for (size_t i = 0; i < weights->num_metadata; i++)
-        num_metadata += !is_split_key(&weights->metadata[i]);
-    put(writer, "GGUF", 4);
-    put_number(writer, GGUF_VERSION, 4);
-    put_number(writer, weights->num_tensors, 8);
-    put_number(writer, num_metadata, 8);
-    for (size_t i = 0; i < weights->num_metadata; i++) {
-        if (!is_split_key(&weights->metadata[i]))
-            put_meta(writer, &weights->metadata[i]);
-    }
-
-    uint64_t offset = 0;
-    for (size_t i = 0; i < weights->num_tensors; i++) {
-        const struct nano_tensor *tensor = &weights->tensors[i];
-        put_string(writer, &tensor->name);
-        put_number(writer, (uint64_t)tensor->num_dims, 4);
-        for (int d = 0; d < tensor->num_dims; d++)
-            put_number(writer, (uint64_t)tensor->dims[d], 8);
-        put_number(writer, nano_format_traits(tensor->format)->gguf_id, 4);
-        put_number(writer, offset, 8);
-        offset += (tensor->num_bytes + alignment - 1) / alignment * alignment;
-    }
-    for (size_t i = 0; i < weights->num_tensors; i++) {
-        put_padding(writer, alignment);
-        put(writer, weights->tensors[i].data, weights->tensors[i].num_bytes);
-    }
-    put_padding(writer, alignment);
+fail:
+    nano_mem_free(piece);
+    return status;
 }
 
 enum nano_status nano_gguf_save(const struct nano_weights *weights, const char *path,
                                 struct nano_error *err)
 {
     enum nano_status status;
-    struct writer writer = {0};
-    size_t alignment, path_bytes = strlen(path);
-    char *temporary = NULL;
+    struct nano_gguf_writer writer = {0};
     if (weights->origin != NANO_ORIGIN_GGUF)
         return nano_error_set(
             err, NANO_ERR_UNSUPPORTED,
             "%s: cannot be saved as GGUF: its tensors follow another format's conventions",
             nano_weights_label(weights));
-    NANO_TRY(nano_gguf_alignment(weights->metadata, weights->num_metadata, &alignment, err));
-    temporary = nano_mem_alloc(path_bytes + sizeof TEMPORARY_SUFFIX, 1);
-    if (!temporary) {
-        status = nano_error_no_memory(err, "a path", path_bytes + sizeof TEMPORARY_SUFFIX);
-        goto fail;
+    NANO_TRY(nano_gguf_writer_open(&writer, path, weights->metadata, weights->num_metadata,
+                                   weights->tensors, weights->num_tensors, err));
+    for (size_t i = 0; i < weights->num_tensors; i++) {
+        const struct nano_tensor *tensor = &weights->tensors[i];
+        if (tensor->data)
+            NANO_TRY(nano_gguf_writer_append(&writer, tensor->data, tensor->num_bytes, err));
+        else
+            NANO_TRY(append_rows(&writer, tensor, err));
     }
-    memcpy(temporary, path, path_bytes);
-    memcpy(temporary + path_bytes, TEMPORARY_SUFFIX, sizeof TEMPORARY_SUFFIX);
-
-    writer.file = fopen(temporary, "wb");
-    if (!writer.file) {
-        status =
-            nano_error_set(err, NANO_ERR_IO, "%s: cannot create: %s", temporary, strerror(errno));
-        goto fail;
-    }
-    put_all(&writer, weights, alignment);
-    if (fclose(writer.file) != 0 && !writer.error)
-        writer.error = errno;
-    if (!writer.error && rename(temporary, path) != 0)
-        writer.error = errno;
-    if (writer.error) {
-        remove(temporary);
-        status =
-            nano_error_set(err, NANO_ERR_IO, "%s: cannot write: %s", path, strerror(writer.error));
-    }
+    return nano_gguf_writer_finish(&writer, err);
 fail:
-    nano_mem_free(temporary);
+    nano_gguf_writer_discard(&writer);
     return status;
 }

@@ -24,7 +24,6 @@ enum content { CONTENT_MATRIX, CONTENT_NORM, CONTENT_BIAS, CONTENT_ROPE_FACTORS 
 struct plan {
     struct nano_weights *weights;
     const struct nano_synthetic_shape *shape;
-    const struct nano_synthetic_mix *mix;
     enum content *contents; /* one per tensor */
     size_t capacity;
     bool failed; /* there was no memory */
@@ -60,15 +59,28 @@ static void add_vector(struct plan *plan, int layer, const char *name, enum cont
     tensor->num_bytes = nano_format_row_bytes(tensor->format, n);
 }
 
-static void add_matrix(struct plan *plan, int layer, const char *name,
-                       enum nano_synthetic_role role, int rows, int cols)
+/* Its format is chosen when all tensors are known. */
+static void add_matrix(struct plan *plan, int layer, const char *name, int rows, int cols)
 {
-    enum nano_format format = nano_synthetic_format(plan->shape, plan->mix, role, layer, cols);
-    struct nano_tensor *tensor = add(plan, layer, name, CONTENT_MATRIX, format);
+    struct nano_tensor *tensor = add(plan, layer, name, CONTENT_MATRIX, NANO_FORMAT_F32);
     tensor->num_dims = 2;
     tensor->dims[0] = cols;
     tensor->dims[1] = rows;
-    tensor->num_bytes = (size_t)rows * nano_format_row_bytes(format, cols);
+}
+
+static void choose_formats(struct plan *plan, enum nano_mix_id mix)
+{
+    struct nano_weights *weights = plan->weights;
+    struct nano_quant_chooser chooser;
+    nano_quant_begin(&chooser, mix, weights, false);
+    for (size_t i = 0; i < weights->num_tensors; i++) {
+        struct nano_tensor *tensor = &weights->tensors[i];
+        if (plan->contents[i] != CONTENT_MATRIX)
+            continue;
+        tensor->format = nano_quant_fit(nano_quant_choose(&chooser, tensor), tensor->dims[0]);
+        tensor->num_bytes =
+            (size_t)tensor->dims[1] * nano_format_row_bytes(tensor->format, tensor->dims[0]);
+    }
 }
 
 static void add_layer(struct plan *plan, int layer)
@@ -77,9 +89,9 @@ static void add_layer(struct plan *plan, int layer)
     int hidden = shape->hidden_size, ffn = shape->intermediate_size;
     int q = shape->num_heads * shape->head_dim, kv = shape->num_kv_heads * shape->head_dim;
     add_vector(plan, layer, "attn_norm.weight", CONTENT_NORM, hidden);
-    add_matrix(plan, layer, "attn_q.weight", NANO_ROLE_OTHER, q, hidden);
-    add_matrix(plan, layer, "attn_k.weight", NANO_ROLE_OTHER, kv, hidden);
-    add_matrix(plan, layer, "attn_v.weight", NANO_ROLE_ATTN_V, kv, hidden);
+    add_matrix(plan, layer, "attn_q.weight", q, hidden);
+    add_matrix(plan, layer, "attn_k.weight", kv, hidden);
+    add_matrix(plan, layer, "attn_v.weight", kv, hidden);
     if (shape->qkv_bias) {
         add_vector(plan, layer, "attn_q.bias", CONTENT_BIAS, q);
         add_vector(plan, layer, "attn_k.bias", CONTENT_BIAS, kv);
@@ -89,26 +101,24 @@ static void add_layer(struct plan *plan, int layer)
         add_vector(plan, layer, "attn_q_norm.weight", CONTENT_NORM, shape->head_dim);
         add_vector(plan, layer, "attn_k_norm.weight", CONTENT_NORM, shape->head_dim);
     }
-    add_matrix(plan, layer, "attn_output.weight", NANO_ROLE_OTHER, hidden, q);
+    add_matrix(plan, layer, "attn_output.weight", hidden, q);
     add_vector(plan, layer, "ffn_norm.weight", CONTENT_NORM, hidden);
-    add_matrix(plan, layer, "ffn_gate.weight", NANO_ROLE_OTHER, ffn, hidden);
-    add_matrix(plan, layer, "ffn_up.weight", NANO_ROLE_OTHER, ffn, hidden);
-    add_matrix(plan, layer, "ffn_down.weight", NANO_ROLE_FFN_DOWN, hidden, ffn);
+    add_matrix(plan, layer, "ffn_gate.weight", ffn, hidden);
+    add_matrix(plan, layer, "ffn_up.weight", ffn, hidden);
+    add_matrix(plan, layer, "ffn_down.weight", hidden, ffn);
 }
 
 static void add_all(struct plan *plan)
 {
     const struct nano_synthetic_shape *shape = plan->shape;
-    add_matrix(plan, -1, "token_embd.weight", NANO_ROLE_EMBEDDING, shape->vocab_size,
-               shape->hidden_size);
+    add_matrix(plan, -1, "token_embd.weight", shape->vocab_size, shape->hidden_size);
     if (shape->rope_factor > 0)
         add_vector(plan, -1, "rope_freqs.weight", CONTENT_ROPE_FACTORS, shape->head_dim / 2);
     for (int layer = 0; layer < shape->num_layers; layer++)
         add_layer(plan, layer);
     add_vector(plan, -1, "output_norm.weight", CONTENT_NORM, shape->hidden_size);
     if (!shape->tied)
-        add_matrix(plan, -1, "output.weight", NANO_ROLE_HEAD, shape->vocab_size,
-                   shape->hidden_size);
+        add_matrix(plan, -1, "output.weight", shape->vocab_size, shape->hidden_size);
 }
 
 /* Llama 3's scaling: what the frequency of pair i is divided by. Pairs that turn often within the
@@ -154,7 +164,7 @@ enum nano_status nano_synthetic_open(struct nano_weights *out, const char *spec,
 {
     enum nano_status status;
     const struct nano_synthetic_shape *shape;
-    struct nano_synthetic_mix mix;
+    enum nano_mix_id mix;
     struct plan plan = {.weights = out};
     size_t offset = 0;
     *out = (struct nano_weights){.origin = NANO_ORIGIN_GGUF};
@@ -162,17 +172,18 @@ enum nano_status nano_synthetic_open(struct nano_weights *out, const char *spec,
     NANO_TRY(nano_synthetic_parse(spec, &shape, &mix, err));
 
     plan.shape = shape;
-    plan.mix = &mix;
     plan.capacity = MAX_OTHER_TENSORS + (size_t)shape->num_layers * MAX_LAYER_TENSORS;
     plan.contents = nano_mem_alloc(plan.capacity, sizeof *plan.contents);
     out->path = nano_arena_strdup(&out->arena, "", 0);
     out->tensors = nano_arena_alloc(&out->arena, plan.capacity, sizeof *out->tensors);
     if (!plan.contents || !out->path || !out->tensors ||
-        !nano_synthetic_metadata(out, shape, &mix)) {
+        !nano_synthetic_metadata(out, shape, mix)) {
         status = nano_error_no_memory(err, "a synthetic model's metadata", out->arena.total_bytes);
         goto fail;
     }
     add_all(&plan);
+    if (!plan.failed)
+        choose_formats(&plan, mix);
     for (size_t i = 0; i < out->num_tensors; i++)
         offset += nano_mem_round_up(out->tensors[i].num_bytes);
     out->owned_data = plan.failed ? NULL : nano_mem_alloc_aligned(offset);

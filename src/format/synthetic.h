@@ -4,9 +4,9 @@
 
 #include "format/weights.h"
 
-/* `spec` is "SHAPE:FORMAT": qwen2-0.5b qwen3-0.6b llama-1b qwen3-4b llama-8b; a format's lower-case
- * name or the mix q4_k_m. Rows that no whole number of blocks fits fall back as llama.cpp's
- * quantize does. Includes a small byte-level vocabulary padded to the shape's size. */
+/* `spec` is "SHAPE:TYPE": qwen2-0.5b qwen3-0.6b llama-1b qwen3-4b llama-8b; a type of
+ * quant_mix.def, in which the tensors have the formats that quantising gives them. Includes a small
+ * byte-level vocabulary padded to the shape's size. */
 enum nano_status nano_synthetic_open(struct nano_weights *out, const char *spec, uint64_t seed,
                                      struct nano_error *err);
 

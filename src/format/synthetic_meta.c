@@ -103,7 +103,7 @@ static void add_tokenizer(struct nano_meta_builder *b, const struct nano_synthet
 }
 
 bool nano_synthetic_metadata(struct nano_weights *weights, const struct nano_synthetic_shape *shape,
-                             const struct nano_synthetic_mix *mix)
+                             enum nano_mix_id mix)
 {
     struct nano_meta_builder b = {.weights = weights, .architecture = shape->architecture};
     char title[64];
@@ -111,7 +111,7 @@ bool nano_synthetic_metadata(struct nano_weights *weights, const struct nano_syn
     nano_meta_add_cstring(&b, "general.architecture", shape->architecture);
     nano_meta_add_cstring(&b, "general.type", "model");
     nano_meta_add_cstring(&b, "general.name", title);
-    nano_meta_add_u32(&b, "general.file_type", mix->file_type);
+    nano_meta_add_u32(&b, "general.file_type", nano_quant_mix(mix)->file_type);
     nano_meta_add_u32(&b, "general.quantization_version", 2);
     nano_meta_add_u32(&b, ".vocab_size", (uint32_t)shape->vocab_size);
     nano_meta_add_u32(&b, ".context_length", (uint32_t)shape->context_length);

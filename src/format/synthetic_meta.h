@@ -6,6 +6,6 @@
 
 /* Fills weights->metadata with what a GGUF file of this model says. False without memory. */
 bool nano_synthetic_metadata(struct nano_weights *weights, const struct nano_synthetic_shape *shape,
-                             const struct nano_synthetic_mix *mix);
+                             enum nano_mix_id mix);
 
 #endif

@@ -1,8 +1,8 @@
-/* Synthetic weights: which models exist and in which format each of their tensors is. */
+/* Synthetic weights: which models exist. */
 #ifndef NANO_FORMAT_SYNTHETIC_SHAPE_H
 #define NANO_FORMAT_SYNTHETIC_SHAPE_H
 
-#include "format/weights.h"
+#include "format/quant_mix.h"
 
 struct nano_synthetic_shape {
     const char *name, *title;
@@ -15,28 +15,8 @@ struct nano_synthetic_shape {
     bool qkv_bias, qk_norm;
 };
 
-/* What a file is quantised to: one format for all matrices, or a mix. */
-struct nano_synthetic_mix {
-    enum nano_format format;
-    bool more_bits;     /* Q6_K for attn_v and ffn_down of some layers */
-    uint32_t file_type; /* general.file_type */
-};
-
-enum nano_synthetic_role {
-    NANO_ROLE_EMBEDDING,
-    NANO_ROLE_HEAD,
-    NANO_ROLE_ATTN_V,
-    NANO_ROLE_FFN_DOWN,
-    NANO_ROLE_OTHER
-};
-
 /* Takes "SHAPE:FORMAT" apart; an unknown half is an error that lists the known ones. */
 enum nano_status nano_synthetic_parse(const char *spec, const struct nano_synthetic_shape **shape,
-                                      struct nano_synthetic_mix *mix, struct nano_error *err);
-
-/* The format that llama.cpp's quantize gives to a matrix with rows of `cols` weights. */
-enum nano_format nano_synthetic_format(const struct nano_synthetic_shape *shape,
-                                       const struct nano_synthetic_mix *mix,
-                                       enum nano_synthetic_role role, int layer, int64_t cols);
+                                      enum nano_mix_id *mix, struct nano_error *err);
 
 #endif
