@@ -5,7 +5,6 @@
 
 #include "base/memory.h"
 #include "hf_fixture.h"
-#include "leak_check.h"
 #include "tokenizer/tokenizer.h"
 
 /* A file of one model; sections are JSON or "null". */
@@ -31,7 +30,7 @@ static void close_parts(nano_tokenizer *tokenizer, struct nano_weights *weights)
     nano_weights_close(weights);
 }
 
-/* The texts of a text's tokens with '|' between them. */
+/* The ids of a text with spaces between them. */
 static void tokens_of(const nano_tokenizer *tokenizer, const char *text, unsigned flags, char *out,
                       size_t out_bytes)
 {
@@ -54,7 +53,7 @@ static void expect_ids(const nano_tokenizer *tokenizer, const char *text, unsign
     cr_expect_str_eq(found, expected, "'%s': %s, expected %s", text, found, expected);
 }
 
-/* Decodes whole and streamed, both skipping and not; `expected` is with all tokens. */
+/* Decodes at once and as a stream. */
 static void expect_text(const nano_tokenizer *tokenizer, size_t num_ids, const int32_t *ids,
                         bool skip_special, const char *expected)
 {

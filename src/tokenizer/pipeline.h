@@ -15,7 +15,6 @@
 struct nano_template {
     int32_t prefix[NANO_MAX_TEMPLATE_IDS], suffix[NANO_MAX_TEMPLATE_IDS];
     int num_prefix, num_suffix;
-    bool is_set;
 };
 
 enum nano_status nano_pipeline_read_normalizer(const struct nano_component *c,

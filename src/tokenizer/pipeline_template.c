@@ -54,7 +54,6 @@ static enum nano_status read_template(const struct nano_component *c, struct rea
     }
     if (before)
         return nano_component_error(c, "single: expected an array with a Sequence");
-    reader->out->is_set = true;
     return NANO_OK;
 }
 
@@ -64,7 +63,6 @@ static enum nano_status read_pair(const struct nano_component *c, struct reader 
         append(c, reader, true, json_array_get(json_object_get(c->json, "cls"), 1));
     if (status == NANO_OK)
         status = append(c, reader, false, json_array_get(json_object_get(c->json, "sep"), 1));
-    reader->out->is_set = true;
     return status;
 }
 

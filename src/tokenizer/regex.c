@@ -69,6 +69,9 @@ enum nano_status nano_regex_init(struct nano_regex *regex, const char *pattern, 
     regex->has_jit = pcre2_jit_compile(regex->code, PCRE2_JIT_COMPLETE) == 0;
     if (pcre2_pattern_info(regex->code, PCRE2_INFO_FIRSTBITMAP, &regex->first_bytes) != 0)
         regex->first_bytes = NULL;
+    uint32_t matches_empty = 1;
+    pcre2_pattern_info(regex->code, PCRE2_INFO_MATCHEMPTY, &matches_empty);
+    regex->matches_empty = matches_empty != 0;
 fail:
     nano_buffer_deinit(&translated);
     return status;
@@ -127,6 +130,8 @@ enum nano_status nano_regex_find(const struct nano_regex *regex, struct nano_reg
                                  size_t *end, struct nano_error *err)
 {
     *begin = *end = num_bytes + 1;
+    if (pos == num_bytes && !regex->matches_empty)
+        return NANO_OK;
     if (regex->first_bytes) {
         pos = skip_to_first_byte(regex, text, num_bytes, pos);
         if (pos == num_bytes)

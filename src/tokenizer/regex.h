@@ -12,7 +12,7 @@
 
 struct nano_regex {
     pcre2_code *code;
-    bool has_jit;
+    bool has_jit, matches_empty;
     const uint8_t *first_bytes; /* a bit for each byte that a match may begin with; NULL: any */
 };
 

@@ -87,7 +87,7 @@ static enum nano_status init_bert(nano_tokenizer *tokenizer, const struct nano_w
     tokenizer->wordpiece.unk = vocab->unk;
     nano_special_finder_deinit(&tokenizer->added);
     NANO_TRY(nano_special_finder_init_vocab(&tokenizer->added, vocab, err));
-    *around = (struct nano_template){.is_set = true};
+    *around = (struct nano_template){0};
     vocab->add_bos = cls && vocab->bos >= 0;
     if (vocab->add_bos)
         around->prefix[around->num_prefix++] = vocab->bos;
