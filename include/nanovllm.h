@@ -219,7 +219,7 @@ NANO_API bool nano_tokenizer_get_piece(const nano_tokenizer *tokenizer, int32_t 
                                        const char **bytes, size_t *num_bytes);
 
 struct nano_tokenizer_info {
-    const char *kind; /* "bpe", "spm" */
+    const char *kind; /* "bpe", "spm", "wordpiece", "unigram" */
     const char *pre;  /* pre-tokenizer, e.g. "llama-bpe"; "" where there is none */
     int32_t vocab_size;
     int32_t bos_token_id, eos_token_id, eot_token_id, unk_token_id, pad_token_id; /* -1: none */

@@ -770,7 +770,7 @@ Test(bad_file, unknown_kinds_are_named)
     expect_error(&weights, NANO_ERR_UNSUPPORTED, "tekken"); /* the list is complete */
     memset(&weights, 0, sizeof weights);
     fixture_add_string(&weights, KEY("model"), "unigram");
-    expect_error(&weights, NANO_ERR_UNSUPPORTED, "'unigram', expected gpt2 or llama");
+    expect_error(&weights, NANO_ERR_UNSUPPORTED, "'unigram', expected gpt2, llama, bert or t5");
 }
 
 Test(bad_file, none_is_not_an_error)

@@ -12,6 +12,7 @@
 #include "tokenizer/byte_char.h"
 #include "tokenizer/tokenizer.h"
 #include "tokenizer/vocab.h"
+#include "hf_fixture.h"
 #include "tokenizer_fixture.h"
 
 static const char *data_path(char *out, size_t out_bytes, const char *name)
@@ -378,6 +379,35 @@ Test(tokenizer_data, original_llama3)
     check_vocab("tok/ggml-vocab-llama-bpe.gguf", tokenizer);
     nano_tokenizer_destroy(tokenizer);
     nano_weights_close(&weights);
+}
+
+/* ---- tokenizer.json */
+
+static nano_tokenizer *open_json(struct nano_weights *weights, const char *name)
+{
+    char path[256];
+    snprintf(path, sizeof path, "tok/%s/tokenizer.json", name);
+    struct nano_os_file file = open_file(path);
+    cr_assert(hf_fixture(weights, file.data, file.num_bytes));
+    nano_os_file_close(&file);
+    return create(weights);
+}
+
+Test(tokenizer_data, published_pipelines)
+{
+    static const char *const pairs[][2] = {{"gpt2", "gpt-2"},
+                                           {"falcon", "falcon"},
+                                           {"llama2", "llama-spm"},
+                                           {"phi3", "phi-3"}};
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        char file[256];
+        struct nano_weights weights;
+        nano_tokenizer *tokenizer = open_json(&weights, pairs[i][0]);
+        snprintf(file, sizeof file, "vocab/ggml-vocab-%s.gguf", pairs[i][1]);
+        check_vocab(file, tokenizer);
+        nano_tokenizer_destroy(tokenizer);
+        nano_weights_close(&weights);
+    }
 }
 
 /* ---- whole texts */

@@ -32,9 +32,9 @@ enum nano_status nano_bpe_find_pre(const struct nano_pre_row **out,
 
 /* "left right": the space that separates them is the first one behind the first byte. A merge of
  * or to something that is not a token can never be used and is left out. */
-static enum nano_status add_merge(struct nano_bpe *bpe, const struct nano_vocab *vocab,
-                                  const struct nano_string *merge, size_t rank, char *joined,
-                                  const char *label, struct nano_error *err)
+static enum nano_status add_merge(struct nano_pair_table *pairs, const struct nano_vocab *vocab,
+                                  size_t prefix_bytes, const struct nano_string *merge, size_t rank,
+                                  char *joined, const char *label, struct nano_error *err)
 {
     const char *space =
         merge->num_bytes > 2 ? memchr(merge->bytes + 1, ' ', merge->num_bytes - 2) : NULL;
@@ -49,16 +49,21 @@ static enum nano_status add_merge(struct nano_bpe *bpe, const struct nano_vocab 
     memcpy(joined + left_bytes, space + 1, right_bytes);
     int32_t left = nano_vocab_find(vocab, joined, left_bytes);
     int32_t right = nano_vocab_find(vocab, joined + left_bytes, right_bytes);
+    if (right_bytes > prefix_bytes && prefix_bytes > 0) {
+        right_bytes -= prefix_bytes;
+        memmove(joined + left_bytes, joined + left_bytes + prefix_bytes, right_bytes);
+    }
     int32_t merged = nano_vocab_find(vocab, joined, left_bytes + right_bytes);
     if (left < 0 || right < 0 || merged < 0)
         return NANO_OK;
-    if (!nano_pair_table_add(&bpe->pairs, left, right, (uint32_t)rank, merged))
-        return nano_error_no_memory(err, "merges", bpe->pairs.capacity * sizeof *bpe->pairs.slots);
+    if (!nano_pair_table_add(pairs, left, right, (uint32_t)rank, merged))
+        return nano_error_no_memory(err, "merges", pairs->capacity * sizeof *pairs->slots);
     return NANO_OK;
 }
 
-static enum nano_status load_merges(struct nano_bpe *bpe, const struct nano_vocab *vocab,
-                                    const struct nano_weights *weights, struct nano_error *err)
+enum nano_status nano_bpe_load_merges(struct nano_pair_table *pairs, const struct nano_vocab *vocab,
+                                      size_t prefix_bytes, const struct nano_weights *weights,
+                                      struct nano_error *err)
 {
     enum nano_status status = NANO_OK;
     char *joined = NULL;
@@ -78,28 +83,26 @@ static enum nano_status load_merges(struct nano_bpe *bpe, const struct nano_voca
         if (meta->strings[i].num_bytes > longest)
             longest = meta->strings[i].num_bytes;
     joined = nano_mem_alloc(longest, 1);
-    if (!joined || !nano_pair_table_init(&bpe->pairs, meta->num_elements)) {
-        status = nano_error_no_memory(err, "merges", meta->num_elements * sizeof *bpe->pairs.slots);
+    if (!joined || !nano_pair_table_init(pairs, meta->num_elements)) {
+        status = nano_error_no_memory(err, "merges", meta->num_elements * sizeof *pairs->slots);
         goto fail;
     }
     for (size_t i = 0; i < meta->num_elements; i++)
-        NANO_TRY(add_merge(bpe, vocab, &meta->strings[i], i, joined, label, err));
+        NANO_TRY(add_merge(pairs, vocab, prefix_bytes, &meta->strings[i], i, joined, label, err));
 fail:
     nano_mem_free(joined);
     return status;
 }
 
-enum nano_status nano_bpe_init(struct nano_bpe *bpe, const struct nano_pre_row *row,
-                               const struct nano_vocab *vocab, const struct nano_weights *weights,
-                               struct nano_error *err)
+enum nano_status nano_bpe_init(struct nano_bpe *bpe, const struct nano_vocab *vocab,
+                               const struct nano_weights *weights, struct nano_error *err)
 {
     enum nano_status status;
     for (int byte = 0; byte < 256; byte++) {
         bpe->byte_ids[byte] = nano_vocab_find_byte(vocab, (unsigned char)byte);
         bpe->bytes_missing = bpe->bytes_missing || bpe->byte_ids[byte] < 0;
     }
-    NANO_TRY(load_merges(bpe, vocab, weights, err));
-    NANO_TRY(nano_pretokenizer_init(&bpe->pre, row, err));
+    NANO_TRY(nano_bpe_load_merges(&bpe->pairs, vocab, 0, weights, err));
     return NANO_OK;
 fail:
     return status;
@@ -107,7 +110,6 @@ fail:
 
 void nano_bpe_deinit(struct nano_bpe *bpe)
 {
-    nano_pretokenizer_deinit(&bpe->pre);
     nano_pair_table_deinit(&bpe->pairs);
 }
 
@@ -158,17 +160,31 @@ static enum nano_status push_merged(struct nano_encoder *encoder, const char *wo
     return NANO_OK;
 }
 
-static enum nano_status encode_word(void *user_data, const char *word, size_t num_bytes,
-                                    struct nano_error *err)
+/* Byte characters as their bytes, in place of the word; others are no token of any byte. */
+static enum nano_status decode_byte_chars(struct nano_encoder *encoder, const char **word,
+                                          size_t *num_bytes, struct nano_error *err)
+{
+    enum nano_status status = nano_encoder_reserve_bytes(encoder, 3 * *num_bytes, err);
+    if (status != NANO_OK)
+        return status;
+    char *out = encoder->bytes + 2 * *num_bytes; /* the rest is for push_whole */
+    *num_bytes = nano_byte_chars_decode(*word, *num_bytes, out);
+    *word = out;
+    return NANO_OK;
+}
+
+enum nano_status nano_bpe_encode(struct nano_encoder *encoder, const char *word, size_t num_bytes,
+                                 struct nano_error *err)
 {
     enum nano_status status;
-    struct nano_encoder *encoder = user_data;
     struct nano_cached_word *slot;
     if (nano_encoder_recall(encoder, word, num_bytes, &slot, &status, err))
         return status;
     size_t ids_begin = encoder->num_ids;
     bool found = false;
-    if (encoder->tokenizer->bpe.pre.row->ignore_merges)
+    if (encoder->tokenizer->bpe.from_byte_chars)
+        NANO_TRY(decode_byte_chars(encoder, &word, &num_bytes, err));
+    if (encoder->tokenizer->bpe.ignore_merges)
         NANO_TRY(push_whole(encoder, word, num_bytes, &found, err));
     if (!found)
         NANO_TRY(push_merged(encoder, word, num_bytes, err));
@@ -176,11 +192,4 @@ static enum nano_status encode_word(void *user_data, const char *word, size_t nu
     return NANO_OK;
 fail:
     return status;
-}
-
-enum nano_status nano_bpe_encode(struct nano_encoder *encoder, const char *text, size_t num_bytes,
-                                 struct nano_error *err)
-{
-    return nano_pretokenizer_split(&encoder->tokenizer->bpe.pre, text, num_bytes, encode_word,
-                                   encoder, err);
 }

@@ -1,4 +1,4 @@
-/* Encode: special tokens are cut out of the text, the rest goes to BPE or SPM. */
+/* Encode: added tokens are cut out of the text, the rest goes through the parts to the model. */
 #include <assert.h>
 #include <inttypes.h>
 #include <string.h>
@@ -117,37 +117,76 @@ static enum nano_status init_encoder(struct nano_encoder *encoder, const nano_to
     return nano_encoder_reserve(encoder, num_bytes / 3 + 8, err);
 }
 
-static bool is_space(char c)
+static enum nano_status encode_word(void *user_data, const char *word, size_t num_bytes,
+                                    struct nano_error *err)
 {
-    return c == ' ' || (c >= '\t' && c <= '\r');
+    struct nano_encoder *encoder = user_data;
+    switch (encoder->tokenizer->vocab.kind) {
+    case NANO_TOKENIZER_BPE:
+        return nano_bpe_encode(encoder, word, num_bytes, err);
+    case NANO_TOKENIZER_SPM:
+        return nano_spm_encode(encoder, word, num_bytes, encoder->prefix_space, err);
+    case NANO_TOKENIZER_CHAR_BPE:
+        return nano_char_bpe_encode(encoder, word, num_bytes, err);
+    case NANO_TOKENIZER_WORDPIECE:
+        return nano_wordpiece_encode(encoder, word, num_bytes, err);
+    default:
+        return nano_unigram_encode(encoder, word, num_bytes, err);
+    }
 }
 
-static enum nano_status encode_text(struct nano_encoder *encoder, const char *text,
-                                    size_t num_bytes, bool parse_special, struct nano_error *err)
+static enum nano_status encode_words(struct nano_encoder *encoder, const char *text,
+                                     size_t num_bytes, bool is_first, bool parse_special,
+                                     struct nano_error *err)
+{
+    (void)parse_special;
+    return nano_pretokenizer_split_part(&encoder->tokenizer->pre, text, num_bytes, is_first,
+                                        encode_word, encoder, err);
+}
+
+typedef enum nano_status (*part_fn)(struct nano_encoder *encoder, const char *text,
+                                    size_t num_bytes, bool is_first, bool parse_special,
+                                    struct nano_error *err);
+
+/* Cuts out the finder's tokens; what lies between them goes to `encode_part`. */
+static enum nano_status encode_between(struct nano_encoder *encoder,
+                                       const struct nano_special_finder *finder, const char *text,
+                                       size_t num_bytes, bool is_first, bool parse_special,
+                                       part_fn encode_part, struct nano_error *err)
 {
     enum nano_status status;
-    const nano_tokenizer *tokenizer = encoder->tokenizer;
-    const struct nano_vocab *vocab = &tokenizer->vocab;
     bool after_special = true; /* the beginning counts as such */
     for (size_t pos = 0; pos < num_bytes;) {
         size_t begin = num_bytes, end = num_bytes;
-        int32_t special = nano_special_finder_next(&tokenizer->special, text, num_bytes, pos,
-                                                   parse_special, &begin, &end);
-        if (begin > pos && vocab->kind == NANO_TOKENIZER_BPE)
-            NANO_TRY(nano_bpe_encode(encoder, text + pos, begin - pos, err));
-        if (begin > pos && vocab->kind == NANO_TOKENIZER_SPM)
-            NANO_TRY(nano_spm_encode(encoder, text + pos, begin - pos,
-                                     vocab->add_space_prefix && after_special, err));
+        int32_t special =
+            nano_special_finder_next(finder, text, num_bytes, pos, parse_special, &begin, &end);
+        encoder->prefix_space = encoder->tokenizer->vocab.add_space_prefix && after_special;
+        if (begin > pos)
+            NANO_TRY(encode_part(encoder, text + pos, begin - pos, is_first && pos == 0,
+                                 parse_special, err));
         after_special = special >= 0;
         pos = end;
-        if (special < 0)
-            break;
-        NANO_TRY(nano_encoder_push(encoder, special, err));
-        if (nano_special_strips_after(vocab, special))
-            while (pos < num_bytes && is_space(text[pos]))
-                pos++;
+        if (special >= 0)
+            NANO_TRY(nano_encoder_push(encoder, special, err));
     }
     return NANO_OK;
+fail:
+    return status;
+}
+
+/* What lies between tokens of the text as it stands. */
+static enum nano_status encode_part(struct nano_encoder *encoder, const char *text,
+                                    size_t num_bytes, bool is_first, bool parse_special,
+                                    struct nano_error *err)
+{
+    enum nano_status status;
+    const nano_tokenizer *tokenizer = encoder->tokenizer;
+    NANO_TRY(nano_normalizer_run(&tokenizer->normalizer, &encoder->normalizer, text, num_bytes,
+                                 &text, &num_bytes, err));
+    if (tokenizer->added_normalized.num_tokens == 0)
+        return encode_words(encoder, text, num_bytes, is_first, parse_special, err);
+    return encode_between(encoder, &tokenizer->added_normalized, text, num_bytes, is_first,
+                          parse_special, encode_words, err);
 fail:
     return status;
 }
@@ -157,18 +196,20 @@ enum nano_status nano_tokenizer_encode(const nano_tokenizer *tokenizer, const ch
                                        size_t *num_tokens, struct nano_error *err)
 {
     enum nano_status status;
-    const struct nano_vocab *vocab = &tokenizer->vocab;
+    const struct nano_template *around = &tokenizer->around;
+    const bool add_special = (flags & NANO_ENCODE_ADD_SPECIAL) != 0;
     struct nano_encoder encoder;
     if (num_bytes > MAX_TEXT_BYTES)
         return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
                               "text of %zu bytes, expected at most %" PRId32, num_bytes,
                               (int32_t)MAX_TEXT_BYTES);
     NANO_TRY(init_encoder(&encoder, tokenizer, num_bytes, err));
-    if ((flags & NANO_ENCODE_ADD_SPECIAL) && vocab->add_bos)
-        NANO_TRY(nano_encoder_push(&encoder, vocab->bos, err));
-    NANO_TRY(encode_text(&encoder, text, num_bytes, (flags & NANO_ENCODE_PARSE_SPECIAL) != 0, err));
-    if ((flags & NANO_ENCODE_ADD_SPECIAL) && vocab->add_eos)
-        NANO_TRY(nano_encoder_push(&encoder, vocab->eos, err));
+    for (int i = 0; i < around->num_prefix && add_special; i++)
+        NANO_TRY(nano_encoder_push(&encoder, around->prefix[i], err));
+    NANO_TRY(encode_between(&encoder, &tokenizer->added, text, num_bytes, true,
+                            (flags & NANO_ENCODE_PARSE_SPECIAL) != 0, encode_part, err));
+    for (int i = 0; i < around->num_suffix && add_special; i++)
+        NANO_TRY(nano_encoder_push(&encoder, around->suffix[i], err));
     *token_ids = encoder.ids;
     *num_tokens = encoder.num_ids;
     encoder.ids = NULL;
@@ -176,6 +217,8 @@ fail:
     nano_mem_free(encoder.ids);
     nano_mem_free(encoder.bytes);
     nano_mem_free(encoder.cache);
+    nano_mem_free(encoder.nodes);
+    nano_normalizer_scratch_deinit(&encoder.normalizer);
     nano_merge_scratch_deinit(&encoder.scratch);
     return status;
 }

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "tokenizer/merge.h"
+#include "tokenizer/normalizer.h"
 
 #define NANO_MAX_CACHED_BYTES 16
 #define NANO_MAX_CACHED_IDS 3
@@ -20,6 +21,14 @@ struct nano_cached_word {
     uint8_t num_bytes;  /* the same once its ids are in it, 0 before */
 };
 
+/* Where the best path to a place in a word comes from (Unigram). */
+struct nano_unigram_node {
+    double score;
+    uint32_t begin; /* of the token that ends here */
+    int32_t id;     /* -1: no token ends here */
+    uint32_t end;   /* of the path's token that begins here */
+};
+
 struct nano_encoder {
     const nano_tokenizer *tokenizer;
     int32_t *ids;
@@ -27,6 +36,10 @@ struct nano_encoder {
     struct nano_merge_scratch scratch;
     char *bytes; /* working memory for a rewritten word */
     size_t bytes_capacity;
+    struct nano_normalizer_scratch normalizer;
+    struct nano_unigram_node *nodes;
+    size_t nodes_capacity;
+    bool prefix_space; /* SPM: a space goes before the next text */
     struct nano_cached_word *cache;
     size_t cache_capacity; /* a power of two, or 0 */
 };

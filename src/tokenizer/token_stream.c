@@ -18,7 +18,8 @@ void nano_token_stream_init(struct nano_token_stream *stream, const nano_tokeniz
 size_t nano_token_stream_max_bytes(const nano_tokenizer *tokenizer)
 {
     /* What is pending may become one replacement and every byte of the piece another. */
-    return (tokenizer->vocab.max_piece_bytes + 1) * REPLACEMENT_BYTES;
+    return (nano_decoder_max_bytes(&tokenizer->decoder, tokenizer->vocab.max_piece_bytes) + 1) *
+           REPLACEMENT_BYTES;
 }
 
 static size_t write_replacement(char *out)
@@ -52,24 +53,48 @@ static size_t push_byte(struct nano_token_stream *stream, char byte, char *out)
     }
 }
 
+struct stream_out {
+    struct nano_token_stream *stream;
+    char *out;
+    size_t written;
+};
+
+static void take_byte(void *user_data, char byte)
+{
+    struct stream_out *to = user_data;
+    to->written += push_byte(to->stream, byte, to->out + to->written);
+}
+
 size_t nano_token_stream_push(struct nano_token_stream *stream, int32_t token_id, char *out)
 {
-    const struct nano_vocab *vocab = &stream->tokenizer->vocab;
+    const nano_tokenizer *tokenizer = stream->tokenizer;
+    const struct nano_vocab *vocab = &tokenizer->vocab;
     if (token_id < 0 || token_id >= vocab->num_tokens)
         return 0;
-    size_t num_bytes, written = 0;
+    if (!stream->started) {
+        stream->started = true;
+        nano_decoder_start(&tokenizer->decoder, stream->at_start, stream->filters);
+    }
+    size_t num_bytes;
+    struct stream_out to = {stream, out, 0};
     const char *piece = nano_vocab_piece_in_text(vocab, token_id, stream->skip_special,
                                                  stream->at_start, &num_bytes);
-    stream->at_start = false;
+    stream->at_start =
+        stream->at_start && nano_token_keeps_first(tokenizer, token_id, stream->skip_special);
     for (size_t i = 0; i < num_bytes; i++)
-        written += push_byte(stream, piece[i], out + written);
-    return written;
+        if (tokenizer->decoder.num_filters > 0)
+            nano_decoder_push(&tokenizer->decoder, stream->filters, piece[i], take_byte, &to);
+        else
+            take_byte(&to, piece[i]);
+    return to.written;
 }
 
 size_t nano_token_stream_flush(struct nano_token_stream *stream, char *out)
 {
+    struct stream_out to = {stream, out, 0};
+    nano_decoder_finish(&stream->tokenizer->decoder, stream->filters, take_byte, &to);
     if (stream->num_pending == 0)
-        return 0;
+        return to.written;
     stream->num_pending = 0;
-    return write_replacement(out);
+    return to.written + write_replacement(out + to.written);
 }

@@ -19,6 +19,8 @@ size_t nano_tokenizer_memory_bytes(const nano_tokenizer *tokenizer);
 /* The tokens for which nano_tokenizer_is_eog is true; borrowed. Returns how many. */
 int nano_tokenizer_eog_tokens(const nano_tokenizer *tokenizer, const int32_t **tokens);
 
+#define NANO_MAX_FILTERS 16
+
 /* Streaming decode: tokens in, whole UTF-8 characters out.
  *
  * Bytes that may be the beginning of a character are held back until it is complete; bytes that
@@ -30,6 +32,8 @@ struct nano_token_stream {
     /* Nothing decoded yet: SPM drops the first space. Set it to false after init when the text goes
      * on after another one, as a completion does after its prompt. */
     bool at_start;
+    bool started;
+    uint32_t filters[NANO_MAX_FILTERS]; /* where the decoder's filters are */
     char pending[4];
     int num_pending;
 };

@@ -54,13 +54,19 @@ int32_t nano_vocab_find_mergeable(const struct nano_vocab *vocab, const char *te
     return merges ? id : -1;
 }
 
-int32_t nano_vocab_find_byte(const struct nano_vocab *vocab, unsigned char byte)
+int32_t nano_vocab_find_hex_byte(const struct nano_vocab *vocab, unsigned char byte)
 {
     static const char hex[] = "0123456789ABCDEF";
     char text[6] = {'<', '0', 'x', hex[byte >> 4], hex[byte & 15], '>'};
+    return nano_vocab_find(vocab, text, sizeof text);
+}
+
+int32_t nano_vocab_find_byte(const struct nano_vocab *vocab, unsigned char byte)
+{
+    char text[2];
     if (vocab->kind == NANO_TOKENIZER_BPE)
         return nano_vocab_find(vocab, text, nano_byte_chars_encode((const char *)&byte, 1, text));
-    int32_t id = nano_vocab_find(vocab, text, sizeof text);
+    int32_t id = nano_vocab_find_hex_byte(vocab, byte);
     return id >= 0 ? id : nano_vocab_find(vocab, (const char *)&byte, 1);
 }
 
@@ -75,12 +81,11 @@ static int hex_digit(char c)
     return -1;
 }
 
-/* The byte of "<0xAB>", -1 for another text. */
-static int byte_of_text(const struct nano_string *text)
+int nano_vocab_hex_byte(const char *text, size_t num_bytes)
 {
-    if (text->num_bytes != 6 || memcmp(text->bytes, "<0x", 3) != 0 || text->bytes[5] != '>')
+    if (num_bytes != 6 || memcmp(text, "<0x", 3) != 0 || text[5] != '>')
         return -1;
-    int high = hex_digit(text->bytes[3]), low = hex_digit(text->bytes[4]);
+    int high = hex_digit(text[3]), low = hex_digit(text[4]);
     return high < 0 || low < 0 ? -1 : high << 4 | low;
 }
 
@@ -107,7 +112,7 @@ static size_t write_piece(const struct nano_vocab *vocab, int32_t id, char *out)
     case NANO_TOKEN_UNUSED:
         return 0;
     case NANO_TOKEN_BYTE:
-        byte = byte_of_text(text);
+        byte = nano_vocab_hex_byte(text->bytes, text->num_bytes);
         if (byte < 0)
             break;
         out[0] = (char)byte;
@@ -142,8 +147,13 @@ const char *nano_vocab_piece_in_text(const struct nano_vocab *vocab, int32_t id,
     *num_bytes = 0;
     if (skip_special && nano_vocab_is_special(vocab, id))
         return "";
+    if (is_first && vocab->first_pieces) {
+        uint32_t begin = id > 0 ? vocab->first_ends[id - 1] : 0;
+        *num_bytes = vocab->first_ends[id] - begin;
+        return vocab->first_pieces + begin;
+    }
     const char *piece = nano_vocab_piece(vocab, id, num_bytes);
-    bool drops_space = is_first && vocab->add_space_prefix && *num_bytes > 0 && piece[0] == ' ';
+    bool drops_space = is_first && vocab->drops_first_space && *num_bytes > 0 && piece[0] == ' ';
     *num_bytes -= drops_space;
     return piece + drops_space;
 }
@@ -222,8 +232,8 @@ static enum nano_status index_texts(struct nano_vocab *vocab, struct nano_error 
     return NANO_OK;
 }
 
-static enum nano_status write_pieces(struct nano_vocab *vocab, const struct nano_weights *weights,
-                                     struct nano_error *err)
+enum nano_status nano_vocab_write_pieces(struct nano_vocab *vocab,
+                                         const struct nano_weights *weights, struct nano_error *err)
 {
     size_t total = 0;
     for (int32_t id = 0; id < vocab->num_tokens; id++) {
@@ -259,8 +269,6 @@ enum nano_status nano_vocab_init(struct nano_vocab *vocab, enum nano_tokenizer_k
     NANO_TRY(load_types(vocab, weights, err));
     NANO_TRY(index_texts(vocab, err));
     NANO_TRY(nano_vocab_load_special(vocab, add_bos, weights, err));
-    NANO_TRY(write_pieces(vocab, weights, err)); /* after the special ones, which set types */
-    return NANO_OK;
 fail:
     return status;
 }
@@ -271,6 +279,8 @@ void nano_vocab_deinit(struct nano_vocab *vocab)
     nano_mem_free(vocab->slots);
     nano_mem_free(vocab->pieces);
     nano_mem_free(vocab->piece_ends);
+    nano_mem_free(vocab->first_pieces);
+    nano_mem_free(vocab->first_ends);
     nano_mem_free(vocab->eog);
     memset(vocab, 0, sizeof *vocab);
 }

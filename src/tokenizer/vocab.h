@@ -8,7 +8,13 @@
 #include "base/error.h"
 #include "format/weights.h"
 
-enum nano_tokenizer_kind { NANO_TOKENIZER_BPE, NANO_TOKENIZER_SPM };
+enum nano_tokenizer_kind {
+    NANO_TOKENIZER_BPE, /* of bytes */
+    NANO_TOKENIZER_SPM,
+    NANO_TOKENIZER_CHAR_BPE,
+    NANO_TOKENIZER_WORDPIECE, /* and WordLevel */
+    NANO_TOKENIZER_UNIGRAM
+};
 
 enum nano_token_type { /* GGUF's numbers */
                        NANO_TOKEN_NORMAL = 1,
@@ -37,7 +43,10 @@ struct nano_vocab {
 
     char *pieces; /* piece i is pieces[piece_ends[i - 1] … piece_ends[i]): what the decoder emits */
     uint32_t *piece_ends;
+    char *first_pieces; /* the same for the first token of a text; NULL: see drops_first_space */
+    uint32_t *first_ends;
     size_t max_piece_bytes;
+    bool drops_first_space;
 
     int32_t *eog; /* tokens that end a generation, ascending */
     int num_eog;
@@ -53,6 +62,11 @@ struct nano_vocab {
 enum nano_status nano_vocab_init(struct nano_vocab *vocab, enum nano_tokenizer_kind kind,
                                  bool add_bos, const struct nano_weights *weights,
                                  struct nano_error *err);
+
+/* Writes the pieces as GGUF's conventions have them; after nano_vocab_init. */
+enum nano_status nano_vocab_write_pieces(struct nano_vocab *vocab,
+                                         const struct nano_weights *weights,
+                                         struct nano_error *err);
 void nano_vocab_deinit(struct nano_vocab *vocab);
 
 /* The token with exactly this text (the first, if several have it), -1 if there is none. */
@@ -64,6 +78,12 @@ int32_t nano_vocab_find_mergeable(const struct nano_vocab *vocab, const char *te
 
 /* The token that stands for a single byte, -1 if there is none. */
 int32_t nano_vocab_find_byte(const struct nano_vocab *vocab, unsigned char byte);
+
+/* The byte of "<0xHH>", -1 for another text. */
+int nano_vocab_hex_byte(const char *text, size_t num_bytes);
+
+/* The token <0xHH> of a byte, -1 if there is none. */
+int32_t nano_vocab_find_hex_byte(const struct nano_vocab *vocab, unsigned char byte);
 
 /* The bytes that a token stands for in the middle of a text. */
 const char *nano_vocab_piece(const struct nano_vocab *vocab, int32_t id, size_t *num_bytes);
@@ -80,5 +100,9 @@ const char *nano_vocab_piece_in_text(const struct nano_vocab *vocab, int32_t id,
 enum nano_status nano_vocab_load_special(struct nano_vocab *vocab, bool add_bos,
                                          const struct nano_weights *weights,
                                          struct nano_error *err);
+
+/* tokenizer.ggml.unknown_token_id alone. */
+enum nano_status nano_vocab_load_unk(struct nano_vocab *vocab, const struct nano_weights *weights,
+                                     struct nano_error *err);
 
 #endif

@@ -64,6 +64,12 @@ static enum nano_status load_id(const struct nano_vocab *vocab, const struct nan
     return NANO_OK;
 }
 
+enum nano_status nano_vocab_load_unk(struct nano_vocab *vocab, const struct nano_weights *weights,
+                                     struct nano_error *err)
+{
+    return load_id(vocab, weights, KEY("unknown_token_id"), &vocab->unk, err);
+}
+
 static enum nano_status load_ids(struct nano_vocab *vocab, const struct nano_weights *weights,
                                  struct nano_error *err)
 {
@@ -73,6 +79,14 @@ static enum nano_status load_ids(struct nano_vocab *vocab, const struct nano_wei
         vocab->unk = 0;
         vocab->bos = vocab->num_tokens > 1 ? 1 : -1;
         vocab->eos = vocab->num_tokens > 2 ? 2 : -1;
+    }
+    if (vocab->kind == NANO_TOKENIZER_WORDPIECE)
+        NANO_TRY(load_id(vocab, weights, KEY("cls_token_id"), &vocab->bos, err));
+    if (vocab->kind == NANO_TOKENIZER_UNIGRAM && vocab->num_tokens > 2 &&
+        !nano_weights_meta(weights, "nanovllm.tokenizer.pipeline")) { /* T5's numbers */
+        vocab->pad = 0;
+        vocab->eos = 1;
+        vocab->unk = 2;
     }
     NANO_TRY(load_id(vocab, weights, KEY("bos_token_id"), &vocab->bos, err));
     NANO_TRY(load_id(vocab, weights, KEY("eos_token_id"), &vocab->eos, err));
@@ -173,6 +187,7 @@ enum nano_status nano_vocab_load_special(struct nano_vocab *vocab, bool add_bos,
     enum nano_status status;
     NANO_TRY(load_ids(vocab, weights, err));
     vocab->add_bos = add_bos;
+    vocab->add_eos = vocab->kind == NANO_TOKENIZER_UNIGRAM;
     NANO_TRY(load_add_flag(weights, KEY("add_bos_token"), KEY("bos_token_id"), vocab->bos,
                            &vocab->add_bos, err));
     NANO_TRY(load_add_flag(weights, KEY("add_eos_token"), KEY("eos_token_id"), vocab->eos,
@@ -181,6 +196,7 @@ enum nano_status nano_vocab_load_special(struct nano_vocab *vocab, bool add_bos,
         vocab->add_space_prefix = true;
         NANO_TRY(
             nano_meta_get_bool(weights, KEY("add_space_prefix"), &vocab->add_space_prefix, err));
+        vocab->drops_first_space = vocab->add_space_prefix;
     }
     NANO_TRY(detect_phi3(vocab, weights, err));
     return load_eog(vocab, err);
