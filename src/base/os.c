@@ -108,6 +108,12 @@ bool nano_os_file_exists(const char *path)
     return access(path, R_OK) == 0;
 }
 
+bool nano_os_is_folder(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
 void *nano_os_map_anonymous(size_t num_bytes)
 {
     const size_t page_bytes = (size_t)sysconf(_SC_PAGE_SIZE);

@@ -25,6 +25,7 @@ bool nano_os_file_will_read(const struct nano_os_file *file, const void *data, s
 bool nano_os_file_release(const struct nano_os_file *file, const void *data, size_t num_bytes);
 
 bool nano_os_file_exists(const char *path);
+bool nano_os_is_folder(const char *path);
 
 /* Zeroed memory at a multiple of 2 MiB, with huge pages advised; NULL without memory. Nothing is
  * taken before it is touched, and then from the memory that is near the thread that does. */

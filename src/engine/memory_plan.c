@@ -164,11 +164,11 @@ static uint64_t stored_bytes(const nano_model *model, const struct nano_runner_m
     for (size_t i = 0; i < model->weights.num_files; i++)
         file_bytes += model->weights.files[i].num_bytes;
     for (size_t i = 0; i < model->weights.num_tensors; i++)
-        tensor_bytes += model->weights.tensors[i].num_bytes;
-    if (file_bytes < tensor_bytes)
+        tensor_bytes += nano_tensor_stored_bytes(&model->weights.tensors[i]);
+    if (file_bytes == 0)
         return tensor_bytes;
-    const uint64_t bytes =
-        memory->mapped_bytes + memory->packing_bytes + (file_bytes - tensor_bytes);
+    const uint64_t rest = file_bytes > tensor_bytes ? file_bytes - tensor_bytes : 0;
+    const uint64_t bytes = memory->mapped_bytes + memory->packing_bytes + rest;
     return bytes < file_bytes ? bytes : file_bytes;
 }
 

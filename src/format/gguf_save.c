@@ -93,7 +93,35 @@ static bool is_split_key(const struct nano_meta *meta)
     return strncmp(meta->key.bytes, "split.", 6) == 0;
 }
 
-static void put_all(struct writer *writer, const struct nano_weights *weights, size_t alignment)
+static void put_tensor(struct writer *writer, const struct nano_tensor *tensor, void *row)
+{
+    const size_t row_bytes = nano_format_row_bytes(tensor->format, tensor->dims[0]);
+    if (tensor->data) {
+        put(writer, tensor->data, tensor->num_bytes);
+        return;
+    }
+    for (int64_t r = 0; (size_t)r * row_bytes < tensor->num_bytes && !writer->error; r++) {
+        nano_tensor_read_rows(tensor, r, r + 1, row);
+        put(writer, row, row_bytes);
+    }
+}
+
+/* Of the longest row that is made when it is read. */
+static size_t made_row_bytes(const struct nano_weights *weights)
+{
+    size_t most = 0;
+    for (size_t i = 0; i < weights->num_tensors; i++) {
+        const struct nano_tensor *tensor = &weights->tensors[i];
+        const size_t row_bytes = nano_format_row_bytes(tensor->format, tensor->dims[0]);
+        if (!tensor->data && row_bytes > most)
+            most = row_bytes;
+    }
+    return most;
+}
+
+/* `row` is of made_row_bytes. */
+static void put_all(struct writer *writer, const struct nano_weights *weights, size_t alignment,
+                    void *row)
 {
     size_t num_metadata = 0;
     for (size_t i = 0; i < weights->num_metadata; i++)
@@ -120,7 +148,7 @@ static void put_all(struct writer *writer, const struct nano_weights *weights, s
     }
     for (size_t i = 0; i < weights->num_tensors; i++) {
         put_padding(writer, alignment);
-        put(writer, weights->tensors[i].data, weights->tensors[i].num_bytes);
+        put_tensor(writer, &weights->tensors[i], row);
     }
     put_padding(writer, alignment);
 }
@@ -130,17 +158,14 @@ enum nano_status nano_gguf_save(const struct nano_weights *weights, const char *
 {
     enum nano_status status;
     struct writer writer = {0};
-    size_t alignment, path_bytes = strlen(path);
+    size_t alignment, row_bytes, path_bytes = strlen(path);
+    const size_t name_bytes = path_bytes + sizeof TEMPORARY_SUFFIX;
     char *temporary = NULL;
-    if (weights->origin != NANO_ORIGIN_GGUF)
-        return nano_error_set(
-            err, NANO_ERR_UNSUPPORTED,
-            "%s: cannot be saved as GGUF: its tensors follow another format's conventions",
-            nano_weights_label(weights));
     NANO_TRY(nano_gguf_alignment(weights->metadata, weights->num_metadata, &alignment, err));
-    temporary = nano_mem_alloc(path_bytes + sizeof TEMPORARY_SUFFIX, 1);
+    row_bytes = made_row_bytes(weights);
+    temporary = nano_mem_alloc(1, name_bytes + row_bytes);
     if (!temporary) {
-        status = nano_error_no_memory(err, "a path", path_bytes + sizeof TEMPORARY_SUFFIX);
+        status = nano_error_no_memory(err, "a path and a row", name_bytes + row_bytes);
         goto fail;
     }
     memcpy(temporary, path, path_bytes);
@@ -152,7 +177,7 @@ enum nano_status nano_gguf_save(const struct nano_weights *weights, const char *
             nano_error_set(err, NANO_ERR_IO, "%s: cannot create: %s", temporary, strerror(errno));
         goto fail;
     }
-    put_all(&writer, weights, alignment);
+    put_all(&writer, weights, alignment, temporary + name_bytes);
     if (fclose(writer.file) != 0 && !writer.error)
         writer.error = errno;
     if (!writer.error && rename(temporary, path) != 0)

@@ -1,5 +1,5 @@
 noinst_LTLIBRARIES += libformat.la
-libformat_la_CFLAGS = $(AM_CFLAGS) $(XXHASH_CFLAGS)
+libformat_la_CFLAGS = $(AM_CFLAGS) $(XXHASH_CFLAGS) $(JANSSON_CFLAGS)
 libformat_la_SOURCES = \
   src/format/gguf.c src/format/gguf.h \
   src/format/gguf_part.c src/format/gguf_part.h \
@@ -13,5 +13,14 @@ libformat_la_SOURCES = \
   src/format/synthetic_fill.c src/format/synthetic_fill.h \
   src/format/synthetic_meta.c src/format/synthetic_meta.h \
   src/format/synthetic_shape.c src/format/synthetic_shape.h \
+  src/format/safetensors.c src/format/safetensors.h \
+  src/format/hf_config.c src/format/hf_config.h \
+  src/format/hf_files.c src/format/hf_files.h \
+  src/format/hf_folder.c src/format/hf_folder.h \
+  src/format/hf_generation.c src/format/hf_generation.h \
+  src/format/hf_json.c src/format/hf_json.h \
+  src/format/hf_names.c src/format/hf_names.h \
+  src/format/hf_rope.c src/format/hf_rope.h \
+  src/format/hf_tensors.c src/format/hf_tensors.h \
   src/format/tensor_rows.c \
   src/format/weights.c src/format/weights.h

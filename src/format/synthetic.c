@@ -157,7 +157,7 @@ enum nano_status nano_synthetic_open(struct nano_weights *out, const char *spec,
     struct nano_synthetic_mix mix;
     struct plan plan = {.weights = out};
     size_t offset = 0;
-    *out = (struct nano_weights){.origin = NANO_ORIGIN_GGUF};
+    *out = (struct nano_weights){0};
     nano_arena_init(&out->arena);
     NANO_TRY(nano_synthetic_parse(spec, &shape, &mix, err));
 

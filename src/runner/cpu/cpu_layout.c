@@ -225,7 +225,7 @@ static void bind_weights(struct nano_cpu_runner *r, const struct nano_op *op,
             continue;
         const struct nano_cpu_weight *weight = nano_cpu_weights_find(&r->weights, tensor);
         const struct nano_kernels *kernels =
-            weight->packed || !r->kernels.linear[tensor->format].pack ? &r->kernels
+            weight->in_panels || !r->kernels.linear[tensor->format].pack ? &r->kernels
                                                                       : &r->file_kernels;
         out->weight[k] = weight->packed ? weight->packed : tensor->data;
         out->linear[k] = &kernels->linear[tensor->format];
