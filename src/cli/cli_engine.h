@@ -12,6 +12,7 @@
 
 struct nano_cli_engine_options {
     const char *model; /* NULL: the built-in one */
+    struct nano_model_params model_params;
     struct nano_engine_params params;
     bool verbose;
 };
@@ -21,6 +22,11 @@ extern const struct nano_cli_option nano_cli_engine_table[]; /* everything else 
 extern const size_t nano_cli_num_model_options, nano_cli_num_engine_options;
 
 void nano_cli_engine_options_init(struct nano_cli_engine_options *options);
+
+/* The model at `path`, or, with NULL, the options'. */
+enum nano_status nano_cli_open_model(nano_model **out,
+                                     const struct nano_cli_engine_options *options,
+                                     const char *path, struct nano_error *err);
 
 struct nano_cli_sampling_options {
     struct nano_sampling_params params;

@@ -10,6 +10,7 @@
 #include "engine/meta_print.h"
 #include "format/gguf.h"
 #include "format/hf_folder.h"
+#include "format/requantize.h"
 #include "format/synthetic.h"
 #include "tokenizer/tokenizer.h"
 
@@ -138,7 +139,20 @@ static enum nano_status find_builtin(char *path, size_t path_bytes, struct nano_
         folders[2] ? folders[2] : "the program's data folder", folders[0] ? folders[0] : "not set");
 }
 
+struct nano_model_params nano_model_params_default(void)
+{
+    return (struct nano_model_params){.quantization = NULL};
+}
+
 enum nano_status nano_model_open(nano_model **out, const char *path, struct nano_error *err)
+{
+    const struct nano_model_params params = nano_model_params_default();
+    return nano_model_open_with(out, path, &params, err);
+}
+
+enum nano_status nano_model_open_with(nano_model **out, const char *path,
+                                      const struct nano_model_params *params,
+                                      struct nano_error *err)
 {
     enum nano_status status;
     char builtin[MAX_PATH_BYTES + sizeof BUILTIN_FILE + 1];
@@ -153,6 +167,8 @@ enum nano_status nano_model_open(nano_model **out, const char *path, struct nano
         return nano_error_no_memory(err, "a model", sizeof *model);
     NANO_TRY(nano_os_is_folder(path) ? nano_hf_folder_open(&model->weights, path, err)
                                      : nano_gguf_open(&model->weights, path, err));
+    if (params->quantization)
+        NANO_TRY(nano_weights_quantize(&model->weights, params->quantization, err));
     NANO_TRY(finish_open(model, err));
     *out = model;
     return NANO_OK;

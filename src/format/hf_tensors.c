@@ -283,6 +283,17 @@ fail:
     return status;
 }
 
+/* Everything of a layer, or, with -1, what is in none: files are read in this order. */
+static enum nano_status add_rows(struct maker *m, int64_t layer)
+{
+    enum nano_status status = NANO_OK;
+    for (const struct nano_hf_name *row = m->model->architecture->names; row->stored; row++)
+        if ((strchr(row->stored, '*') != NULL) == (layer >= 0))
+            NANO_TRY(add_row(m, row, layer));
+fail:
+    return status;
+}
+
 static enum nano_status add_rope_factors(struct maker *m)
 {
     const int64_t num_pairs = m->model->rotary_dims / 2;
@@ -356,11 +367,9 @@ enum nano_status nano_hf_tensors_make(struct nano_weights *weights,
         status = no_memory(&m);
         goto fail;
     }
-    for (const struct nano_hf_name *row = model->architecture->names; row->stored; row++) {
-        const int64_t count = strchr(row->stored, '*') ? model->num_layers : 1;
-        for (int64_t layer = 0; layer < count; layer++)
-            NANO_TRY(add_row(&m, row, layer));
-    }
+    NANO_TRY(add_rows(&m, -1));
+    for (int64_t layer = 0; layer < model->num_layers; layer++)
+        NANO_TRY(add_rows(&m, layer));
     NANO_TRY(add_rope_factors(&m));
     NANO_TRY(check_all_used(&m));
 fail:

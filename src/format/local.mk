@@ -13,6 +13,7 @@ libformat_la_SOURCES = \
   src/format/synthetic_fill.c src/format/synthetic_fill.h \
   src/format/synthetic_meta.c src/format/synthetic_meta.h \
   src/format/synthetic_shape.c src/format/synthetic_shape.h \
+  src/format/requantize.c src/format/requantize.h \
   src/format/safetensors.c src/format/safetensors.h \
   src/format/hf_config.c src/format/hf_config.h \
   src/format/hf_files.c src/format/hf_files.h \
