@@ -16,6 +16,7 @@ include tests/tokenizer.mk
 include tests/models.mk
 include tests/runner.mk
 include tests/engine.mk
+include tests/hf.mk
 include tests/cli.mk
 include tests/chat.mk
 if HAVE_SERVER

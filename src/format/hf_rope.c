@@ -68,6 +68,9 @@ void nano_hf_rope_read(struct nano_hf_model *model, struct nano_hf_json *config,
                                       nano_hf_float(config, "rope_theta", 1.0001, 1e12, 10000));
     const double share = nano_hf_float(&rope, "partial_rotary_factor", 1e-3, 1,
                                        nano_hf_float(config, "partial_rotary_factor", 1e-3, 1, 1));
+    if (share != 1 && model->architecture->pairs)
+        nano_hf_fail(&rope, NANO_ERR_UNSUPPORTED,
+                     "partial_rotary_factor is %g, expected 1 for this class", share);
     model->rotary_dims = (int64_t)((double)model->sizes[NANO_HF_HEAD] * share);
     const int64_t context = nano_hf_int(config, "max_position_embeddings", 1, MAX_CONTEXT,
                                         model->architecture->context);
