@@ -251,8 +251,6 @@ static void expect_refused(const char *folder, const char *expected)
         nano_weights_close(&weights);
 }
 
-/* The first of two equal keys wins no more than the last: jansson takes the last, so what is tested
- * here are fields that the writer does not write, and whole files. */
 Test(hf_folder, bad_config)
 {
     static const struct {
@@ -298,6 +296,45 @@ Test(hf_folder, bad_config)
         expect_refused(folder, cases[i].expected);
     }
     hf_remove_folder(folder);
+}
+
+static int64_t context_of(const char *folder, const char *text)
+{
+    struct nano_weights weights;
+    int64_t context = 0;
+    hf_write_file(folder, "config.json", text, strlen(text));
+    open_folder(&weights, folder);
+    cr_assert_eq(nano_meta_get_int(&weights, "llama.context_length", 0, INT64_MAX, &context, NULL),
+                 NANO_OK);
+    nano_weights_close(&weights);
+    return context;
+}
+
+/* Mistral's window is 4096 unless config.json has another, or null: then there is none. */
+Test(hf_folder, window_and_defaults)
+{
+#define SIZES                                                                                  \
+    "{\"architectures\":[\"MistralForCausalLM\"],\"hidden_size\":32,\"intermediate_size\":17," \
+    "\"num_hidden_layers\":1,\"num_attention_heads\":2,\"num_key_value_heads\":2,"             \
+    "\"vocab_size\":33,\"max_position_embeddings\":32768,\"tie_word_embeddings\":true"
+    struct nano_weights made, weights;
+    char folder[64];
+    double value = 0;
+    hf_make_folder(folder);
+    tiny_model_make(&made, &tiny_shapes[2], NULL);
+    hf_write(&(struct hf_writer){"F16", 1, NULL}, &made, folder);
+    cr_expect_eq(context_of(folder, SIZES "}"), 4096);
+    cr_expect_eq(context_of(folder, SIZES ",\"sliding_window\":1024}"), 1024);
+    cr_expect_eq(context_of(folder, SIZES ",\"sliding_window\":null}"), 32768);
+    open_folder(&weights, folder);
+    nano_meta_get_float(&weights, "llama.rope.freq_base", &value, NULL);
+    cr_expect_eq(value, 10000);
+    nano_meta_get_float(&weights, "llama.attention.layer_norm_rms_epsilon", &value, NULL);
+    same_float((float)value, 1e-6);
+    nano_weights_close(&weights);
+    nano_weights_close(&made);
+    hf_remove_folder(folder);
+#undef SIZES
 }
 
 static void remove_file(const char *folder, const char *name)
