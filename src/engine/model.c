@@ -9,6 +9,7 @@
 #include "base/os.h"
 #include "engine/meta_print.h"
 #include "format/gguf.h"
+#include "format/hf_tokenizer.h"
 #include "format/synthetic.h"
 #include "tokenizer/tokenizer.h"
 
@@ -150,7 +151,10 @@ enum nano_status nano_model_open(nano_model **out, const char *path, struct nano
     model = nano_mem_calloc(1, sizeof *model);
     if (!model)
         return nano_error_no_memory(err, "a model", sizeof *model);
-    NANO_TRY(nano_gguf_open(&model->weights, path, err));
+    if (nano_hf_tokenizer_is_path(path))
+        NANO_TRY(nano_hf_tokenizer_open(&model->weights, path, err));
+    else
+        NANO_TRY(nano_gguf_open(&model->weights, path, err));
     NANO_TRY(finish_open(model, err));
     *out = model;
     return NANO_OK;
