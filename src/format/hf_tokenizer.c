@@ -109,16 +109,30 @@ fail:
     return status;
 }
 
-enum nano_status nano_hf_tokenizer_load_file(struct nano_meta_builder *builder, const char *path,
-                                             struct nano_error *err)
+enum nano_status nano_hf_tokenizer_load_memory(struct nano_meta_builder *builder, const void *data,
+                                               size_t num_bytes, const char *name,
+                                               struct nano_error *err)
 {
     enum nano_status status;
     struct nano_tok tok;
     nano_tok_init(&tok, builder);
-    NANO_TRY(read_file(&tok, path, err));
+    tok.path = name;
+    NANO_TRY(read_bytes(&tok, data, num_bytes, err));
     NANO_TRY(nano_tok_finish(&tok, 0, err));
 fail:
     nano_tok_deinit(&tok);
+    return status;
+}
+
+enum nano_status nano_hf_tokenizer_load_file(struct nano_meta_builder *builder, const char *path,
+                                             struct nano_error *err)
+{
+    struct nano_os_file file;
+    enum nano_status status = nano_os_file_open(&file, path, err);
+    if (status != NANO_OK)
+        return status;
+    status = nano_hf_tokenizer_load_memory(builder, file.data, file.num_bytes, path, err);
+    nano_os_file_close(&file);
     return status;
 }
 
