@@ -13,6 +13,7 @@ include tests/base.mk
 include tests/simd.mk
 include tests/format.mk
 include tests/tokenizer.mk
+include tests/tokfiles.mk
 include tests/models.mk
 include tests/runner.mk
 include tests/engine.mk

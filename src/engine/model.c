@@ -10,6 +10,7 @@
 #include "engine/meta_print.h"
 #include "format/gguf.h"
 #include "format/hf_folder.h"
+#include "format/hf_tokenizer.h"
 #include "format/requantize.h"
 #include "format/synthetic.h"
 #include "tokenizer/tokenizer.h"
@@ -165,8 +166,12 @@ enum nano_status nano_model_open_with(nano_model **out, const char *path,
     model = nano_mem_calloc(1, sizeof *model);
     if (!model)
         return nano_error_no_memory(err, "a model", sizeof *model);
-    NANO_TRY(nano_os_is_folder(path) ? nano_hf_folder_open(&model->weights, path, err)
-                                     : nano_gguf_open(&model->weights, path, err));
+    if (nano_os_is_folder(path))
+        NANO_TRY(nano_hf_folder_open(&model->weights, path, err));
+    else if (nano_hf_tokenizer_is_path(path))
+        NANO_TRY(nano_hf_tokenizer_open(&model->weights, path, err));
+    else
+        NANO_TRY(nano_gguf_open(&model->weights, path, err));
     if (params->quantization)
         NANO_TRY(nano_weights_quantize(&model->weights, params->quantization, err));
     NANO_TRY(finish_open(model, err));
