@@ -16,7 +16,7 @@
 static enum nano_status load(struct nano_weights *weights, const void *data, size_t num_bytes,
                              struct nano_error *err)
 {
-    *weights = (struct nano_weights){.origin = NANO_ORIGIN_HF};
+    *weights = (struct nano_weights){0};
     struct nano_meta_builder builder = {.weights = weights};
     nano_arena_init(&weights->arena);
     enum nano_status status = nano_hf_tokenizer_load_memory(&builder, data, num_bytes, "FILE", err);

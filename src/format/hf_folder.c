@@ -5,6 +5,7 @@
 
 #include "format/hf_generation.h"
 #include "format/hf_tensors.h"
+#include "format/hf_tokenizer.h"
 
 #define MAX_PATH_BYTES 4096
 
@@ -40,20 +41,22 @@ static bool has_file(const char *folder, const char *name)
     return nano_hf_path(path, sizeof path, folder, name) && nano_os_file_exists(path);
 }
 
+/* Weights need a configuration; without weights a tokenizer is enough. */
 static enum nano_status check_complete(const char *folder, bool has_config, bool has_weights,
-                                       struct nano_error *err)
+                                       bool has_tokenizer, struct nano_error *err)
 {
-    if (has_config && has_weights)
-        return NANO_OK;
-    if (has_weights)
+    if (has_weights && !has_config)
         return nano_error_set(err, NANO_ERR_IO, "%s: config.json is missing", folder);
+    if (has_weights || has_tokenizer)
+        return NANO_OK;
     if (has_file(folder, "pytorch_model.bin") || has_file(folder, "pytorch_model.bin.index.json"))
         return nano_error_set(err, NANO_ERR_UNSUPPORTED,
                               "%s: has its weights in pytorch_model.bin, expected "
                               "model.safetensors or model.safetensors.index.json",
                               folder);
     return nano_error_set(err, NANO_ERR_IO,
-                          "%s: has neither model.safetensors nor model.safetensors.index.json",
+                          "%s: has neither model.safetensors nor model.safetensors.index.json "
+                          "nor a tokenizer",
                           folder);
 }
 
@@ -77,10 +80,14 @@ enum nano_status nano_hf_folder_open(struct nano_weights *out, const char *folde
         goto fail;
     }
     const bool has_config = nano_os_file_exists(config_path);
-    NANO_TRY(check_complete(folder, has_config, nano_hf_files_exist(folder), err));
+    const bool has_weights = nano_hf_files_exist(folder);
     if (has_config)
         NANO_TRY(nano_hf_json_load(&config, config_path, err));
-    NANO_TRY(read_model(&builder, config, config_path, err));
+    if (has_config && has_weights)
+        NANO_TRY(read_model(&builder, config, config_path, err));
+    NANO_TRY(nano_hf_tokenizer_load(&builder, folder, err));
+    NANO_TRY(check_complete(folder, has_config, has_weights,
+                            nano_weights_meta(out, "tokenizer.ggml.model") != NULL, err));
     add_name(&builder, folder);
     NANO_TRY(nano_hf_generation_read(&builder, folder, config, err));
     NANO_TRY(nano_meta_build_finish(&builder, err));

@@ -160,7 +160,7 @@ enum nano_status nano_hf_tokenizer_open(struct nano_weights *out, const char *pa
     struct nano_meta_builder builder = {.weights = out};
     struct nano_os_file file;
     struct nano_error local;
-    *out = (struct nano_weights){.origin = NANO_ORIGIN_HF};
+    *out = (struct nano_weights){0};
     nano_arena_init(&out->arena);
     out->path = nano_arena_strdup(&out->arena, path, strlen(path));
     if (!out->path) {

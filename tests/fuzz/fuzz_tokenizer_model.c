@@ -29,7 +29,7 @@ static void encode(const nano_tokenizer *tokenizer)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct nano_weights weights = {.origin = NANO_ORIGIN_HF};
+    struct nano_weights weights = {0};
     struct nano_meta_builder builder = {.weights = &weights};
     struct nano_error err = {0};
     nano_tokenizer *tokenizer;
