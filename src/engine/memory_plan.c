@@ -157,8 +157,8 @@ static uint64_t scheduler_bytes(const struct nano_engine_setup *s, int num_block
 }
 
 /* What of the stored weights is in memory beside the packed ones. Of a file: what is read in place,
- * header and metadata, and what is being packed. A model made in memory: all. And what was read into
- * memory of its own: names, metadata, vectors. */
+ * header and metadata, and what is being packed. A model made in memory: all. And what was read
+ * into memory of its own: names, metadata, vectors. */
 static uint64_t stored_bytes(const nano_model *model, const struct nano_runner_memory *memory)
 {
     const uint64_t own_bytes = model->weights.arena.total_bytes;
