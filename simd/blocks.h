@@ -130,8 +130,121 @@ struct nano_block_iq4_xs {
     uint8_t nibbles[128];
 };
 
+/* ---- Other small blocks -------------------------------------------------------------------------
+ */
+
+/* w = 2^(e - 128) * nano_fp4_values[nibble], nibbles as in the blocks of 32 above. */
+struct nano_block_mxfp4 {
+    uint8_t e;
+    uint8_t nibbles[16];
+};
+
+/* Parts of 16: w = scale / 2 * nano_fp4_values[nibble]; the scale is an unsigned float of 4 bits of
+ * exponent and 3 of mantissa (0x7F is 0); byte 8 i + j holds k = 16 i + j (lo) and 16 i + 8 + j
+ * (hi). */
+struct nano_block_nvfp4 {
+    uint8_t scales[4];
+    uint8_t nibbles[32];
+};
+
+/* w = d where bit k (little endian) is set, else -d */
+struct nano_block_q1_0 {
+    uint8_t d[2]; /* f16 */
+    uint8_t bits[16];
+};
+
+/* w = d * (q - 1); q of k is bits 2 (k % 4), 2 (k % 4) + 1 of q[k / 4]. */
+struct nano_block_q2_0 {
+    uint8_t d[2]; /* f16 */
+    uint8_t q[16];
+};
+
+/* w = d * (trit - 1). A byte b is five trits, b * 3^5 / 256 with the first one uppermost, rounded
+ * up: trit n is the integer part of 3 (b * 3^n % 256) / 256. Trit n of byte j < 32 is k = 32 n + j;
+ * of byte 32 + j, j < 16, k = 160 + 16 n + j; of byte j of `rest`, n < 4, k = 240 + 4 n + j. */
+struct nano_block_tq1_0 {
+    uint8_t trits[48];
+    uint8_t rest[4];
+    uint8_t d[2]; /* f16 */
+};
+
+/* w = d * (q - 1), q of 2 bits as in Q2_K */
+struct nano_block_tq2_0 {
+    uint8_t q[64];
+    uint8_t d[2]; /* f16 */
+};
+
+/* ---- Blocks of 256 of codewords (grids.h) -------------------------------------------------------
+ *
+ * "Group g" is weights 8 g … 8 g + 7. Of IQ2 and IQ3 codewords are magnitudes, and a set sign bit
+ * is a minus; seven stored sign bits mean eight of which an even number is set. */
+
+/* Parts of 32: w = d * (2 scale + 1) * (codeword + delta), delta = 1/8, or -1/8 where bit 15 of the
+ * part's `high` is set. Codeword of group 4 i + l: low[4 i + l], and bits 3 l … 3 l + 2 of high[i]
+ * above; bits 12-14 of it are the scale. */
+struct nano_block_iq1_s {
+    uint8_t d[2]; /* f16 */
+    uint8_t low[32];
+    uint8_t high[8][2]; /* little endian */
+};
+
+/* Parts of 16, w as in IQ1_S with a delta per group. Nibble g of `high`: bits 8-10 of the codeword,
+ * and bit 3 for a negative delta. scales are four words of 16 bits: bits 3 j … 3 j + 2 of word i
+ * are the scale of part 4 i + j, bits 12-15 bits 4 i … 4 i + 3 of d (f16). */
+struct nano_block_iq1_m {
+    uint8_t low[32];
+    uint8_t high[16];
+    uint8_t scales[4][2];
+};
+
+/* Parts of 32: w = d * (2 scale + 1) / 8 * codeword. Each has a word of four codewords of 8 bits
+ * and one of four times 7 sign bits and, in bits 28-31, the scale. */
+struct nano_block_iq2_xxs {
+    uint8_t d[2];           /* f16 */
+    uint8_t parts[8][2][4]; /* little endian */
+};
+
+/* Parts of 16, w as in IQ2_XXS; nibble i of scales is that of part i. groups: codeword in bits 0-8,
+ * signs in bits 9-15. */
+struct nano_block_iq2_xs {
+    uint8_t d[2];          /* f16 */
+    uint8_t groups[32][2]; /* little endian */
+    uint8_t scales[8];
+};
+
+/* Parts of 16, w as in IQ2_XXS; scales as in IQ2_XS. Bits 8-9 of group 4 i + l's codeword are bits
+ * 2 l, 2 l + 1 of high[i]. */
+struct nano_block_iq2_s {
+    uint8_t d[2]; /* f16 */
+    uint8_t low[32];
+    uint8_t signs[32];
+    uint8_t high[8];
+    uint8_t scales[8];
+};
+
+/* Parts of 32: w = d * (2 scale + 1) / 4 * codeword, two codewords of 4 per group. Each part has a
+ * word of four times 7 sign bits and, in bits 28-31, the scale. */
+struct nano_block_iq3_xxs {
+    uint8_t d[2]; /* f16 */
+    uint8_t codes[64];
+    uint8_t parts[8][4]; /* little endian */
+};
+
+/* Parts of 32: w = d * (2 scale + 1) * codeword, two codewords of 4 per group; bit 8 of codeword c
+ * is bit c % 8 of high[c / 8]; nibble i of scales is that of part i. */
+struct nano_block_iq3_s {
+    uint8_t d[2]; /* f16 */
+    uint8_t low[64];
+    uint8_t high[8];
+    uint8_t signs[32];
+    uint8_t scales[4];
+};
+
 /* The 16 levels of IQ4_NL and IQ4_XS (ggml's kvalues_iq4nl). */
 extern const int8_t nano_iq4_values[16];
+
+/* The 16 levels of MXFP4 and NVFP4: E2M1 times 2. */
+extern const int8_t nano_fp4_values[16];
 
 static inline uint16_t nano_load_u16(const uint8_t bytes[2])
 {
@@ -162,6 +275,12 @@ static inline void nano_store_u16(uint8_t bytes[2], uint16_t value)
 {
     bytes[0] = (uint8_t)value;
     bytes[1] = (uint8_t)(value >> 8);
+}
+
+static inline void nano_store_u32(uint8_t bytes[4], uint32_t value)
+{
+    nano_store_u16(bytes, (uint16_t)value);
+    nano_store_u16(bytes + 2, (uint16_t)(value >> 16));
 }
 
 /* ---- Activations --------------------------------------------------------------------------------

@@ -10,6 +10,7 @@
 #include "simd/blocks.h"
 #include "simd/inline.h"
 #include "simd/kernel_params.h"
+#include "simd/ref/ref.h"
 
 /* ---- Levels of 32 columns of a stored block, 4 in a word ---------------------------------------
  */
@@ -208,6 +209,72 @@ NANO_INLINE void pack_block(enum nano_format format, uint8_t *group, int lane, c
     }
 }
 
+/* ---- Formats of f32_scales ---------------------------------------------------------------------
+ */
+
+typedef void unpack_fn(struct nano_unpacked_unit *out, const void *block, int unit);
+
+static unpack_fn *unpack_of(enum nano_format format)
+{
+    switch (format) {
+    case NANO_FORMAT_MXFP4:
+        return nano_unpack_mxfp4;
+    case NANO_FORMAT_NVFP4:
+        return nano_unpack_nvfp4;
+    case NANO_FORMAT_Q1_0:
+        return nano_unpack_q1_0;
+    case NANO_FORMAT_Q2_0:
+        return nano_unpack_q2_0;
+    case NANO_FORMAT_TQ1_0:
+        return nano_unpack_tq1_0;
+    case NANO_FORMAT_TQ2_0:
+        return nano_unpack_tq2_0;
+    case NANO_FORMAT_IQ1_S:
+        return nano_unpack_iq1_s;
+    case NANO_FORMAT_IQ1_M:
+        return nano_unpack_iq1_m;
+    case NANO_FORMAT_IQ2_XXS:
+        return nano_unpack_iq2_xxs;
+    case NANO_FORMAT_IQ2_XS:
+        return nano_unpack_iq2_xs;
+    case NANO_FORMAT_IQ2_S:
+        return nano_unpack_iq2_s;
+    case NANO_FORMAT_IQ3_XXS:
+        return nano_unpack_iq3_xxs;
+    case NANO_FORMAT_IQ3_S:
+        return nano_unpack_iq3_s;
+    default:
+        return NULL;
+    }
+}
+
+static void pack_unit(enum nano_format format, uint8_t *group, int lane, const uint8_t *row,
+                      int64_t index)
+{
+    const struct nano_panel_traits t = nano_panel_traits(format);
+    const struct nano_format_traits *traits = nano_format_traits(format);
+    const int units = traits->block_length / NANO_UNIT_COLS;
+    struct nano_unpacked_unit w;
+    unpack_of(format)(&w, row + (size_t)(index / units * traits->block_bytes),
+                      (int)(index % units));
+    for (int part = 0; part < t.parts; part++)
+        memcpy(group + 4 * (NANO_PANEL_ROWS * part + lane), &w.d[part], 4);
+    uint8_t *lines = group + nano_panel_header_bytes(t);
+    for (int k = 0; k < NANO_UNIT_COLS; k++)
+        lines[k / 4 * NANO_LINE_BYTES + 4 * lane + k % 4] = (uint8_t)(w.q[k] + t.zero_point);
+}
+
+static void get_f32_scaled_unit(struct nano_panel_traits t, float *dst, const uint8_t *group,
+                                int lane)
+{
+    const uint8_t *lines = group + nano_panel_header_bytes(t);
+    for (int k = 0; k < NANO_UNIT_COLS; k++) {
+        const int part = k / (NANO_UNIT_COLS / t.parts);
+        dst[k] = nano_load_f32(group + 4 * (NANO_PANEL_ROWS * part + lane)) *
+                 (float)(load_level(t.bits, lines, lane, k) - t.zero_point);
+    }
+}
+
 /* ---- The slots ---------------------------------------------------------------------------------
  */
 
@@ -224,6 +291,13 @@ NANO_INLINE void pack_panel(enum nano_format format, uint8_t *panel, const uint8
                 memcpy(panel + (size_t)((k * NANO_PANEL_ROWS + r) * t.value_bytes),
                        src + (size_t)r * row_bytes + (size_t)(k * t.value_bytes),
                        (size_t)t.value_bytes);
+        return;
+    }
+    if (t.f32_scales) {
+        for (int64_t i = 0; i < cols / NANO_UNIT_COLS; i++)
+            for (int r = 0; r < num_rows; r++)
+                pack_unit(format, panel + (size_t)i * nano_panel_group_bytes(t), r,
+                          src + (size_t)r * row_bytes, i);
         return;
     }
     const size_t block_bytes = row_bytes / (size_t)(cols / NANO_UNIT_COLS / t.units);
@@ -299,6 +373,11 @@ static void get_row(enum nano_format format, NANO_GET_ROW_PARAMS)
     }
     for (int64_t i = 0; i < cols / NANO_UNIT_COLS; i++) {
         const int unit = (int)(i % t.units);
+        if (t.f32_scales) {
+            get_f32_scaled_unit(t, dst + i * NANO_UNIT_COLS, group, lane);
+            group += nano_panel_group_bytes(t);
+            continue;
+        }
         get_unit(t, dst + i * NANO_UNIT_COLS, group,
                  group + nano_panel_header_bytes(t) + (size_t)(unit * t.bits * NANO_LINE_BYTES),
                  unit, lane);

@@ -1,149 +1,48 @@
-/* Quantisers of the formats that plain rounding fills. */
+/* Rows, cut into blocks for the quantisers of each format. */
 #include "simd/quantize.h"
 
-#include <math.h>
+#include "simd/quantize_blocks.h"
 
-#include "simd/blocks.h"
-
-struct block_range {
-    float min, max,
-        extreme; /* `extreme`: the value of largest magnitude, the first of equal ones */
+static void (*const round_block[NANO_NUM_FORMATS])(uint8_t *dst, const float *x) = {
+    [NANO_FORMAT_F32] = nano_round_f32,     [NANO_FORMAT_F16] = nano_round_f16,
+    [NANO_FORMAT_BF16] = nano_round_bf16,   [NANO_FORMAT_Q4_0] = nano_round_q4_0,
+    [NANO_FORMAT_Q4_1] = nano_round_q4_1,   [NANO_FORMAT_Q5_0] = nano_round_q5_0,
+    [NANO_FORMAT_Q5_1] = nano_round_q5_1,   [NANO_FORMAT_Q8_0] = nano_round_q8_0,
+    [NANO_FORMAT_MXFP4] = nano_round_mxfp4,
 };
 
-static struct block_range range_of(const float *x)
-{
-    struct block_range range = {x[0], x[0], x[0]};
-    for (int k = 1; k < 32; k++) {
-        range.min = x[k] < range.min ? x[k] : range.min;
-        range.max = x[k] > range.max ? x[k] : range.max;
-        range.extreme = fabsf(x[k]) > fabsf(range.extreme) ? x[k] : range.extreme;
-    }
-    return range;
-}
+static void (*const search_block[NANO_NUM_FORMATS])(uint8_t *dst,
+                                                    const struct nano_source *source) = {
+    [NANO_FORMAT_Q4_0] = nano_search_q4_0,       [NANO_FORMAT_Q4_1] = nano_search_q4_1,
+    [NANO_FORMAT_Q5_0] = nano_search_q5_0,       [NANO_FORMAT_Q5_1] = nano_search_q5_1,
+    [NANO_FORMAT_IQ4_NL] = nano_search_iq4_nl,   [NANO_FORMAT_NVFP4] = nano_search_nvfp4,
+    [NANO_FORMAT_Q1_0] = nano_search_q1_0,       [NANO_FORMAT_Q2_0] = nano_search_q2_0,
+    [NANO_FORMAT_TQ1_0] = nano_search_tq1_0,     [NANO_FORMAT_TQ2_0] = nano_search_tq2_0,
+    [NANO_FORMAT_Q2_K] = nano_search_q2_k,       [NANO_FORMAT_Q3_K] = nano_search_q3_k,
+    [NANO_FORMAT_Q4_K] = nano_search_q4_k,       [NANO_FORMAT_Q5_K] = nano_search_q5_k,
+    [NANO_FORMAT_Q6_K] = nano_search_q6_k,       [NANO_FORMAT_IQ4_XS] = nano_search_iq4_xs,
+    [NANO_FORMAT_IQ1_S] = nano_search_iq1_s,     [NANO_FORMAT_IQ1_M] = nano_search_iq1_m,
+    [NANO_FORMAT_IQ2_XXS] = nano_search_iq2_xxs, [NANO_FORMAT_IQ2_XS] = nano_search_iq2_xs,
+    [NANO_FORMAT_IQ2_S] = nano_search_iq2_s,     [NANO_FORMAT_IQ3_XXS] = nano_search_iq3_xxs,
+    [NANO_FORMAT_IQ3_S] = nano_search_iq3_s,
+};
 
-/* 1 / d; 0 where the reciprocal has no finite value. */
-static float inverse(float d)
+void nano_quantize_rows(enum nano_format format, const float *src, void *dst, int64_t rows,
+                        int64_t cols, const float *importance)
 {
-    float id = 1.0f / d;
-    return isfinite(id) ? id : 0.0f;
-}
-
-/* x * id + offset cut to an integer in [0, max]. */
-static uint8_t level(float x, float id, float offset, int max)
-{
-    int q = (int)(x * id + offset);
-    return (uint8_t)(q < max ? q : max);
-}
-
-static void pack_nibbles(uint8_t nibbles[16], const uint8_t q[32])
-{
-    for (int j = 0; j < 16; j++)
-        nibbles[j] = (uint8_t)((q[j] & 15) | (q[16 + j] & 15) << 4);
-}
-
-static void pack_high(uint8_t high[4], const uint8_t q[32])
-{
-    uint32_t bits = 0;
-    for (int k = 0; k < 32; k++)
-        bits |= (uint32_t)(q[k] >> 4) << k;
-    nano_store_u16(high, (uint16_t)bits);
-    nano_store_u16(high + 2, (uint16_t)(bits >> 16));
-}
-
-/* The levels of one block: d and m are stored, q = round((x - m) / d) + offset. */
-static void quantize_levels(uint8_t q[32], const float *x, float d, float min, float offset,
-                            int max)
-{
-    float id = inverse(d);
-    for (int k = 0; k < 32; k++)
-        q[k] = level(x[k] - min, id, offset, max);
-}
-
-static void quantize_f32(uint8_t *dst, const float *x)
-{
-    uint32_t bits = nano_f32_bits(*x);
-    nano_store_u16(dst, (uint16_t)bits);
-    nano_store_u16(dst + 2, (uint16_t)(bits >> 16));
-}
-
-static void quantize_f16(uint8_t *dst, const float *x)
-{
-    nano_store_u16(dst, nano_f32_to_f16(*x));
-}
-
-static void quantize_bf16(uint8_t *dst, const float *x)
-{
-    nano_store_u16(dst, nano_f32_to_bf16(*x));
-}
-
-static void quantize_q4_0(uint8_t *dst, const float *x)
-{
-    struct nano_block_q4_0 *block = (void *)dst;
-    float d = range_of(x).extreme / -8;
-    uint8_t q[32];
-    quantize_levels(q, x, d, 0, 8.5f, 15);
-    nano_store_u16(block->d, nano_f32_to_f16(d));
-    pack_nibbles(block->nibbles, q);
-}
-
-static void quantize_q4_1(uint8_t *dst, const float *x)
-{
-    struct nano_block_q4_1 *block = (void *)dst;
-    struct block_range range = range_of(x);
-    float d = (range.max - range.min) / 15;
-    uint8_t q[32];
-    quantize_levels(q, x, d, range.min, 0.5f, 15);
-    nano_store_u16(block->d, nano_f32_to_f16(d));
-    nano_store_u16(block->m, nano_f32_to_f16(range.min));
-    pack_nibbles(block->nibbles, q);
-}
-
-static void quantize_q5_0(uint8_t *dst, const float *x)
-{
-    struct nano_block_q5_0 *block = (void *)dst;
-    float d = range_of(x).extreme / -16;
-    uint8_t q[32];
-    quantize_levels(q, x, d, 0, 16.5f, 31);
-    nano_store_u16(block->d, nano_f32_to_f16(d));
-    pack_high(block->high, q);
-    pack_nibbles(block->nibbles, q);
-}
-
-static void quantize_q5_1(uint8_t *dst, const float *x)
-{
-    struct nano_block_q5_1 *block = (void *)dst;
-    struct block_range range = range_of(x);
-    float d = (range.max - range.min) / 31;
-    uint8_t q[32];
-    quantize_levels(q, x, d, range.min, 0.5f, 31);
-    nano_store_u16(block->d, nano_f32_to_f16(d));
-    nano_store_u16(block->m, nano_f32_to_f16(range.min));
-    pack_high(block->high, q);
-    pack_nibbles(block->nibbles, q);
-}
-
-static void quantize_q8_0(uint8_t *dst, const float *x)
-{
-    struct nano_block_q8_0 *block = (void *)dst;
-    float d = fabsf(range_of(x).extreme) / 127, id = inverse(d);
-    nano_store_u16(block->d, nano_f32_to_f16(d));
-    for (int k = 0; k < 32; k++)
-        block->q[k] = (int8_t)roundf(x[k] * id);
-}
-
-bool nano_quantize_row(enum nano_format format, const float *src, void *dst, int64_t cols)
-{
-    static void (*const quantizers[NANO_NUM_FORMATS])(uint8_t * dst, const float *x) = {
-        [NANO_FORMAT_F32] = quantize_f32,   [NANO_FORMAT_F16] = quantize_f16,
-        [NANO_FORMAT_BF16] = quantize_bf16, [NANO_FORMAT_Q4_0] = quantize_q4_0,
-        [NANO_FORMAT_Q4_1] = quantize_q4_1, [NANO_FORMAT_Q5_0] = quantize_q5_0,
-        [NANO_FORMAT_Q5_1] = quantize_q5_1, [NANO_FORMAT_Q8_0] = quantize_q8_0,
-    };
-    if (!quantizers[format])
-        return false;
     const struct nano_format_traits *traits = nano_format_traits(format);
+    const int length = traits->block_length;
+    const bool searches = search_block[format] && (importance || !round_block[format]);
     uint8_t *out = dst;
-    for (int64_t k = 0; k < cols; k += traits->block_length, out += traits->block_bytes)
-        quantizers[format](out, src + k);
-    return true;
+    for (int64_t row = 0; row < rows; row++, src += cols) {
+        for (int64_t k = 0; k < cols; k += length, out += traits->block_bytes) {
+            if (!searches) {
+                round_block[format](out, src + k);
+                continue;
+            }
+            struct nano_source source;
+            nano_source_load(&source, src + k, importance ? importance + k : NULL, length);
+            search_block[format](out, &source);
+        }
+    }
 }

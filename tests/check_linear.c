@@ -31,6 +31,12 @@ static int f16_fields(enum nano_format format, int offsets[2])
     case NANO_FORMAT_Q3_K:
         offsets[0] = FIELD(q3_k, d);
         return 1;
+    case NANO_FORMAT_TQ1_0:
+        offsets[0] = FIELD(tq1_0, d);
+        return 1;
+    case NANO_FORMAT_TQ2_0:
+        offsets[0] = FIELD(tq2_0, d);
+        return 1;
     case NANO_FORMAT_Q6_K:
         offsets[0] = FIELD(q6_k, d);
         return 1;
@@ -39,6 +45,15 @@ static int f16_fields(enum nano_format format, int offsets[2])
         return 1;
     }
 #undef FIELD
+}
+
+static void set_scale_iq1_m(unsigned char *block, float value)
+{
+    struct nano_block_iq1_m *b = (void *)block;
+    unsigned d = nano_f32_to_f16(value);
+    for (int i = 0; i < 4; i++)
+        nano_store_u16(b->scales[i],
+                       (uint16_t)((nano_load_u16(b->scales[i]) & 0xFFF) | (d >> 4 * i & 15) << 12));
 }
 
 static void fill_block(unsigned char *block, enum nano_format format, enum pattern pattern)
@@ -60,6 +75,18 @@ static void fill_block(unsigned char *block, enum nano_format format, enum patte
             block[i] = (unsigned char)random_u64();
         }
     }
+    if (format == NANO_FORMAT_MXFP4) {
+        static const uint8_t exponents[NUM_PATTERNS] = {0, 128, 126, 127, 0, 0, 190};
+        block[0] =
+            pattern == PATTERN_RANDOM ? (uint8_t)(120 + random_below(16)) : exponents[pattern];
+        return;
+    }
+    if (format == NANO_FORMAT_IQ1_M) {
+        set_scale_iq1_m(block, pattern == PATTERN_RANDOM ? random_float() : scales[pattern]);
+        return;
+    }
+    if (format == NANO_FORMAT_NVFP4)
+        return;
     int offsets[2], num_fields = f16_fields(format, offsets);
     for (int i = 0; i < num_fields; i++)
         put_f16(block + offsets[i], pattern == PATTERN_RANDOM ? random_float() : scales[pattern]);
@@ -134,6 +161,27 @@ static void unpack_256(enum nano_format format, struct nano_unpacked_256 *out, c
     unpack[format](out, block);
 }
 
+static bool is_unit_format(enum nano_format format)
+{
+    return format >= NANO_FORMAT_MXFP4;
+}
+
+static void unpack_unit(enum nano_format format, struct nano_unpacked_unit *out, const void *block,
+                        int unit)
+{
+    static void (*const unpack[NANO_NUM_FORMATS])(struct nano_unpacked_unit *, const void *,
+                                                  int) = {
+        [NANO_FORMAT_MXFP4] = nano_unpack_mxfp4,     [NANO_FORMAT_NVFP4] = nano_unpack_nvfp4,
+        [NANO_FORMAT_Q1_0] = nano_unpack_q1_0,       [NANO_FORMAT_Q2_0] = nano_unpack_q2_0,
+        [NANO_FORMAT_TQ1_0] = nano_unpack_tq1_0,     [NANO_FORMAT_TQ2_0] = nano_unpack_tq2_0,
+        [NANO_FORMAT_IQ1_S] = nano_unpack_iq1_s,     [NANO_FORMAT_IQ1_M] = nano_unpack_iq1_m,
+        [NANO_FORMAT_IQ2_XXS] = nano_unpack_iq2_xxs, [NANO_FORMAT_IQ2_XS] = nano_unpack_iq2_xs,
+        [NANO_FORMAT_IQ2_S] = nano_unpack_iq2_s,     [NANO_FORMAT_IQ3_XXS] = nano_unpack_iq3_xxs,
+        [NANO_FORMAT_IQ3_S] = nano_unpack_iq3_s,
+    };
+    unpack[format](out, block, unit);
+}
+
 /* An exact dot product and how far a float computation of it may be away: half a unit in the last
  * place per addition of the longest allowed chain, of the sum of magnitudes. */
 struct expected {
@@ -162,6 +210,14 @@ static struct expected expect_dot(enum nano_format format, const unsigned char *
                                                   : nano_load_bf16(weights);
             add_term(&e, (double)w * ((const float *)x)[i]);
             e.num_additions += 2;
+        } else if (is_unit_format(format)) {
+            struct nano_unpacked_unit w;
+            for (int u = 0; u < traits->block_length / 32; u++, unit += NANO_X_TILE) {
+                unpack_unit(format, &w, weights, u);
+                for (int k = 0; k < 32; k++)
+                    add_term(&e, (double)w.d[k / 16] * w.q[k] * unit->d * unit->q[k]);
+                e.num_additions += 8;
+            }
         } else if (traits->block_length == 32) {
             struct nano_unpacked_32 w;
             unpack_32(format, &w, weights);

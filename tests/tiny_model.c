@@ -209,9 +209,7 @@ void tiny_model_quantize(struct nano_weights *w, enum nano_format format)
         const size_t row_bytes = nano_format_row_bytes(format, t->dims[0]);
         unsigned char *data = nano_arena_alloc(&w->arena, (size_t)t->dims[1], row_bytes);
         cr_assert_not_null(data);
-        for (int64_t r = 0; r < t->dims[1]; r++)
-            cr_assert(nano_quantize_row(format, (const float *)t->data + r * t->dims[0],
-                                        data + (size_t)r * row_bytes, t->dims[0]));
+        nano_quantize_rows(format, t->data, data, t->dims[1], t->dims[0], NULL);
         t->format = format;
         t->data = data;
         t->num_bytes = (size_t)t->dims[1] * row_bytes;

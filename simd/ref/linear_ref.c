@@ -78,6 +78,15 @@ static float dot_256(const struct nano_unpacked_256 *w, bool has_min, const stru
     return has_min ? w->d * d * (float)sum - w->dmin * d * min_sum : w->d * d * (float)sum;
 }
 
+#define LINEAR_OF_ROWS(name)                                                             \
+    void nano_linear_##name##_ref(const struct nano_linear_args *args)                   \
+    {                                                                                    \
+        for (int64_t r = args->row_begin; r < args->row_end; r++)                        \
+            for (int64_t t = args->token_begin; t < args->token_end; t += TOKENS)        \
+                row_##name(args, r, t,                                                   \
+                           t + TOKENS < args->token_end ? t + TOKENS : args->token_end); \
+    }
+
 /* One row, tokens [begin, end) of at most TOKENS. */
 #define DEFINE_LINEAR(NAME, name, length, has_min)                                          \
     static void row_##name(const struct nano_linear_args *args, int64_t row, int64_t begin, \
@@ -99,13 +108,7 @@ static float dot_256(const struct nano_unpacked_256 *w, bool has_min, const stru
             finish(args, row, t, sums[t - begin]);                                          \
     }                                                                                       \
                                                                                             \
-    void nano_linear_##name##_ref(const struct nano_linear_args *args)                      \
-    {                                                                                       \
-        for (int64_t r = args->row_begin; r < args->row_end; r++)                           \
-            for (int64_t t = args->token_begin; t < args->token_end; t += TOKENS)           \
-                row_##name(args, r, t,                                                      \
-                           t + TOKENS < args->token_end ? t + TOKENS : args->token_end);    \
-    }
+    LINEAR_OF_ROWS(name)
 
 #define BLOCK_32_KERNELS(NAME, name, has_min)                                               \
     void nano_get_row_##name##_ref(NANO_GET_ROW_PARAMS)                                     \
@@ -152,3 +155,60 @@ BLOCK_256_KERNELS(Q4_K, q4_k, true)
 BLOCK_256_KERNELS(Q5_K, q5_k, true)
 BLOCK_256_KERNELS(Q6_K, q6_k, false)
 BLOCK_256_KERNELS(IQ4_XS, iq4_xs, false)
+
+/* ---- Formats that are integers and a scale per 16 columns --------------------------------------
+ */
+
+static float dot_unit(const struct nano_unpacked_unit *w, const struct nano_q8_unit *x)
+{
+    return w->d[0] * x->d * (float)dot_16(w->q, x->q) +
+           w->d[1] * x->d * (float)dot_16(w->q + 16, x->q + 16);
+}
+
+#define UNIT_KERNELS(NAME, name, length)                                                    \
+    void nano_get_row_##name##_ref(NANO_GET_ROW_PARAMS)                                     \
+    {                                                                                       \
+        const struct nano_block_##name *b = row_at(weights, NANO_FORMAT_##NAME, cols, row); \
+        struct nano_unpacked_unit w;                                                        \
+        (void)rows;                                                                         \
+        for (int64_t i = 0; i < cols / 32; i++) {                                           \
+            nano_unpack_##name(&w, &b[i / (length / 32)], (int)(i % (length / 32)));        \
+            for (int k = 0; k < 32; k++)                                                    \
+                dst[i * 32 + k] = w.d[k / 16] * w.q[k];                                     \
+        }                                                                                   \
+    }                                                                                       \
+                                                                                            \
+    static void row_##name(const struct nano_linear_args *args, int64_t row, int64_t begin, \
+                           int64_t end)                                                     \
+    {                                                                                       \
+        const struct nano_block_##name *b =                                                 \
+            row_at(args->weights, NANO_FORMAT_##NAME, args->cols, row);                     \
+        struct nano_unpacked_unit w;                                                        \
+        float sums[TOKENS] = {0};                                                           \
+        for (int64_t i = 0; i < args->cols / 32; i++) {                                     \
+            nano_unpack_##name(&w, &b[i / (length / 32)], (int)(i % (length / 32)));        \
+            for (int64_t t = begin; t < end; t++) {                                         \
+                const struct nano_q8_unit *x = args->x;                                     \
+                x += nano_q8_index(t, args->cols) + i * NANO_X_TILE;                        \
+                sums[t - begin] += dot_unit(&w, x);                                         \
+            }                                                                               \
+        }                                                                                   \
+        for (int64_t t = begin; t < end; t++)                                               \
+            finish(args, row, t, sums[t - begin]);                                          \
+    }                                                                                       \
+                                                                                            \
+    LINEAR_OF_ROWS(name)
+
+UNIT_KERNELS(MXFP4, mxfp4, 32)
+UNIT_KERNELS(NVFP4, nvfp4, 64)
+UNIT_KERNELS(Q1_0, q1_0, 128)
+UNIT_KERNELS(Q2_0, q2_0, 64)
+UNIT_KERNELS(TQ1_0, tq1_0, 256)
+UNIT_KERNELS(TQ2_0, tq2_0, 256)
+UNIT_KERNELS(IQ1_S, iq1_s, 256)
+UNIT_KERNELS(IQ1_M, iq1_m, 256)
+UNIT_KERNELS(IQ2_XXS, iq2_xxs, 256)
+UNIT_KERNELS(IQ2_XS, iq2_xs, 256)
+UNIT_KERNELS(IQ2_S, iq2_s, 256)
+UNIT_KERNELS(IQ3_XXS, iq3_xxs, 256)
+UNIT_KERNELS(IQ3_S, iq3_s, 256)

@@ -24,6 +24,12 @@ struct nano_unpacked_256 {
     float d, dmin;
 };
 
+/* Columns [32 unit, 32 unit + 32) of a block as integers: w[k] = d[k / 16] * q[k]. */
+struct nano_unpacked_unit {
+    int8_t q[32];
+    float d[2];
+};
+
 void nano_unpack_q4_0(struct nano_unpacked_32 *out, const void *block);
 void nano_unpack_q4_1(struct nano_unpacked_32 *out, const void *block);
 void nano_unpack_q5_0(struct nano_unpacked_32 *out, const void *block);
@@ -36,6 +42,22 @@ void nano_unpack_q4_k(struct nano_unpacked_256 *out, const void *block);
 void nano_unpack_q5_k(struct nano_unpacked_256 *out, const void *block);
 void nano_unpack_q6_k(struct nano_unpacked_256 *out, const void *block);
 void nano_unpack_iq4_xs(struct nano_unpacked_256 *out, const void *block);
+void nano_unpack_mxfp4(struct nano_unpacked_unit *out, const void *block, int unit);
+void nano_unpack_nvfp4(struct nano_unpacked_unit *out, const void *block, int unit);
+void nano_unpack_q1_0(struct nano_unpacked_unit *out, const void *block, int unit);
+void nano_unpack_q2_0(struct nano_unpacked_unit *out, const void *block, int unit);
+void nano_unpack_tq1_0(struct nano_unpacked_unit *out, const void *block, int unit);
+void nano_unpack_tq2_0(struct nano_unpacked_unit *out, const void *block, int unit);
+void nano_unpack_iq1_s(struct nano_unpacked_unit *out, const void *block, int unit);
+void nano_unpack_iq1_m(struct nano_unpacked_unit *out, const void *block, int unit);
+void nano_unpack_iq2_xxs(struct nano_unpacked_unit *out, const void *block, int unit);
+void nano_unpack_iq2_xs(struct nano_unpacked_unit *out, const void *block, int unit);
+void nano_unpack_iq2_s(struct nano_unpacked_unit *out, const void *block, int unit);
+void nano_unpack_iq3_xxs(struct nano_unpacked_unit *out, const void *block, int unit);
+void nano_unpack_iq3_s(struct nano_unpacked_unit *out, const void *block, int unit);
+
+/* Half the value of a scale of NVFP4. */
+float nano_half_ue4m3(uint8_t scale);
 
 /* exp(x) to 2 units in the last place; 0 below -104, infinity above 89. The tiers have the same
  * polynomial: libm's expf differs between its versions. */

@@ -99,17 +99,27 @@ struct row_group {
 /* Reads the header of a group of units. Mins of blocks of 256 are subtracted. */
 NANO_INLINE void begin_group(struct nano_panel_traits t, struct row_group *r, int lane)
 {
-    r->lines = r->group + nano_panel_header_bytes(t) + 4 * lane;
-    r->scales = r->group + nano_panel_scales_offset(t) + lane;
-    r->d = vec_mul(vec_load_f16(r->group + 2 * lane), vec_set1(top_factor(t)));
-    r->m = t.has_mins ? vec_load_f16(r->group + 2 * NANO_PANEL_ROWS + 2 * lane) : r->d;
+    const uint8_t *header = r->group;
+    r->group += nano_panel_group_bytes(t);
+    r->lines = header + nano_panel_header_bytes(t) + 4 * lane;
+    if (t.f32_scales) {
+        r->scales = header + 4 * lane;
+        return;
+    }
+    r->scales = header + nano_panel_scales_offset(t) + lane;
+    r->d = vec_mul(vec_load_f16(header + 2 * lane), vec_set1(top_factor(t)));
+    r->m = t.has_mins ? vec_load_f16(header + 2 * NANO_PANEL_ROWS + 2 * lane) : r->d;
     if (t.has_mins && t.units > 1)
         r->m = vec_sub(vec_zero(), r->m);
-    r->group += nano_panel_group_bytes(t);
 }
 
 NANO_INLINE void next_scale(struct nano_panel_traits t, struct row_group *r, vec *scale, vec *min)
 {
+    if (t.f32_scales) {
+        *scale = vec_load((const float *)(const void *)r->scales);
+        r->scales += 4 * NANO_PANEL_ROWS;
+        return;
+    }
     *scale = r->d;
     *min = r->m;
     if (t.units == 1)
@@ -356,6 +366,28 @@ DEFINE_LINEAR(Q5_K, q5_k)
 DEFINE_LINEAR(Q6_K, q6_k)
 DEFINE_LINEAR(IQ4_NL, iq4_nl)
 DEFINE_LINEAR(IQ4_XS, iq4_xs)
+
+/* Their panels differ in nothing but the number of scales. */
+DEFINE_LINEAR(MXFP4, mxfp4)
+DEFINE_LINEAR(NVFP4, nvfp4)
+
+#define DEFINE_LINEAR_LIKE(name, like)                                     \
+    void VEC_NAME(nano_linear_##name)(const struct nano_linear_args *args) \
+    {                                                                      \
+        VEC_NAME(nano_linear_##like)(args);                                \
+    }
+
+DEFINE_LINEAR_LIKE(q1_0, mxfp4)
+DEFINE_LINEAR_LIKE(q2_0, mxfp4)
+DEFINE_LINEAR_LIKE(tq1_0, mxfp4)
+DEFINE_LINEAR_LIKE(tq2_0, mxfp4)
+DEFINE_LINEAR_LIKE(iq1_s, mxfp4)
+DEFINE_LINEAR_LIKE(iq2_xxs, mxfp4)
+DEFINE_LINEAR_LIKE(iq3_xxs, mxfp4)
+DEFINE_LINEAR_LIKE(iq3_s, mxfp4)
+DEFINE_LINEAR_LIKE(iq1_m, nvfp4)
+DEFINE_LINEAR_LIKE(iq2_xs, nvfp4)
+DEFINE_LINEAR_LIKE(iq2_s, nvfp4)
 
 /* ---- F32, F16, BF16 ---------------------------------------------------------------------------
  *

@@ -25,10 +25,12 @@ static const struct {
     enum nano_format format;
     const char *name;
 } mixes[] = {
-    {11, NANO_FORMAT_Q3_K, "Q3_K_S"}, {12, NANO_FORMAT_Q3_K, "Q3_K_M"},
-    {13, NANO_FORMAT_Q3_K, "Q3_K_L"}, {14, NANO_FORMAT_Q4_K, "Q4_K_S"},
-    {15, NANO_FORMAT_Q4_K, "Q4_K_M"}, {16, NANO_FORMAT_Q5_K, "Q5_K_S"},
-    {17, NANO_FORMAT_Q5_K, "Q5_K_M"}, {21, NANO_FORMAT_Q2_K, "Q2_K_S"},
+    {11, NANO_FORMAT_Q3_K, "Q3_K_S"},  {12, NANO_FORMAT_Q3_K, "Q3_K_M"},
+    {13, NANO_FORMAT_Q3_K, "Q3_K_L"},  {14, NANO_FORMAT_Q4_K, "Q4_K_S"},
+    {15, NANO_FORMAT_Q4_K, "Q4_K_M"},  {16, NANO_FORMAT_Q5_K, "Q5_K_S"},
+    {17, NANO_FORMAT_Q5_K, "Q5_K_M"},  {21, NANO_FORMAT_Q2_K, "Q2_K_S"},
+    {22, NANO_FORMAT_IQ3_S, "IQ3_XS"}, {27, NANO_FORMAT_IQ3_S, "IQ3_M"},
+    {29, NANO_FORMAT_IQ2_S, "IQ2_M"},  {38, NANO_FORMAT_MXFP4, "MXFP4_MOE"},
 };
 
 /* The name of a mix, or the format that most weight bytes are in. */

@@ -35,6 +35,11 @@ static const struct {
 #undef M
 };
 
+bool nano_synthetic_fills(enum nano_format format)
+{
+    return nano_format_traits(format)->block_length == 1 || layouts[format].unit > 0;
+}
+
 #define GOLDEN_GAMMA 0x9E3779B97F4A7C15u
 
 /* splitmix64's output function (Steele et al., 2014). */

@@ -2,7 +2,13 @@
 #ifndef NANO_FORMAT_SYNTHETIC_FILL_H
 #define NANO_FORMAT_SYNTHETIC_FILL_H
 
+#include <stdbool.h>
+
 #include "simd/formats.h"
+
+/* Whether matrices of this format can be made: all but those of codewords, ternary and FP4 weights.
+ */
+bool nano_synthetic_fills(enum nano_format format);
 
 /* A [rows, cols] matrix of finite weights with mean 0 and about the given standard deviation. Every
  * row depends on key and its number only. */

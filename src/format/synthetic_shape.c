@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "format/synthetic_fill.h"
+
 /* From the config.json that each model was published with. */
 static const struct nano_synthetic_shape shapes[] = {
     {
@@ -141,7 +143,7 @@ static bool find_mix(const char *name, struct nano_synthetic_mix *out)
         }
     }
     enum nano_format format = nano_format_from_name(name);
-    if (format == NANO_NUM_FORMATS)
+    if (format == NANO_NUM_FORMATS || !nano_synthetic_fills(format))
         return false;
     *out = (struct nano_synthetic_mix){.format = format, .file_type = file_types[format]};
     return true;
@@ -166,10 +168,11 @@ enum nano_status nano_synthetic_parse(const char *spec, const struct nano_synthe
         for (size_t i = 0; i < COUNT(mixes); i++)
             append(known, sizeof known, mixes[i].name);
         for (int i = 0; i < NANO_NUM_FORMATS; i++)
-            append(known, sizeof known, nano_format_traits((enum nano_format)i)->lower_name);
+            if (nano_synthetic_fills((enum nano_format)i))
+                append(known, sizeof known, nano_format_traits((enum nano_format)i)->lower_name);
         return nano_error_set(
             err, NANO_ERR_INVALID_ARGUMENT,
-            "synthetic model '%.60s': format '%.60s' is unknown, expected one of %s", spec,
+            "synthetic model '%.60s': format '%.60s' cannot be made, expected one of %s", spec,
             colon ? colon + 1 : "", known);
     }
     return NANO_OK;
