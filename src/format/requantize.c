@@ -3,17 +3,7 @@
 
 #include <string.h>
 
-#include "simd/quantize.h"
-
 #define MAX_BLOCK_LENGTH 256
-#define MAX_BLOCK_BYTES 1024 /* of that many f32 */
-
-static bool has_quantizer(enum nano_format format)
-{
-    static const float zeros[MAX_BLOCK_LENGTH];
-    unsigned char block[MAX_BLOCK_BYTES];
-    return nano_quantize_row(format, zeros, block, nano_format_traits(format)->block_length);
-}
 
 static bool is_matrix_of_model(const struct nano_tensor *tensor)
 {
@@ -48,8 +38,6 @@ static enum nano_format fitting_format(enum nano_format format, int64_t cols)
     default:
         format = NANO_FORMAT_IQ4_NL;
     }
-    if (!has_quantizer(format))
-        format = NANO_FORMAT_Q5_0;
     return cols % nano_format_traits(format)->block_length == 0 ? format : NANO_FORMAT_F16;
 }
 
@@ -67,7 +55,7 @@ static enum nano_format format_for(const struct nano_weights *weights,
         strcmp(tensor->name.bytes, tied ? "token_embd.weight" : "output.weight") == 0;
     if (makes_logits && is_smaller(format, NANO_FORMAT_Q6_K)) {
         format = NANO_FORMAT_Q6_K;
-        if (tensor->dims[0] % MAX_BLOCK_LENGTH || !has_quantizer(format))
+        if (tensor->dims[0] % MAX_BLOCK_LENGTH)
             format = NANO_FORMAT_Q8_0;
     }
     return fitting_format(format, tensor->dims[0]);
@@ -110,10 +98,6 @@ enum nano_status nano_weights_quantize(struct nano_weights *weights, const char 
         return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
                               "quantization '%.40s' is unknown, expected the name of a format such "
                               "as q8_0 or q4_0",
-                              format_name);
-    if (!has_quantizer(format))
-        return nano_error_set(err, NANO_ERR_UNSUPPORTED,
-                              "quantization '%.40s': weights cannot be quantised to it on load",
                               format_name);
     for (size_t i = 0; i < weights->num_tensors; i++) {
         struct nano_tensor *tensor = &weights->tensors[i];

@@ -46,8 +46,8 @@ static void quantize_row(const struct nano_tensor *tensor, int64_t row, unsigned
     for (int64_t first = 0; first < tensor->dims[0]; first += PIECE_COLS) {
         const int64_t left = tensor->dims[0] - first, n = left < PIECE_COLS ? left : PIECE_COLS;
         read_piece_f32(tensor->source->quantized, row, first, n, piece);
-        nano_quantize_row(tensor->format, piece, dst + nano_format_row_bytes(tensor->format, first),
-                          n);
+        nano_quantize_rows(tensor->format, piece,
+                           dst + nano_format_row_bytes(tensor->format, first), 1, n, NULL);
     }
 }
 
@@ -78,7 +78,7 @@ static void read_piece_f32(const struct nano_tensor *tensor, int64_t row, int64_
         unsigned char blocks[PIECE_COLS * sizeof(float)];
         float piece[PIECE_COLS];
         read_piece_f32(source->quantized, row, first, n, piece);
-        nano_quantize_row(tensor->format, piece, blocks, n);
+        nano_quantize_rows(tensor->format, piece, blocks, 1, n, NULL);
         nano_dequantize_rows(tensor->format, blocks, dst, 1, n);
         return;
     }
