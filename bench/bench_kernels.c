@@ -10,6 +10,7 @@
 
 #include "simd/fp_mode.h"
 #include "simd/kv_layout.h"
+#include "simd/quantize.h"
 
 /* Processor time, because the machine may have other work. */
 static double now(void)
@@ -137,6 +138,34 @@ static void run_quantize(void *context)
 {
     struct quantize_call *c = context;
     c->activation->quantize(c->out.data, 0, c->x, c->cols);
+}
+
+/* From f32 to the formats of files, which no tier has a body of its own for. */
+struct store_call {
+    enum nano_format format;
+    float *x;
+    unsigned char *stored;
+};
+
+enum { STORE_ROWS = 8, STORE_COLS = 1024 };
+
+static void run_store(void *context)
+{
+    struct store_call *c = context;
+    nano_quantize_rows(c->format, c->x, c->stored, STORE_ROWS, STORE_COLS, NULL);
+}
+
+static void bench_store(const struct nano_kernels *kernels, const char *filter)
+{
+    static float x[STORE_ROWS * STORE_COLS];
+    static unsigned char stored[sizeof x];
+    for (int k = 0; k < STORE_ROWS * STORE_COLS; k++)
+        x[k] = random_float() + random_float() + random_float();
+    for (int i = 0; i < NANO_NUM_FORMATS; i++) {
+        struct store_call c = {(enum nano_format)i, x, stored};
+        report(kernels, "store", nano_format_traits(c.format)->name, filter,
+               (struct work){run_store, &c, sizeof x, 0});
+    }
 }
 
 static void bench_quantize(const struct nano_kernels *kernels, const char *filter)
@@ -341,6 +370,8 @@ int main(int argc, char **argv)
         if (!check_wants((enum nano_cpu_tier)tier))
             continue;
         nano_kernels_init(&kernels, (enum nano_cpu_tier)tier);
+        if (tier == NANO_CPU_REF)
+            bench_store(&kernels, argc == 2 ? argv[1] : "");
         bench_tier(&kernels, argc == 2 ? argv[1] : "");
     }
     return 0;

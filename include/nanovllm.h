@@ -7,6 +7,7 @@
  *   nano_tokenizer      borrowed from a model: text <-> token ids
  *   nano_chat_template  a model's way of writing a conversation as a prompt
  *   nano_chat_parser    an answer, as it streams, split into reasoning and content
+ *   nano_imatrix        which columns of a model's weights matter for a text, for quantisers
  *
  * A client opens a model, creates an engine on it and submits requests. Each request gets a callback
  * on the engine's thread whenever it has new tokens and once when it is finished.
@@ -111,7 +112,7 @@ struct nano_model_info {
     uint64_t weight_bytes; /* of all tensors as stored */
     int64_t vocab_size, hidden_size, num_layers, num_heads, num_kv_heads, head_dim;
     int64_t intermediate_size, context_length;
-    bool runnable; /* false: a vocabulary-only file */
+    bool runnable; /* false: a vocabulary-only file, or no model (an importance matrix) */
 };
 
 /* All pointers in it live as long as the model. */
@@ -485,6 +486,62 @@ NANO_API size_t nano_engine_get_profile(const nano_engine *engine, struct nano_o
 
 /* The instruction set of the kernels in use: "ref", "avx2", "avx512", … */
 NANO_API const char *nano_engine_get_isa(const nano_engine *engine);
+
+/* ---- Importance matrices --------------------------------------------------------------------- */
+
+/* For every weight matrix of the layers, per column the sum of the squares of what it is multiplied
+ * with, over the tokens of texts; llama.cpp's tools read and write the same files. */
+typedef struct nano_imatrix nano_imatrix;
+
+struct nano_imatrix_params {
+    int chunk_size;             /* tokens; a text is cut into chunks that do not see each other */
+    int max_num_batched_tokens; /* tokens computed in one step */
+    int num_threads;            /* as in nano_engine_params */
+    enum nano_kv_dtype kv_cache_dtype;
+    bool process_output;        /* output.weight too, where a model has one */
+    bool parse_special;         /* "<|im_start|>" in a text becomes the control token */
+    bool compute_perplexity;
+};
+NANO_API struct nano_imatrix_params nano_imatrix_params_default(void);
+
+/* An empty one. */
+NANO_API enum nano_status nano_imatrix_create(nano_imatrix **out, const struct nano_imatrix_params *params,
+                                              struct nano_error *err);
+NANO_API void nano_imatrix_destroy(nano_imatrix *imatrix);
+
+/* Adds what stands in a file, of either kind (see nano_imatrix_save). */
+NANO_API enum nano_status nano_imatrix_add_file(nano_imatrix *imatrix, const char *path,
+                                                struct nano_error *err);
+
+/* Given after each chunk of a text. The callback may save the imatrix; false ends the computation
+ * there, without an error. */
+struct nano_imatrix_progress {
+    int num_chunks_done, num_chunks;
+    /* Of the text so far, with its standard error, as the second halves of the chunks are
+     * predicted; 0 without compute_perplexity. */
+    double perplexity, perplexity_error;
+};
+typedef bool (*nano_imatrix_progress_fn)(const struct nano_imatrix_progress *progress, void *user_data);
+
+struct nano_imatrix_text {
+    const char *text;
+    size_t num_bytes;
+    const char *name; /* what a saved file calls the text; NULL: it is not mentioned */
+    int max_chunks;   /* 0: all whole ones */
+    nano_imatrix_progress_fn on_progress; /* may be NULL */
+    void *user_data;
+};
+
+/* Runs a text through a model and adds what its weights see; chunks that were done before an error
+ * stay added. The first token of each chunk is replaced by BOS where the model wants one. The result
+ * does not depend on num_threads or max_num_batched_tokens. */
+NANO_API enum nano_status nano_imatrix_add_text(nano_imatrix *imatrix, nano_model *model,
+                                                const struct nano_imatrix_text *text,
+                                                struct nano_error *err);
+
+/* Writes it as GGUF, or in llama.cpp's older format if the name ends in ".dat". */
+NANO_API enum nano_status nano_imatrix_save(const nano_imatrix *imatrix, const char *path,
+                                            struct nano_error *err);
 
 /* ---- The machine ----------------------------------------------------------------------------- */
 

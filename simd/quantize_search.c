@@ -157,7 +157,8 @@ NANO_INLINE struct nano_fit fit_scale(const struct nano_levels *levels, const st
     struct nano_fit best = {0};
     /* From the outermost value far outside the levels to far inside them. */
     for (int i = -STEPS; i <= STEPS; i++) {
-        const float range = end * (1 - 0.06f * (float)i) - (steps ? 0 : 0.1f * (float)i);
+        const float range =
+            steps ? end * (1 - 0.06f * (float)i) : end * (1 - 0.02f * (float)i) + 0.17f * (float)i;
         const float id = range / extreme;
         if (!isfinite(id))
             return best;

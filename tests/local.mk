@@ -19,6 +19,7 @@ include tests/runner.mk
 include tests/engine.mk
 include tests/hf.mk
 include tests/cli.mk
+include tests/imatrix.mk
 include tests/chat.mk
 if HAVE_SERVER
 include tests/api.mk

@@ -21,7 +21,10 @@ void harness_open(struct harness *h, const struct nano_program *program,
                                          .max_num_seqs = config->max_num_seqs,
                                          .max_model_len = HARNESS_MAX_LEN,
                                          .block_size = config->block_size,
-                                         .kv_format = config->kv_format};
+                                         .kv_format = config->kv_format,
+                                         .on_linear_input = config->on_linear_input,
+                                         .on_linear_input_context =
+                                             config->on_linear_input_context};
     cr_assert_eq(h->runner->open(&h->state, &c, &err), NANO_OK, "%s", err.message);
     h->num_blocks = config->max_num_seqs * (HARNESS_MAX_LEN / config->block_size + 1);
     cr_assert_eq(h->runner->kv_alloc(h->state, h->num_blocks, &err), NANO_OK, "%s", err.message);

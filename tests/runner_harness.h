@@ -9,6 +9,8 @@ struct harness_config {
     int num_threads, block_size, max_num_batched_tokens, max_num_seqs;
     enum nano_kv_format kv_format;
     uint64_t shuffle; /* order of block ids */
+    void (*on_linear_input)(void *context, const struct nano_linear_input *input);
+    void *on_linear_input_context;
 };
 
 struct harness {

@@ -62,7 +62,7 @@ Test(usage, mistakes_exit_with_2_and_one_line)
 
 /* The commands of this build. */
 static const char *const commands[] = {
-    "run",   "chat", "bench", "tokenize", "apply-template", "info", "perplexity", "demo",
+    "run",   "chat", "bench", "tokenize", "apply-template", "info", "perplexity", "imatrix", "demo",
 #ifdef NANO_HAVE_SERVER
     "serve",
 #endif

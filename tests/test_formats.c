@@ -1,4 +1,4 @@
-/* simd: the traits table, f16 and bf16, dequantisation and quantisation against ggml's bytes. */
+/* simd: the traits table, f16 and bf16, dequantisation against ggml's values. */
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdio.h>
@@ -6,10 +6,8 @@
 
 #include "simd/blocks.h"
 #include "simd/kernels.h"
-#include "simd/quantize.h"
 
 enum { GOLDEN_ROWS = 8, GOLDEN_COLS = 512, GOLDEN_VALUES = GOLDEN_ROWS * GOLDEN_COLS };
-enum { DENORMAL_ROW = 6 }; /* see the data's README: ggml's bytes there are an accident */
 
 Test(formats, look_ups_find_every_row_of_the_table)
 {
@@ -191,79 +189,6 @@ Test(dequantize, pseudo_random_blocks_keep_their_values)
         }
         cr_expect_eq(hash, recorded[i], "%s: %016llx", traits->name, (unsigned long long)hash);
     }
-}
-
-/* Whether the format's bytes follow from rounding alone. */
-static bool is_rounded(enum nano_format format)
-{
-    return format <= NANO_FORMAT_Q8_0;
-}
-
-Test(quantize, bytes_equal_the_goldens)
-{
-    float *input = read_golden("input", "f32", GOLDEN_VALUES * 4);
-    for (int i = 0; i < NANO_NUM_FORMATS; i++) {
-        enum nano_format format = (enum nano_format)i;
-        size_t row_bytes = nano_format_row_bytes(format, GOLDEN_COLS);
-        unsigned char row[GOLDEN_COLS * 4];
-        if (!is_rounded(format))
-            continue;
-        unsigned char *golden = read_stored(format);
-        for (int r = 0; r < GOLDEN_ROWS; r++) {
-            nano_quantize_rows(format, input + r * GOLDEN_COLS, row, 1, GOLDEN_COLS, NULL);
-            if (r != DENORMAL_ROW || nano_format_traits(format)->block_length == 1)
-                cr_assert_eq(memcmp(row, golden + (size_t)r * row_bytes, row_bytes), 0, "%s row %d",
-                             nano_format_traits(format)->name, r);
-        }
-        free(golden);
-    }
-    free(input);
-}
-
-/* Tiny values must give zeros, not what a conversion of infinity happens to give. */
-Test(quantize, denormals_become_zero)
-{
-    struct nano_kernels kernels;
-    nano_kernels_init(&kernels, NANO_CPU_REF);
-    float tiny[32], back[32];
-    unsigned char stored[32 * 4];
-    for (int k = 0; k < 32; k++)
-        tiny[k] = k % 2 ? 1e-40f : -1e-40f;
-    for (int i = NANO_FORMAT_Q4_0; i <= NANO_FORMAT_Q8_0; i++) {
-        nano_quantize_rows((enum nano_format)i, tiny, stored, 1, 32, NULL);
-        kernels.linear[i].get_row(back, stored, 1, 32, 0);
-        for (int k = 0; k < 32; k++)
-            cr_assert_eq(back[k], 0);
-    }
-}
-
-/* The activation format of blocks of 32 is Q8_0 in another arrangement. */
-Test(quantize, activations_have_the_integers_of_q8_0)
-{
-    float *input = read_golden("input", "f32", GOLDEN_VALUES * 4);
-    struct nano_block_q8_0 *golden = read_stored(NANO_FORMAT_Q8_0);
-    struct nano_kernels kernels;
-    struct nano_q8_unit units[GOLDEN_COLS / 32 * NANO_X_TILE];
-    nano_kernels_init(&kernels, NANO_CPU_REF);
-    cr_assert_eq(kernels.activation[NANO_ACTIVATION_Q8_32].bytes(1, GOLDEN_COLS), sizeof units);
-    for (int r = 0; r < GOLDEN_ROWS; r++) {
-        if (r == DENORMAL_ROW)
-            continue;
-        kernels.activation[NANO_ACTIVATION_Q8_32].quantize(units, r, input + r * GOLDEN_COLS,
-                                                           GOLDEN_COLS);
-        for (int i = 0; i < GOLDEN_COLS / 32; i++) {
-            const struct nano_block_q8_0 *block = &golden[r * GOLDEN_COLS / 32 + i];
-            const struct nano_q8_unit *unit = &units[i * NANO_X_TILE + r];
-            int sum = 0;
-            for (int k = 0; k < 32; k++)
-                sum += block->q[k];
-            cr_assert_eq(memcmp(unit->q, block->q, 32), 0, "row %d block %d", r, i);
-            cr_assert_eq(unit->d, nano_load_f16(block->d));
-            cr_assert_eq(unit->sum, unit->d * (float)sum);
-        }
-    }
-    free(input);
-    free(golden);
 }
 
 Test(cpu, tiers_are_named_and_masked)

@@ -257,6 +257,8 @@ static void norm(double *out, const double *x, const float *weight, int n)
         out[i] = x[i] / sqrt(sum / n + RMS_EPS) * (double)weight[i];
 }
 
+void (*tiny_model_on_linear)(const char *weight, const double *x, int cols);
+
 static void linear(double *out, const double *x, const struct nano_weights *w, int layer,
                    const char *name, int cols, int rows)
 {
@@ -265,6 +267,13 @@ static void linear(double *out, const double *x, const struct nano_weights *w, i
     const float *weight = data_of(w, layer, full);
     snprintf(full, sizeof full, "%s.bias", name);
     const float *bias = data_of(w, layer, full);
+    if (tiny_model_on_linear) {
+        if (layer >= 0)
+            snprintf(full, sizeof full, "blk.%d.%s.weight", layer, name);
+        else
+            snprintf(full, sizeof full, "%s.weight", name);
+        tiny_model_on_linear(full, x, cols);
+    }
     for (int r = 0; r < rows; r++) {
         out[r] = bias ? (double)bias[r] : 0;
         for (int c = 0; c < cols; c++)

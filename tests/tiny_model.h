@@ -44,6 +44,9 @@ void tiny_model_dequantize(struct nano_weights *weights);
 void tiny_model_forward(const struct nano_weights *weights, const struct tiny_shape *shape,
                         const int32_t *tokens, int num_tokens, double *logits);
 
+/* When set, tiny_model_forward tells it the input of every linear: "blk.0.attn_q.weight", [cols]. */
+extern void (*tiny_model_on_linear)(const char *weight, const double *x, int cols);
+
 /* Deterministic numbers. */
 uint64_t tiny_random(uint64_t *state);
 

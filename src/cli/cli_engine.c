@@ -11,8 +11,8 @@
 #define ENGINE(field) offsetof(struct nano_cli_engine_options, field)
 #define SAMPLING(field) offsetof(struct nano_cli_sampling_options, field)
 
-static enum nano_status parse_kv_dtype(const struct nano_cli_option *option, const char *value,
-                                       void *target, struct nano_error *err)
+enum nano_status nano_cli_parse_kv_dtype(const struct nano_cli_option *option, const char *value,
+                                         void *target, struct nano_error *err)
 {
     static const struct {
         const char *name;
@@ -97,7 +97,7 @@ const struct nano_cli_option nano_cli_engine_table[] = {
      "most memory to take for weights, KV cache and activations, e.g. 300M or 2G; what does not "
      "fit is "
      "refused"},
-    {"--kv-cache-dtype", "TYPE", parse_kv_dtype, ENGINE(params.kv_cache_dtype), 0, 0,
+    {"--kv-cache-dtype", "TYPE", nano_cli_parse_kv_dtype, ENGINE(params.kv_cache_dtype), 0, 0,
      "f16, bf16, f32, q8_0 or auto (default auto: f16)"},
     {"--no-enable-prefix-caching", NULL, nano_cli_parse_false, ENGINE(params.enable_prefix_caching),
      0, 0, "do not share the KV cache of equal prefixes"},

@@ -21,6 +21,10 @@ extern const struct nano_cli_option nano_cli_model_table[];  /* -m, -v */
 extern const struct nano_cli_option nano_cli_engine_table[]; /* everything else */
 extern const size_t nano_cli_num_model_options, nano_cli_num_engine_options;
 
+/* For other tables; `target` is an enum nano_kv_dtype. */
+enum nano_status nano_cli_parse_kv_dtype(const struct nano_cli_option *option, const char *value,
+                                         void *target, struct nano_error *err);
+
 void nano_cli_engine_options_init(struct nano_cli_engine_options *options);
 
 /* The model at `path`, or, with NULL, the options'. */

@@ -35,6 +35,12 @@ static void print_summary(const struct report *report)
     printf("%s%s%s\n", report->style.bold, info->path, report->style.reset);
     printf("  name          %s\n", *info->name ? info->name : "(none)");
     printf("  architecture  %s\n", info->architecture);
+    if (!info->runnable && info->num_params) {
+        printf("  values        %s in %s, %s: this is no model\n",
+               nano_cli_count(info->num_params).text, info->quantization,
+               nano_cli_bytes(info->weight_bytes).text);
+        return;
+    }
     if (info->runnable)
         printf("  parameters    %s in %s, %s\n", nano_cli_count(info->num_params).text,
                info->quantization, nano_cli_bytes(info->weight_bytes).text);

@@ -12,6 +12,7 @@ extern const struct nano_cli_command nano_cmd_tokenize;
 extern const struct nano_cli_command nano_cmd_apply_template;
 extern const struct nano_cli_command nano_cmd_info;
 extern const struct nano_cli_command nano_cmd_perplexity;
+extern const struct nano_cli_command nano_cmd_imatrix;
 extern const struct nano_cli_command nano_cmd_demo;
 
 #endif

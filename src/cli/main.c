@@ -18,6 +18,7 @@ static const struct nano_cli_command *const commands[] = {
     &nano_cmd_apply_template,
     &nano_cmd_info,
     &nano_cmd_perplexity,
+    &nano_cmd_imatrix,
     &nano_cmd_demo,
 };
 #define NUM_COMMANDS (sizeof commands / sizeof *commands)

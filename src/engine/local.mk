@@ -7,6 +7,8 @@ libengine_la_SOURCES = \
   src/engine/engine_state.h \
   src/engine/engine_step.c \
   src/engine/generate.c \
+  src/engine/imatrix_collect.c src/engine/imatrix_collect.h \
+  src/engine/imatrix_compute.c \
   src/engine/memory_plan.c src/engine/memory_plan.h \
   src/engine/meta_print.c src/engine/meta_print.h \
   src/engine/model.c src/engine/model.h \

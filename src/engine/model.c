@@ -102,7 +102,11 @@ static enum nano_status fill_info(nano_model *model, struct nano_error *err)
         nano_tokenizer_get_info(model->tokenizer, &tokenizer);
         info->vocab_size = tokenizer.vocab_size;
     }
-    info->runnable = weights->num_tensors > 0;
+    /* general.type of adapters, importance matrices and the like is another word */
+    const char *type = metadata_string(weights, "general.type", "model");
+    if (!type)
+        return nano_error_no_memory(err, "the model's description", 0);
+    info->runnable = weights->num_tensors > 0 && strcmp(type, "model") == 0;
     return NANO_OK;
 }
 

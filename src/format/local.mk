@@ -16,6 +16,10 @@ libformat_la_SOURCES = \
   src/format/hf_rope.c src/format/hf_rope.h \
   src/format/hf_tensors.c src/format/hf_tensors.h \
   src/format/hf_tokenizer.c src/format/hf_tokenizer.h \
+  src/format/imatrix.c src/format/imatrix.h \
+  src/format/imatrix_legacy.c src/format/imatrix_legacy.h \
+  src/format/imatrix_make.c \
+  src/format/imatrix_save.c \
   src/format/little_endian.h \
   src/format/meta_build.c src/format/meta_build.h \
   src/format/metadata.c \

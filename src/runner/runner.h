@@ -44,12 +44,27 @@ struct nano_batch {
     void *context;
 };
 
+/* Columns [first_column, end_column) of what a linear op multiplies its weights with: normalised
+ * where the op has a norm, and as it is before it is rounded to the weights' form. Row r's column c
+ * is rows[r * stride + c]. */
+struct nano_linear_input {
+    const struct nano_op *op;
+    const float *rows;
+    int64_t stride, num_rows, first_column, end_column;
+};
+
 struct nano_runner_config {
     const struct nano_program *program; /* NULL for the mock runner */
     int num_threads;                    /* at least 1 */
     int max_num_batched_tokens, max_num_seqs, max_model_len;
     int block_size;
     enum nano_kv_format kv_format;
+
+    /* NULL, or an observer of linears. It is called on the runner's threads, for different columns
+     * at once, before run returns; every column of every row of an op comes once, and for a column
+     * rows come in the batch's order. */
+    void (*on_linear_input)(void *context, const struct nano_linear_input *input);
+    void *on_linear_input_context;
 };
 
 struct nano_runner_caps {

@@ -54,7 +54,8 @@ size_t nano_cpu_x_bytes(const struct nano_cpu_runner *r, enum nano_activation fo
 }
 
 /* Floats are read where they are, unless they are normalised first. */
-static void find_forms(const struct nano_op *op, bool makes[NANO_NUM_ACTIVATIONS])
+static void find_forms(const struct nano_cpu_runner *r, const struct nano_op *op,
+                       bool makes[NANO_NUM_ACTIVATIONS])
 {
     for (int a = 0; a < NANO_NUM_ACTIVATIONS; a++)
         makes[a] = false;
@@ -62,6 +63,8 @@ static void find_forms(const struct nano_op *op, bool makes[NANO_NUM_ACTIVATIONS
         const enum nano_activation a = nano_format_traits(op->weight[i]->format)->activation;
         makes[a] = a != NANO_ACTIVATION_F32 || op->norm;
     }
+    if (r->config.on_linear_input && op->norm)
+        makes[NANO_ACTIVATION_F32] = true;
 }
 
 static void carve_scratch(struct nano_cpu_runner *r, struct carver *c)
@@ -72,7 +75,7 @@ static void carve_scratch(struct nano_cpu_runner *r, struct carver *c)
         if (op->kind == NANO_OP_LINEAR) {
             bool makes[NANO_NUM_ACTIVATIONS];
             size_t bytes = 0, bytes_of_one = 0;
-            find_forms(op, makes);
+            find_forms(r, op, makes);
             for (int a = 0; a < NANO_NUM_ACTIVATIONS; a++) {
                 if (!makes[a])
                     continue;
@@ -280,7 +283,7 @@ enum nano_status nano_cpu_lay_out(struct nano_cpu_runner *r, bool memory, struct
     for (int i = 0; i < p->num_ops; i++) {
         bind_weights(r, &p->ops[i], &r->ops[i]);
         if (p->ops[i].kind == NANO_OP_LINEAR)
-            find_forms(&p->ops[i], r->ops[i].makes);
+            find_forms(r, &p->ops[i], r->ops[i].makes);
         r->ops[i].profile = profile_entry(r, &p->ops[i], &next_name);
     }
     find_barriers(r);

@@ -151,6 +151,20 @@ static void prepare_input(struct linear *l)
         nano_cpu_sync(w);
 }
 
+/* Every thread shows its columns of all rows, so what an observer adds up for a column does not
+ * depend on how many threads there are. */
+static void show_input(const struct linear *l)
+{
+    const struct nano_runner_config *config = &l->w->runner->config;
+    struct nano_linear_input input = {.op = l->op,
+                                      .rows = l->x[NANO_ACTIVATION_F32],
+                                      .stride = (int64_t)(l->x_stride / sizeof(float)),
+                                      .num_rows = l->num_tokens};
+    nano_cpu_share(l->w, l->op->in[0].width, &input.first_column, &input.end_column);
+    if (input.first_column < input.end_column)
+        config->on_linear_input(config->on_linear_input_context, &input);
+}
+
 void nano_cpu_linear(struct nano_cpu_worker *w, int op, int64_t rows)
 {
     struct linear l = {.w = w,
@@ -159,6 +173,8 @@ void nano_cpu_linear(struct nano_cpu_worker *w, int op, int64_t rows)
                        .num_segments = w->runner->program->ops[op].num_out,
                        .num_tokens = rows};
     prepare_input(&l);
+    if (w->runner->config.on_linear_input)
+        show_input(&l);
     int64_t total = 0, begin, end;
     for (int i = 0; i < l.num_segments; i++) {
         assert(unit_rows(&l, i) <= NANO_CPU_CHUNK_ROWS);
