@@ -75,9 +75,20 @@ NANO_API void nano_free(void *memory);
 typedef struct nano_model nano_model;
 typedef struct nano_tokenizer nano_tokenizer;
 
-/* Opens a GGUF file (any part of a split one). The file is mapped, not read; only its header is
- * checked here, tensors when an engine binds them. `path` NULL opens the built-in model. */
+struct nano_model_params {
+    /* Format such as "q8_0" or "q4_0" that matrices are quantised to while an engine packs them, where
+     * that makes them smaller; NULL: as stored. Nothing is written, and the files stay mapped. */
+    const char *quantization;
+};
+NANO_API struct nano_model_params nano_model_params_default(void);
+
+/* Opens a GGUF file (any part of a split one) or a folder with config.json and safetensors as Hugging
+ * Face's tools download it. The files are mapped, not read; only their headers are checked here,
+ * tensors when an engine binds them. `path` NULL opens the built-in model. */
 NANO_API enum nano_status nano_model_open(nano_model **out, const char *path, struct nano_error *err);
+NANO_API enum nano_status nano_model_open_with(nano_model **out, const char *path,
+                                               const struct nano_model_params *params,
+                                               struct nano_error *err);
 
 /* A model with random weights of a named shape and format, made in memory; `spec` is "SHAPE:FORMAT",
  * e.g. "qwen2-0.5b:q4_0". Speed does not depend on the values, so it measures a machine without a

@@ -11,9 +11,8 @@
  *
  *   x of the last layer ─ output_norm ─ output (or the embedding, tied) ─▶ logits
  *
- * Grouped-query attention: num_heads / num_kv_heads query heads share a key and value head. GGUF
- * files hold q and k for rotary pairs (2i, 2i+1), Hugging Face's for the halves (i, i + d/2).
- * Models with attention_bias or mlp_bias have biases; rope_freqs.weight stretches Llama 3.1's
+ * Grouped-query attention: num_heads / num_kv_heads query heads share a key and value head. q and
+ * k are for rotary pairs (2i, 2i+1). Models with attention_bias or mlp_bias have biases; rope_freqs.weight stretches Llama 3.1's
  * context. */
 #include <math.h>
 
@@ -46,7 +45,7 @@ static void build(struct nano_builder *b)
         nano_build_fail(b, NANO_ERR_UNSUPPORTED,
                         "%lld experts: mixtures of experts are not supported yet",
                         (long long)num_experts);
-    const int rope = nano_build_rope_from_metadata(b, b->weights->origin == NANO_ORIGIN_GGUF);
+    const int rope = nano_build_rope_from_metadata(b, true);
     const struct nano_tensor *embedding =
         nano_build_weight(b, "token_embd.weight", c->hidden_size, c->vocab_size);
 

@@ -13,9 +13,11 @@ include tests/base.mk
 include tests/simd.mk
 include tests/format.mk
 include tests/tokenizer.mk
+include tests/tokfiles.mk
 include tests/models.mk
 include tests/runner.mk
 include tests/engine.mk
+include tests/hf.mk
 include tests/cli.mk
 include tests/imatrix.mk
 include tests/chat.mk

@@ -200,7 +200,6 @@ Test(gguf, everything_is_read_as_written)
     cr_assert_eq(open_exact(&weights, &copy, file->data, file->size, &err), NANO_OK, "%s",
                  err.message);
     cr_assert_eq(weights.num_metadata, builder.num_metadata);
-    cr_assert_eq(weights.origin, NANO_ORIGIN_GGUF);
     cr_assert_str_eq(weights.path, "test.gguf");
 
     cr_assert_eq(nano_weights_meta(&weights, "test.u8")->value.u, UINT8_MAX);
@@ -315,8 +314,6 @@ Test(gguf, failed_saves_say_why_and_leave_nothing)
         cr_assert_not_null(strstr(err.message, "No space left"), "%s", err.message);
         cr_assert_neq(access(in_folder("full"), F_OK), 0);
     }
-    weights.origin = NANO_ORIGIN_HF;
-    cr_assert_eq(nano_gguf_save(&weights, in_folder("other"), &err), NANO_ERR_UNSUPPORTED);
     nano_weights_close(&weights);
     free(copy);
     gguf_builder_deinit(&builder);

@@ -31,10 +31,13 @@ static json_t *open_golden(const char *variant, char model[1024])
     return golden;
 }
 
-Test(stories, greedy_text_is_identical)
+/* The golden's file, or a folder of the same weights. */
+static void check_greedy_text(const char *folder)
 {
     char model[1024];
     json_t *golden = open_golden("F32", model), *greedy = json_object_get(golden, "greedy");
+    if (folder)
+        data_path(model, folder);
     for (size_t i = 0; i < json_array_size(greedy); i++) {
         const json_t *want = json_array_get(greedy, i);
         struct program_result r =
@@ -55,6 +58,13 @@ Test(stories, greedy_text_is_identical)
         program_free(&r);
     }
     json_decref(golden);
+}
+
+Test(stories, greedy_text_is_identical)
+{
+    check_greedy_text(NULL);
+    check_greedy_text("stories260K-hf");
+    check_greedy_text("stories260K-hf-sharded");
 }
 
 static void log_softmax(const json_t *logits, double out[VOCAB_SIZE], double *largest)

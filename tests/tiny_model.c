@@ -158,7 +158,7 @@ void tiny_model_make(struct nano_weights *out, const struct tiny_shape *s,
                      const struct tiny_fault *fault)
 {
     static const struct tiny_fault none;
-    *out = (struct nano_weights){.path = NULL, .origin = NANO_ORIGIN_GGUF};
+    *out = (struct nano_weights){0};
     nano_arena_init(&out->arena);
     out->tensors = nano_arena_alloc(&out->arena, MAX_ITEMS, sizeof *out->tensors);
     out->metadata = nano_arena_alloc(&out->arena, MAX_ITEMS, sizeof *out->metadata);

@@ -114,6 +114,12 @@ bool nano_os_file_is_special(const char *path)
     return stat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode);
 }
 
+bool nano_os_is_folder(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
 void *nano_os_map_anonymous(size_t num_bytes)
 {
     const size_t page_bytes = (size_t)sysconf(_SC_PAGE_SIZE);

@@ -25,6 +25,7 @@ bool nano_os_file_will_read(const struct nano_os_file *file, const void *data, s
 bool nano_os_file_release(const struct nano_os_file *file, const void *data, size_t num_bytes);
 
 bool nano_os_file_exists(const char *path);
+bool nano_os_is_folder(const char *path);
 
 /* A device, a pipe or the like: what is there, but is neither a file nor a directory. */
 bool nano_os_file_is_special(const char *path);

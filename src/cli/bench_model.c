@@ -350,7 +350,7 @@ static enum nano_status open_model(nano_model **model, const struct nano_bench_o
     if (options->synthetic)
         NANO_TRY(nano_model_open_synthetic(model, options->synthetic, SEED, err));
     else
-        NANO_TRY(nano_model_open(model, options->engine.model, err));
+        NANO_TRY(nano_cli_open_model(model, &options->engine, NULL, err));
     report->info = nano_model_get_info(*model);
     report->name = options->synthetic ? options->synthetic : report->info->path;
     const uint64_t start = nano_os_clock_ns();

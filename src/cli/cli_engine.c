@@ -69,8 +69,8 @@ static enum nano_status parse_logit_bias(const struct nano_cli_option *option, c
 }
 
 const struct nano_cli_option nano_cli_model_table[] = {
-    {"-m --model", "FILE", nano_cli_parse_string, ENGINE(model), 0, 0,
-     "GGUF file; without it the built-in model"},
+    {"-m --model", "PATH", nano_cli_parse_string, ENGINE(model), 0, 0,
+     "GGUF file, or folder with config.json and safetensors; without it the built-in model"},
     {"-v --verbose", NULL, nano_cli_parse_true, ENGINE(verbose), 0, 0,
      "show the library's messages"},
 };
@@ -78,6 +78,8 @@ const size_t nano_cli_num_model_options =
     sizeof nano_cli_model_table / sizeof *nano_cli_model_table;
 
 const struct nano_cli_option nano_cli_engine_table[] = {
+    {"--quantization", "TYPE", nano_cli_parse_string, ENGINE(model_params.quantization), 0, 0,
+     "quantise matrices that are larger to this format while they are loaded, e.g. q8_0 or q4_0"},
     {"-t --threads", "N", nano_cli_parse_int, ENGINE(params.num_threads), 0, 4096,
      "threads that compute (default and most: CPUs this process may use)"},
     {"-c --max-model-len --ctx-size", "N", nano_cli_parse_int, ENGINE(params.max_model_len), 0,
@@ -161,6 +163,13 @@ void nano_cli_engine_options_init(struct nano_cli_engine_options *options)
 {
     *options = (struct nano_cli_engine_options){.params = nano_engine_params_default()};
     options->params.manual_step = true;
+}
+
+enum nano_status nano_cli_open_model(nano_model **out,
+                                     const struct nano_cli_engine_options *options,
+                                     const char *path, struct nano_error *err)
+{
+    return nano_model_open_with(out, path ? path : options->model, &options->model_params, err);
 }
 
 void nano_cli_sampling_options_init(struct nano_cli_sampling_options *options)

@@ -12,6 +12,7 @@
 
 struct nano_cli_engine_options {
     const char *model; /* NULL: the built-in one */
+    struct nano_model_params model_params;
     struct nano_engine_params params;
     bool verbose;
 };
@@ -25,6 +26,11 @@ enum nano_status nano_cli_parse_kv_dtype(const struct nano_cli_option *option, c
                                          void *target, struct nano_error *err);
 
 void nano_cli_engine_options_init(struct nano_cli_engine_options *options);
+
+/* The model at `path`, or, with NULL, the options'. */
+enum nano_status nano_cli_open_model(nano_model **out,
+                                     const struct nano_cli_engine_options *options,
+                                     const char *path, struct nano_error *err);
 
 struct nano_cli_sampling_options {
     struct nano_sampling_params params;

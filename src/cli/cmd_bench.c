@@ -60,6 +60,8 @@ static int check(const struct nano_cli_command *command, const struct nano_bench
 {
     if (options->synthetic && options->engine.model)
         return nano_cli_usage_error(command, "--synthetic: expected it or -m, not both");
+    if (options->synthetic && options->engine.model_params.quantization)
+        return nano_cli_usage_error(command, "--quantization: --synthetic names its format itself");
     if (options->mixed + options->shared_prefix + options->mock > 1)
         return nano_cli_usage_error(
             command, "expected one of --mixed, --shared-prefix and --mock, not several");

@@ -174,7 +174,7 @@ static int run(const struct nano_cli_command *command, int argc, char **argv)
     nano_cli_log_to_stderr(options.engine.verbose);
     nano_chat_screen_init(&chat.screen, is_terminal);
     chat.show_reasoning = options.reasoning < 0 ? is_terminal : options.reasoning;
-    NANO_TRY(nano_model_open(&model, options.engine.model, &err));
+    NANO_TRY(nano_cli_open_model(&model, &options.engine, NULL, &err));
     NANO_TRY(open_chat(&chat, &options, model, &err));
     nano_cli_hold_interrupts();
     NANO_TRY(nano_chat_lines_open(&lines, is_terminal, nano_chat_command_names, &err));

@@ -249,7 +249,7 @@ static int run(const struct nano_cli_command *command, int argc, char **argv)
     if (result >= 0)
         goto done;
     nano_cli_log_to_stderr(options.engine.verbose);
-    NANO_TRY(nano_model_open(&model, files.num ? files.items[0] : options.engine.model, &err));
+    NANO_TRY(nano_cli_open_model(&model, &options.engine, files.num ? files.items[0] : NULL, &err));
     report.model = model;
     nano_cli_style_init(&report.style, stdout);
     /* what cannot run is described all the same, and then the reason is the command's error */

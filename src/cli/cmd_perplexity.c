@@ -234,7 +234,7 @@ static int run(const struct nano_cli_command *command, int argc, char **argv)
     nano_cli_log_to_stderr(options.engine.verbose);
 
     NANO_TRY(nano_cli_read(options.file, &text, &num_bytes, &err));
-    NANO_TRY(nano_model_open(&model, options.engine.model, &err));
+    NANO_TRY(nano_cli_open_model(&model, &options.engine, NULL, &err));
     NANO_TRY(tokenize(model, text, num_bytes, &tokens, &num_tokens, &bos, &err));
     score.context = choose_context(&options.engine.params, nano_model_get_info(model));
     if (score.context < MIN_CONTEXT) {

@@ -189,7 +189,7 @@ static int run(const struct nano_cli_command *command, int argc, char **argv)
             command, "no prompt: expected -p TEXT, -f FILE or text on standard input");
         goto done;
     }
-    NANO_TRY(nano_model_open(&model, options.engine.model, &err));
+    NANO_TRY(nano_cli_open_model(&model, &options.engine, NULL, &err));
     const nano_tokenizer *tokenizer = nano_model_get_tokenizer(model, &tokenizer_error);
     NANO_TRY(nano_cli_prompts_encode(&options.prompts, tokenizer, &tokenizer_error, &err));
     if (!tokenizer)

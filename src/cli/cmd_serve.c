@@ -202,7 +202,7 @@ static enum nano_status load(struct serving *serving, struct serve_options *opti
 {
     enum nano_status status;
     struct nano_engine_params *params = &options->engine.params;
-    NANO_TRY(nano_model_open(&serving->model, options->engine.model, err));
+    NANO_TRY(nano_cli_open_model(&serving->model, &options->engine, NULL, err));
     const nano_tokenizer *tokenizer = nano_model_get_tokenizer(serving->model, err);
     if (!tokenizer)
         return err->status;

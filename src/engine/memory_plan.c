@@ -157,19 +157,21 @@ static uint64_t scheduler_bytes(const struct nano_engine_setup *s, int num_block
 }
 
 /* What of the stored weights is in memory beside the packed ones. Of a file: what is read in place,
- * header and metadata, and what is being packed. A model made in memory: all. */
+ * header and metadata, and what is being packed. A model made in memory: all. And what was read
+ * into memory of its own: names, metadata, vectors. */
 static uint64_t stored_bytes(const nano_model *model, const struct nano_runner_memory *memory)
 {
+    const uint64_t own_bytes = model->weights.arena.total_bytes;
     uint64_t file_bytes = 0, tensor_bytes = 0;
     for (size_t i = 0; i < model->weights.num_files; i++)
         file_bytes += model->weights.files[i].num_bytes;
     for (size_t i = 0; i < model->weights.num_tensors; i++)
-        tensor_bytes += model->weights.tensors[i].num_bytes;
-    if (file_bytes < tensor_bytes)
-        return tensor_bytes;
-    const uint64_t bytes =
-        memory->mapped_bytes + memory->packing_bytes + (file_bytes - tensor_bytes);
-    return bytes < file_bytes ? bytes : file_bytes;
+        tensor_bytes += nano_tensor_stored_bytes(&model->weights.tensors[i]);
+    if (file_bytes == 0)
+        return own_bytes + tensor_bytes;
+    const uint64_t rest = file_bytes > tensor_bytes ? file_bytes - tensor_bytes : 0;
+    const uint64_t bytes = memory->mapped_bytes + memory->packing_bytes + rest;
+    return own_bytes + (bytes < file_bytes ? bytes : file_bytes);
 }
 
 /* Everything but the blocks and what is kept for each of them. */

@@ -10,6 +10,9 @@
 #include "engine/meta_print.h"
 #include "format/gguf.h"
 #include "format/quant_mix.h"
+#include "format/hf_folder.h"
+#include "format/hf_tokenizer.h"
+#include "format/requantize.h"
 #include "format/synthetic.h"
 #include "tokenizer/tokenizer.h"
 
@@ -130,7 +133,20 @@ static enum nano_status find_builtin(char *path, size_t path_bytes, struct nano_
         folders[2] ? folders[2] : "the program's data folder", folders[0] ? folders[0] : "not set");
 }
 
+struct nano_model_params nano_model_params_default(void)
+{
+    return (struct nano_model_params){.quantization = NULL};
+}
+
 enum nano_status nano_model_open(nano_model **out, const char *path, struct nano_error *err)
+{
+    const struct nano_model_params params = nano_model_params_default();
+    return nano_model_open_with(out, path, &params, err);
+}
+
+enum nano_status nano_model_open_with(nano_model **out, const char *path,
+                                      const struct nano_model_params *params,
+                                      struct nano_error *err)
 {
     enum nano_status status;
     char builtin[MAX_PATH_BYTES + sizeof BUILTIN_FILE + 1];
@@ -143,7 +159,14 @@ enum nano_status nano_model_open(nano_model **out, const char *path, struct nano
     model = nano_mem_calloc(1, sizeof *model);
     if (!model)
         return nano_error_no_memory(err, "a model", sizeof *model);
-    NANO_TRY(nano_gguf_open(&model->weights, path, err));
+    if (nano_os_is_folder(path))
+        NANO_TRY(nano_hf_folder_open(&model->weights, path, err));
+    else if (nano_hf_tokenizer_is_path(path))
+        NANO_TRY(nano_hf_tokenizer_open(&model->weights, path, err));
+    else
+        NANO_TRY(nano_gguf_open(&model->weights, path, err));
+    if (params->quantization)
+        NANO_TRY(nano_weights_quantize(&model->weights, params->quantization, err));
     NANO_TRY(finish_open(model, err));
     *out = model;
     return NANO_OK;

@@ -153,7 +153,7 @@ fail:
 
 static enum nano_status init(struct nano_weights *out, const char *path, struct nano_error *err)
 {
-    *out = (struct nano_weights){.origin = NANO_ORIGIN_GGUF};
+    *out = (struct nano_weights){0};
     nano_arena_init(&out->arena);
     out->path = nano_arena_strdup(&out->arena, path, strlen(path));
     return out->path ? NANO_OK : nano_error_no_memory(err, "the path", strlen(path) + 1);

@@ -32,11 +32,6 @@ enum nano_status nano_gguf_save(const struct nano_weights *weights, const char *
 {
     enum nano_status status;
     struct nano_gguf_writer writer = {0};
-    if (weights->origin != NANO_ORIGIN_GGUF)
-        return nano_error_set(
-            err, NANO_ERR_UNSUPPORTED,
-            "%s: cannot be saved as GGUF: its tensors follow another format's conventions",
-            nano_weights_label(weights));
     NANO_TRY(nano_gguf_writer_open(&writer, path, weights->metadata, weights->num_metadata,
                                    weights->tensors, weights->num_tensors, err));
     for (size_t i = 0; i < weights->num_tensors; i++) {

@@ -167,7 +167,7 @@ enum nano_status nano_synthetic_open(struct nano_weights *out, const char *spec,
     enum nano_mix_id mix;
     struct plan plan = {.weights = out};
     size_t offset = 0;
-    *out = (struct nano_weights){.origin = NANO_ORIGIN_GGUF};
+    *out = (struct nano_weights){0};
     nano_arena_init(&out->arena);
     NANO_TRY(nano_synthetic_parse(spec, &shape, &mix, err));
 

@@ -115,18 +115,28 @@ const struct nano_tensor *nano_weights_find(const struct nano_weights *weights, 
     return table.slots[slot] ? &weights->tensors[table.slots[slot] - 1] : NULL;
 }
 
+/* Where a tensor's bytes are stored. */
+static const void *stored_data(const struct nano_tensor *tensor)
+{
+    while (!tensor->data && tensor->source->quantized)
+        tensor = tensor->source->quantized;
+    return tensor->data ? tensor->data : tensor->source->data;
+}
+
 void nano_weights_will_read(const struct nano_weights *weights, const struct nano_tensor *tensor)
 {
+    const void *data = stored_data(tensor);
     for (size_t i = 0; i < weights->num_files; i++)
-        if (nano_os_file_will_read(&weights->files[i], tensor->data, tensor->num_bytes))
+        if (nano_os_file_will_read(&weights->files[i], data, nano_tensor_stored_bytes(tensor)))
             return;
 }
 
 /* Only a file keeps the content of pages that are given up: memory would come back zeroed. */
 void nano_weights_release(const struct nano_weights *weights, const struct nano_tensor *tensor)
 {
+    const void *data = stored_data(tensor);
     for (size_t i = 0; i < weights->num_files; i++)
-        if (nano_os_file_release(&weights->files[i], tensor->data, tensor->num_bytes))
+        if (nano_os_file_release(&weights->files[i], data, nano_tensor_stored_bytes(tensor)))
             return;
 }
 

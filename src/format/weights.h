@@ -3,7 +3,7 @@
  *   weights ── tensors[]   name -> format, shape, borrowed bytes
  *           └─ metadata[]  key  -> typed value (GGUF's keys; other loaders translate to them)
  *
- * Loaders (gguf, later safetensors; synthetic) fill this one struct. Tensor bytes are borrowed from
+ * Loaders (gguf, hf_folder, synthetic) fill this one struct. Tensor bytes are borrowed from
  * mapped files or memory that the weights own; everything lives until nano_weights_close. The
  * struct is read-only after loading, so any thread may use it. */
 #ifndef NANO_FORMAT_WEIGHTS_H
@@ -25,8 +25,32 @@ struct nano_string { /* borrowed, also zero-terminated when it is a key or a nam
     size_t num_bytes;
 };
 
-/* What the bytes of a tensor are made from when they are not in memory as its format says. */
-struct nano_tensor_source;
+/* How files of other kinds store numbers. */
+enum nano_stored_type {
+    NANO_STORED_F32,
+    NANO_STORED_F16,
+    NANO_STORED_BF16,
+    NANO_STORED_F8_E4M3, /* 1 sign, 4 exponent (bias 7), 3 mantissa bits; no infinities */
+    NANO_STORED_OTHER    /* nothing that can be a weight */
+};
+
+/* What the bytes of a tensor are made from when they are not in memory as its format says: either
+ * another tensor, whose rows are quantised, or rows of a matrix that is stored differently. */
+struct nano_tensor_source {
+    const struct nano_tensor
+        *quantized; /* not NULL: quantise this one's rows; the rest is unused */
+
+    enum nano_stored_type type;
+    const unsigned char *data; /* row by row, at any alignment */
+    size_t num_bytes;
+    int64_t
+        pair_rows; /* 0, or rows of a head: row 2 i is stored as i, 2 i + 1 as pair_rows/2 + i */
+
+    /* Of F8: weight [r, c] is multiplied with scales[r / block_rows * scale_cols + c / block_cols],
+     * where r is the row as stored. Little-endian f32 at any alignment. */
+    const float *scales;
+    int64_t scale_cols, block_rows, block_cols;
+};
 
 struct nano_tensor {
     struct nano_string name;
@@ -72,12 +96,8 @@ struct nano_meta {
     const struct nano_string *strings; /* when element_type is STRING */
 };
 
-/* Which conventions the weights follow where formats differ. */
-enum nano_weights_origin { NANO_ORIGIN_GGUF, NANO_ORIGIN_HF };
-
 struct nano_weights {
     char *path; /* for messages; "" when made in memory */
-    enum nano_weights_origin origin;
     struct nano_tensor *tensors;
     size_t num_tensors;
     struct nano_meta *metadata;
@@ -115,6 +135,9 @@ enum nano_status nano_weights_require(const struct nano_weights *weights, const 
  * again. Tensors that are in no file are left alone. Any thread, also while others read. */
 void nano_weights_will_read(const struct nano_weights *weights, const struct nano_tensor *tensor);
 void nano_weights_release(const struct nano_weights *weights, const struct nano_tensor *tensor);
+
+/* Bytes that reading all of it takes from the file. */
+size_t nano_tensor_stored_bytes(const struct nano_tensor *tensor);
 
 /* Rows [row_begin, row_end) of a tensor, all dims above the first counted as rows: as its format
  * says, and as f32. For tensors with and without data; any thread, no allocation. */

@@ -154,10 +154,22 @@ static int compare_ids(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static enum nano_status load_eog(struct nano_vocab *vocab, struct nano_error *err)
+/* A list that folders have beside the one eos_token_id. */
+static const struct nano_meta *eos_list(const struct nano_weights *weights)
+{
+    const struct nano_meta *list = nano_weights_meta(weights, KEY("eos_token_ids"));
+    const bool is_list = list && list->type == NANO_META_ARRAY &&
+                         list->element_type != NANO_META_STRING && list->num_elements <= 1024;
+    return is_list ? list : NULL;
+}
+
+static enum nano_status load_eog(struct nano_vocab *vocab, const struct nano_weights *weights,
+                                 struct nano_error *err)
 {
     size_t num_names = sizeof eog_names / sizeof *eog_names;
-    vocab->eog = nano_mem_alloc(num_names + 3, sizeof *vocab->eog);
+    const struct nano_meta *list = eos_list(weights);
+    vocab->eog =
+        nano_mem_alloc(num_names + 3 + (list ? list->num_elements : 0), sizeof *vocab->eog);
     if (!vocab->eog)
         return nano_error_no_memory(err, "end-of-generation tokens", 0);
     /* Harmony's and Solar's channels end with <|end|>, their turns do not. */
@@ -173,6 +185,10 @@ static enum nano_status load_eog(struct nano_vocab *vocab, struct nano_error *er
         if (vocab->eot < 0 && eog_names[i].is_eot)
             vocab->eot = id;
         add_eog(vocab, id);
+    }
+    for (size_t i = 0; list && i < list->num_elements; i++) {
+        int64_t id = nano_meta_array_int(list, i);
+        add_eog(vocab, id >= 0 && id < vocab->num_tokens ? (int32_t)id : -1);
     }
     add_eog(vocab, vocab->eos);
     add_eog(vocab, vocab->eot);
@@ -199,7 +215,7 @@ enum nano_status nano_vocab_load_special(struct nano_vocab *vocab, bool add_bos,
         vocab->drops_first_space = vocab->add_space_prefix;
     }
     NANO_TRY(detect_phi3(vocab, weights, err));
-    return load_eog(vocab, err);
+    return load_eog(vocab, weights, err);
 fail:
     return status;
 }

@@ -228,8 +228,8 @@ static void bind_weights(struct nano_cpu_runner *r, const struct nano_op *op,
             continue;
         const struct nano_cpu_weight *weight = nano_cpu_weights_find(&r->weights, tensor);
         const struct nano_kernels *kernels =
-            weight->packed || !r->kernels.linear[tensor->format].pack ? &r->kernels
-                                                                      : &r->file_kernels;
+            weight->in_panels || !r->kernels.linear[tensor->format].pack ? &r->kernels
+                                                                         : &r->file_kernels;
         out->weight[k] = weight->packed ? weight->packed : tensor->data;
         out->linear[k] = &kernels->linear[tensor->format];
         if (op->kind != NANO_OP_EMBED) /* which reads one row per token */

@@ -89,7 +89,8 @@ static enum nano_status cpu_plan(const struct nano_runner_config *config,
         return status;
     out->weight_bytes = r->weights.packed_bytes;
     out->mapped_bytes = r->weights.mapped_bytes;
-    out->packing_bytes = nano_cpu_weights_packing_bytes(&r->weights);
+    out->packing_bytes =
+        nano_cpu_weights_packing_bytes(&r->weights, &r->kernels, config->num_threads);
     out->activation_bytes = activation_bytes(r);
     for (int i = 0; i < r->program->num_kv_layers; i++)
         out->kv_block_bytes += 2 * (uint64_t)nano_cpu_kv_block_bytes(r, i);

@@ -45,6 +45,7 @@ struct nano_cpu_op {
 struct nano_cpu_weight {
     const struct nano_tensor *tensor;
     bool in_linear;      /* else only looked up, added or multiplied with */
+    bool in_panels;      /* packed for the kernels; else in the file's layout, packed or not */
     void *packed;        /* in weights->memory; NULL: read in place */
     size_t packed_bytes; /* whole cache lines; 0: read in place */
 };
@@ -148,7 +149,8 @@ enum nano_status nano_cpu_weights_pack(struct nano_cpu_weights *weights,
                                        struct nano_cpu_pool *pool, struct nano_error *err);
 /* What packing takes at its worst moment beyond packed_bytes: a stored tensor is let go of when its
  * packed form is complete. */
-uint64_t nano_cpu_weights_packing_bytes(const struct nano_cpu_weights *weights);
+uint64_t nano_cpu_weights_packing_bytes(const struct nano_cpu_weights *weights,
+                                        const struct nano_kernels *kernels, int num_threads);
 void nano_cpu_weights_deinit(struct nano_cpu_weights *weights);
 const struct nano_cpu_weight *nano_cpu_weights_find(const struct nano_cpu_weights *weights,
                                                     const struct nano_tensor *tensor);

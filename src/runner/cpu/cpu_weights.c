@@ -1,11 +1,14 @@
 /* Weights of the CPU runner: each tensor once, packed where the kernels ask for it, in one block of
  * memory in the order of the file.
  *
- * A matrix that only the embedding looks up stays in the file, whatever its kernels' layout is. */
+ * A matrix that only the embedding looks up stays in the file, whatever its kernels' layout is; if
+ * the file has it in another form, it is made in the file's layout. */
 #include <stdlib.h>
 
 #include "base/memory.h"
 #include "runner/cpu/cpu_state.h"
+
+#define SCRATCH_ALIGNS 2 /* panels of made rows at a time */
 
 static int by_tensor(const void *a, const void *b)
 {
@@ -59,8 +62,11 @@ enum nano_status nano_cpu_weights_collect(struct nano_cpu_weights *weights,
     for (int i = 0; i < weights->count; i++) {
         struct nano_cpu_weight *item = &weights->items[i];
         const struct nano_linear_kernels *linear = &kernels->linear[item->tensor->format];
-        if (item->in_linear && linear->pack)
+        item->in_panels = item->in_linear && linear->pack;
+        if (item->in_panels)
             item->packed_bytes = linear->packed_bytes(item->tensor->dims[1], item->tensor->dims[0]);
+        else if (!item->tensor->data)
+            item->packed_bytes = item->tensor->num_bytes;
         if (!item->packed_bytes) {
             weights->mapped_bytes += item->tensor->num_bytes;
             continue;
@@ -77,7 +83,39 @@ struct pack_job {
     const struct nano_weights *stored;
     const struct nano_kernels *kernels;
     struct nano_cpu_pool *pool;
+    unsigned char *scratch; /* [num_threads][scratch_bytes] */
+    size_t scratch_bytes;
 };
+
+/* Rows that are made when they are read, some panels at a time. */
+static void pack_made(const struct pack_job *job, const struct nano_cpu_weight *item,
+                      int64_t row_begin, int64_t row_end, unsigned char *scratch)
+{
+    const struct nano_tensor *tensor = item->tensor;
+    const struct nano_linear_kernels *linear = &job->kernels->linear[tensor->format];
+    const int64_t cols = tensor->dims[0], step = SCRATCH_ALIGNS * linear->row_align;
+    unsigned char *packed = item->packed;
+    for (int64_t row = row_begin; row < row_end; row += step) {
+        const int64_t n = row_end - row < step ? row_end - row : step;
+        nano_tensor_read_rows(tensor, row, row + n, scratch);
+        linear->pack(packed + linear->packed_bytes(row, cols), scratch, n, cols, 0, n);
+    }
+}
+
+static void pack_rows(const struct pack_job *job, const struct nano_cpu_weight *item,
+                      int64_t row_begin, int64_t row_end, unsigned char *scratch)
+{
+    const struct nano_tensor *tensor = item->tensor;
+    const size_t row_bytes = nano_format_row_bytes(tensor->format, tensor->dims[0]);
+    if (!item->in_panels)
+        nano_tensor_read_rows(tensor, row_begin, row_end,
+                              (unsigned char *)item->packed + (size_t)row_begin * row_bytes);
+    else if (!tensor->data)
+        pack_made(job, item, row_begin, row_end, scratch);
+    else
+        job->kernels->linear[tensor->format].pack(item->packed, tensor->data, tensor->dims[1],
+                                                  tensor->dims[0], row_begin, row_end);
+}
 
 /* Every thread packs the rows that it will multiply with, so that their memory is near it. The file
  * is read ahead by a tensor, and what is packed leaves this process's memory. */
@@ -92,15 +130,32 @@ static void pack(void *context, int index)
         if (index == 0 && i + 1 < weights->count)
             nano_weights_will_read(job->stored, weights->items[i + 1].tensor);
         const struct nano_linear_kernels *linear = &job->kernels->linear[item->tensor->format];
-        const int64_t rows = item->tensor->dims[1], align = linear->row_align;
+        const int64_t rows = item->tensor->dims[1];
+        const int64_t align = item->in_panels ? linear->row_align : 1;
         const int64_t units = (rows + align - 1) / align, threads = job->pool->num_threads;
         const int64_t end = units * (index + 1) / threads * align;
-        linear->pack(item->packed, item->tensor->data, rows, item->tensor->dims[0],
-                     units * index / threads * align, end < rows ? end : rows);
+        pack_rows(job, item, units * index / threads * align, end < rows ? end : rows,
+                  job->scratch + (size_t)index * job->scratch_bytes);
         nano_cpu_pool_sync(job->pool);
         if (index == 0)
             nano_weights_release(job->stored, item->tensor);
     }
+}
+
+/* What a thread packs from at a time. */
+static size_t scratch_bytes(const struct nano_cpu_weights *weights,
+                            const struct nano_kernels *kernels)
+{
+    size_t most = 0;
+    for (int i = 0; i < weights->count; i++) {
+        const struct nano_tensor *tensor = weights->items[i].tensor;
+        if (tensor->data || !weights->items[i].in_panels)
+            continue;
+        const size_t bytes = nano_format_row_bytes(tensor->format, tensor->dims[0]) *
+                             (size_t)(SCRATCH_ALIGNS * kernels->linear[tensor->format].row_align);
+        most = bytes > most ? bytes : most;
+    }
+    return nano_mem_round_up(most);
 }
 
 enum nano_status nano_cpu_weights_pack(struct nano_cpu_weights *weights,
@@ -120,12 +175,17 @@ enum nano_status nano_cpu_weights_pack(struct nano_cpu_weights *weights,
         weights->items[i].packed = weights->memory + offset;
         offset += weights->items[i].packed_bytes;
     }
-    struct pack_job job = {weights, stored, kernels, pool};
+    struct pack_job job = {weights, stored, kernels, pool, NULL, scratch_bytes(weights, kernels)};
+    job.scratch = nano_mem_alloc((size_t)pool->num_threads, job.scratch_bytes);
+    if (!job.scratch)
+        return nano_error_no_memory(err, "packing weights", job.scratch_bytes);
     nano_cpu_pool_run(pool, pack, &job);
+    nano_mem_free(job.scratch);
     return NANO_OK;
 }
 
-uint64_t nano_cpu_weights_packing_bytes(const struct nano_cpu_weights *weights)
+uint64_t nano_cpu_weights_packing_bytes(const struct nano_cpu_weights *weights,
+                                        const struct nano_kernels *kernels, int num_threads)
 {
     uint64_t packed_so_far = 0, most = weights->packed_bytes;
     for (int i = 0; i < weights->count; i++) {
@@ -133,10 +193,11 @@ uint64_t nano_cpu_weights_packing_bytes(const struct nano_cpu_weights *weights)
         if (!item->packed_bytes)
             continue;
         packed_so_far += item->packed_bytes;
-        if (packed_so_far + item->tensor->num_bytes > most)
-            most = packed_so_far + item->tensor->num_bytes;
+        const size_t stored_bytes = nano_tensor_stored_bytes(item->tensor);
+        if (packed_so_far + stored_bytes > most)
+            most = packed_so_far + stored_bytes;
     }
-    return most - weights->packed_bytes;
+    return most - weights->packed_bytes + (uint64_t)num_threads * scratch_bytes(weights, kernels);
 }
 
 void nano_cpu_weights_deinit(struct nano_cpu_weights *weights)
