@@ -74,7 +74,8 @@ typedef struct nano_model nano_model;
 typedef struct nano_tokenizer nano_tokenizer;
 
 /* Opens a GGUF file (any part of a split one). The file is mapped, not read; only its header is
- * checked here, tensors when an engine binds them. `path` NULL opens the built-in model. */
+ * checked here, tensors when an engine binds them. `path` NULL opens the built-in model. A folder, or
+ * a file, with a tokenizer as Hugging Face publishes it opens as a model without weights. */
 NANO_API enum nano_status nano_model_open(nano_model **out, const char *path, struct nano_error *err);
 
 /* A model with random weights of a named shape and format, made in memory; `spec` is "SHAPE:FORMAT",
