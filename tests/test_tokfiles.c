@@ -289,9 +289,18 @@ Test(tokfiles, preference_and_flags, .init = make_folder, .fini = remove_folder)
     struct nano_weights weights = open_folder();
     cr_expect_not_null(nano_weights_meta(&weights, "nanovllm.tokenizer.pipeline"));
     expect_ids(&weights, "ab", 3, (int32_t[]){1, 260, 2});
+    struct nano_string pipeline = {"", 0};
+    nano_meta_get_string(&weights, "nanovllm.tokenizer.pipeline", &pipeline, NULL);
+    cr_expect_not_null(strstr(pipeline.bytes, "{\"SpecialToken\":{\"id\":\"</s>\","));
     nano_weights_close(&weights);
-    put_text("tokenizer_config.json", "{\"add_bos_token\":false}");
+    put_text("tokenizer_config.json",
+             "{\"add_bos_token\":false,\"added_tokens_decoder\":{\"264\":{\"content\":\"<x>\","
+             "\"special\":true}}}");
     weights = open_folder();
+    nano_meta_get_string(&weights, "nanovllm.tokenizer.pipeline", &pipeline, NULL);
+    cr_expect_not_null(strstr(pipeline.bytes, "\"single\":[{\"Sequence\":"));
+    cr_expect_not_null(strstr(pipeline.bytes, "{\"content\":\"<x>\",\"special\":true,\"id\":264}"));
+    expect_token(&weights, 264, "<x>", 3, 0);
     expect_ids(&weights, "ab", 1, (int32_t[]){260});
     nano_weights_close(&weights);
 }

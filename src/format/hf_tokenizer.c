@@ -100,11 +100,13 @@ enum nano_status nano_hf_tokenizer_load(struct nano_meta_builder *builder, const
     if (tok.model) {
         NANO_TRY(nano_tok_config_apply(&config, &tok, err));
         NANO_TRY(nano_tok_finish(&tok, config.vocab_size, err));
+        NANO_TRY(nano_tok_json_finish(&tok, err));
     }
     NANO_TRY(nano_tok_config_templates(&config, builder, err));
     status = nano_meta_build_finish(builder, err);
 fail:
     nano_tok_config_close(&config);
+    nano_tok_json_close(&tok);
     nano_tok_deinit(&tok);
     return status;
 }
@@ -119,7 +121,10 @@ enum nano_status nano_hf_tokenizer_load_memory(struct nano_meta_builder *builder
     tok.path = name;
     NANO_TRY(read_bytes(&tok, data, num_bytes, err));
     NANO_TRY(nano_tok_finish(&tok, 0, err));
+    NANO_TRY(nano_tok_json_finish(&tok, err));
+    status = nano_meta_build_finish(builder, err);
 fail:
+    nano_tok_json_close(&tok);
     nano_tok_deinit(&tok);
     return status;
 }

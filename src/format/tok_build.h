@@ -39,6 +39,8 @@ struct nano_tok_piece {
 
 enum nano_tok_flag { NANO_TOK_UNSET = -1, NANO_TOK_NO, NANO_TOK_YES };
 
+struct json_t;
+
 struct nano_tok {
     struct nano_meta_builder *builder;
     const char *path;  /* the file that is being read, for messages */
@@ -54,6 +56,8 @@ struct nano_tok {
     size_t num_slots;
     int64_t roles[NANO_TOK_NUM_ROLES]; /* ids, -1: unknown */
     enum nano_tok_flag add_bos, add_eos, add_space_prefix, remove_extra_whitespaces;
+    struct json_t *pipeline; /* tokenizer.json without vocabulary and merges; or NULL; owned by
+                                tok_json.c's functions */
     bool has_scores, ranks_score;
     size_t num_scored; /* with ranks_score; tokens that have none yet have NAN */
 };

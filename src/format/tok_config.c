@@ -130,6 +130,7 @@ static enum nano_status apply_added_decoder(const struct nano_tok_config *config
             nano_tok_clear(tok, id);
         NANO_TRY(nano_tok_add_special(tok, id, text, num_bytes,
                                       json_is_true(json_object_get(token, "special")), err));
+        NANO_TRY(nano_tok_json_add_token(tok, nano_tok_find(tok, text, num_bytes), token, err));
     }
     return NANO_OK;
 fail:
@@ -225,13 +226,15 @@ static void apply_gpt2_default(struct nano_tok *tok)
 
 /* Classes that build their post-processor from add_bos_token (true unless set) and add_eos_token;
  * for others an explicit flag wins, and then what tokenizer.json says. */
-static void apply_flags(const struct nano_tok_config *config, struct nano_tok *tok)
+static enum nano_status apply_flags(const struct nano_tok_config *config, struct nano_tok *tok,
+                                    struct nano_error *err)
 {
     static const char *const classes[] = {"LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer",
                                           "CohereTokenizer"};
     const char *class = tokenizer_class(config);
     json_t *bos = json_object_get(config->tokenizer, "add_bos_token");
     json_t *eos = json_object_get(config->tokenizer, "add_eos_token");
+    enum nano_tok_flag read_bos = tok->add_bos, read_eos = tok->add_eos;
     bool builds = false;
     for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
         builds = builds || is_class(class, classes[i]);
@@ -244,10 +247,16 @@ static void apply_flags(const struct nano_tok_config *config, struct nano_tok *t
     else if (builds)
         tok->add_eos = NANO_TOK_NO;
     if (tok->add_bos == NANO_TOK_UNSET)
-        tok->add_bos = strcmp(tok->model, "llama") == 0 ? NANO_TOK_YES : NANO_TOK_NO;
+        tok->add_bos =
+            !tok->pipeline && strcmp(tok->model, "llama") == 0 ? NANO_TOK_YES : NANO_TOK_NO;
+    /* tokenizer.json says it for itself */
     json_t *prefix = json_object_get(config->tokenizer, "add_prefix_space");
-    if (json_is_boolean(prefix) && strcmp(tok->model, "llama") == 0)
+    if (json_is_boolean(prefix) && !tok->pipeline && strcmp(tok->model, "llama") == 0)
         tok->add_space_prefix = json_is_true(prefix) ? NANO_TOK_YES : NANO_TOK_NO;
+    if ((read_bos == NANO_TOK_YES) == (tok->add_bos == NANO_TOK_YES) &&
+        (read_eos == NANO_TOK_YES) == (tok->add_eos == NANO_TOK_YES))
+        return NANO_OK;
+    return nano_tok_json_set_template(tok, err);
 }
 
 enum nano_status nano_tok_config_apply(const struct nano_tok_config *config, struct nano_tok *tok,
@@ -266,7 +275,7 @@ enum nano_status nano_tok_config_apply(const struct nano_tok_config *config, str
     if (strcmp(tok->model, "gpt2") == 0 && !config->tokenizer)
         apply_gpt2_default(tok);
     apply_model_ids(config, tok);
-    apply_flags(config, tok);
+    NANO_TRY(apply_flags(config, tok, err));
     tok->path = config->folder;
 fail:
     return status;

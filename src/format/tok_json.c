@@ -269,16 +269,6 @@ static void mark_unknown(struct nano_tok *tok, json_t *model)
     tok->pieces[id].type = NANO_TOK_UNKNOWN;
 }
 
-static enum nano_status save_pipeline(struct nano_tok *tok, json_t *root, struct nano_error *err)
-{
-    char *text = json_dumps(root, JSON_COMPACT);
-    if (!text)
-        return nano_error_no_memory(err, "tokenizer.json's pipeline", 0);
-    nano_meta_add_cstring(tok->builder, "nanovllm.tokenizer.pipeline", text);
-    free(text);
-    return NANO_OK;
-}
-
 /* Old files name no type. */
 static const char *model_type(json_t *model)
 {
@@ -312,7 +302,92 @@ enum nano_status nano_tok_json_load(struct nano_tok *tok, json_t *root, struct n
     nano_tok_read_post_processor(tok, json_object_get(root, "post_processor"));
     json_object_del(model, "vocab");
     json_object_del(model, "merges");
-    return save_pipeline(tok, root, err);
+    tok->pipeline = json_incref(root);
+    return NANO_OK;
 fail:
     return status;
+}
+
+void nano_tok_json_close(struct nano_tok *tok)
+{
+    json_decref(tok->pipeline);
+    tok->pipeline = NULL;
+}
+
+enum nano_status nano_tok_json_add_token(struct nano_tok *tok, int64_t id, json_t *token,
+                                         struct nano_error *err)
+{
+    json_t *added = json_object_get(tok->pipeline, "added_tokens"), *other, *copy;
+    json_t *content = json_object_get(token, "content");
+    size_t i;
+    if (!tok->pipeline)
+        return NANO_OK;
+    json_array_foreach(added, i, other)
+    {
+        if (json_equal(json_object_get(other, "content"), content))
+            return NANO_OK;
+    }
+    if (!json_is_array(added)) {
+        added = json_array();
+        if (json_object_set_new(tok->pipeline, "added_tokens", added) != 0)
+            return nano_error_no_memory(err, "added tokens", 0);
+    }
+    copy = json_copy(token);
+    if (json_object_set_new(copy, "id", json_integer(id)) != 0 ||
+        json_array_append(added, copy) != 0) {
+        json_decref(copy);
+        return nano_error_no_memory(err, "added tokens", 0);
+    }
+    json_decref(copy);
+    return NANO_OK;
+}
+
+/* Adds a token to the template's items and to its table. */
+static bool add_template_token(struct nano_tok *tok, int64_t id, json_t *items, json_t *table)
+{
+    const struct nano_string *text = &tok->pieces[id].text;
+    json_t *item = json_pack("{s:{s:s%,s:i}}", "SpecialToken", "id", text->bytes, text->num_bytes,
+                             "type_id", 0);
+    json_t *entry = json_pack("{s:s%,s:[I],s:[s%]}", "id", text->bytes, text->num_bytes, "ids",
+                              (json_int_t)id, "tokens", text->bytes, text->num_bytes);
+    bool ok = json_array_append_new(items, item) == 0;
+    return json_object_set_new(table, text->bytes, entry) == 0 && ok;
+}
+
+static bool has_role(const struct nano_tok *tok, enum nano_tok_role role)
+{
+    return tok->roles[role] >= 0 && (uint64_t)tok->roles[role] < tok->num_pieces &&
+           tok->pieces[tok->roles[role]].text.bytes;
+}
+
+enum nano_status nano_tok_json_set_template(struct nano_tok *tok, struct nano_error *err)
+{
+    if (!tok->pipeline)
+        return NANO_OK;
+    json_t *single = json_array(), *table = json_object();
+    bool ok = true;
+    if (tok->add_bos == NANO_TOK_YES && has_role(tok, NANO_TOK_BOS))
+        ok = add_template_token(tok, tok->roles[NANO_TOK_BOS], single, table);
+    ok = json_array_append_new(
+             single, json_pack("{s:{s:s,s:i}}", "Sequence", "id", "A", "type_id", 0)) == 0 &&
+         ok;
+    if (tok->add_eos == NANO_TOK_YES && has_role(tok, NANO_TOK_EOS))
+        ok = add_template_token(tok, tok->roles[NANO_TOK_EOS], single, table) && ok;
+    json_t *processor = json_pack("{s:s,s:o,s:[],s:o}", "type", "TemplateProcessing", "single",
+                                  single, "pair", "special_tokens", table);
+    if (!processor || json_object_set_new(tok->pipeline, "post_processor", processor) != 0 || !ok)
+        return nano_error_no_memory(err, "post_processor", 0);
+    return NANO_OK;
+}
+
+enum nano_status nano_tok_json_finish(struct nano_tok *tok, struct nano_error *err)
+{
+    if (!tok->pipeline)
+        return NANO_OK;
+    char *text = json_dumps(tok->pipeline, JSON_COMPACT);
+    if (!text)
+        return nano_error_no_memory(err, "tokenizer.json's pipeline", 0);
+    nano_meta_add_cstring(tok->builder, "nanovllm.tokenizer.pipeline", text);
+    free(text);
+    return NANO_OK;
 }

@@ -17,8 +17,19 @@ enum nano_status nano_tok_json_parse(json_t **out, const char *bytes, size_t num
 enum nano_status nano_tok_add_vocab(struct nano_tok *tok, json_t *vocab, const char *field,
                                     float score, bool has_bytes, struct nano_error *err);
 
-/* Takes a parsed tokenizer.json in: vocabulary, merges, added tokens, and the pipeline as a string
- * ("nanovllm.tokenizer.pipeline"). `root` loses its vocabulary and merges. */
+/* Takes a parsed tokenizer.json in: vocabulary, merges, added tokens. `root` loses its vocabulary
+ * and merges; what is left stays with `tok` until nano_tok_json_close. */
 enum nano_status nano_tok_json_load(struct nano_tok *tok, json_t *root, struct nano_error *err);
+void nano_tok_json_close(struct nano_tok *tok);
+
+/* What a configuration changes in tokenizer.json's pipeline, if there is one: one more added token
+ * (an object as in added_tokens_decoder), and the post-processor, which becomes a template of the
+ * BOS and EOS that tok's flags ask for. */
+enum nano_status nano_tok_json_add_token(struct nano_tok *tok, int64_t id, json_t *token,
+                                         struct nano_error *err);
+enum nano_status nano_tok_json_set_template(struct nano_tok *tok, struct nano_error *err);
+
+/* Writes "nanovllm.tokenizer.pipeline" if there is one. */
+enum nano_status nano_tok_json_finish(struct nano_tok *tok, struct nano_error *err);
 
 #endif
