@@ -51,7 +51,7 @@ static enum nano_status save_gguf(const struct nano_importance *importance, cons
                                   struct nano_error *err)
 {
     enum nano_status status;
-    struct nano_weights weights = {.origin = NANO_ORIGIN_GGUF};
+    struct nano_weights weights = {0};
     struct nano_meta_builder builder = {.weights = &weights};
     nano_arena_init(&weights.arena);
     nano_meta_add_cstring(&builder, "general.type", "imatrix");
