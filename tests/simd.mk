@@ -2,9 +2,9 @@ check_PROGRAMS += tests/test_formats tests/test_quantizers
 tests_test_formats_SOURCES = tests/test_formats.c
 tests_test_formats_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_test_formats_LDADD = $(TEST_LIBS)
-tests_test_quantize_SOURCES = tests/test_quantizers.c
-tests_test_quantize_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
-tests_test_quantize_LDADD = $(TEST_LIBS)
+tests_test_quantizers_SOURCES = tests/test_quantizers.c
+tests_test_quantizers_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_test_quantizers_LDADD = $(TEST_LIBS)
 
 check_PROGRAMS += tests/check_kernels
 KERNEL_CHECKS = tests/check_kernels.h tests/check_kernels.c tests/check_linear.c \

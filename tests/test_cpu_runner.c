@@ -104,8 +104,9 @@ static void check_quantised(void)
 {
     const struct tiny_shape *shape = &tiny_shapes[num_tiny_shapes - 1];
     static const enum nano_format exact[] = {NANO_FORMAT_F16, NANO_FORMAT_BF16};
-    static const enum nano_format rounded[] = {NANO_FORMAT_Q4_0, NANO_FORMAT_Q4_1, NANO_FORMAT_Q5_0,
-                                               NANO_FORMAT_Q5_1, NANO_FORMAT_Q8_0};
+    static const enum nano_format rounded[] = {
+        NANO_FORMAT_Q4_0, NANO_FORMAT_Q4_1,  NANO_FORMAT_Q5_0,  NANO_FORMAT_Q5_1,
+        NANO_FORMAT_Q8_0, NANO_FORMAT_MXFP4, NANO_FORMAT_NVFP4, NANO_FORMAT_Q2_0};
     for (size_t i = 0; i < sizeof exact / sizeof *exact; i++) {
         const double d = difference_from_naive(shape, exact[i], NANO_KV_FORMAT_F32);
         cr_expect_lt(d, 1e-5, "%s: %g", nano_format_traits(exact[i])->name, d);
@@ -134,7 +135,7 @@ Test(cpu_runner, chunks_blocks_and_threads_change_no_bit)
                 {40, 5, 3, 64},
                 {17, 1, 2, 17}};
     static const enum nano_format formats[] = {NANO_FORMAT_F32, NANO_FORMAT_Q4_0, NANO_FORMAT_Q8_0,
-                                               NANO_FORMAT_F16};
+                                               NANO_FORMAT_F16, NANO_FORMAT_NVFP4};
     for (int i = 0; i < num_tiny_shapes; i++) {
         for (size_t f = 0; f < sizeof formats / sizeof *formats; f++) {
             struct model m;
@@ -573,8 +574,7 @@ Test(cpu_runner, weights_are_packed_once)
         cr_assert_eq(nano_cpu_pool_open(&pool, 3, NULL), NANO_OK);
         model_open(&m, &tiny_shapes[i], NANO_FORMAT_F32);
         cr_assert_eq(nano_cpu_weights_collect(&weights, m.program, &kernels, NULL), NANO_OK);
-        cr_assert_eq(nano_cpu_weights_pack(&weights, &m.weights, &kernels, &pool, NULL),
-                     NANO_OK);
+        cr_assert_eq(nano_cpu_weights_pack(&weights, &m.weights, &kernels, &pool, NULL), NANO_OK);
         nano_cpu_pool_close(&pool);
         uint64_t packed = 0, mapped = 0;
         for (size_t k = 0; k < m.weights.num_tensors; k++) {
