@@ -37,7 +37,7 @@ static void expect_refused(const char *path, const char *part)
 Test(bad_input, no_model_file)
 {
     expect_refused("/nonexistent/model.gguf", "No such file");
-    expect_refused("/tmp", "directory");
+    expect_refused("/dev", "neither model.safetensors");
     expect_refused(program_file("empty.gguf", "", 0), "");
     expect_refused(program_file("text.gguf", "This is no model, only a text.\n", 31), "");
 }
