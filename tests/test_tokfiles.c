@@ -484,7 +484,7 @@ static void check_ids(const char *name, const char *text, size_t count, const in
     nano_weights_close(&weights);
 }
 
-/* As tiktoken's own tests and pages have them. */
+/* As tiktoken gives them. */
 Test(tokfiles_data, tiktoken)
 {
     const char *cl100k = "tiktoken/cl100k_base.tiktoken", *o200k = "tiktoken/o200k_base.tiktoken";
@@ -496,4 +496,8 @@ Test(tokfiles_data, tiktoken)
     check_ids(cl100k, "today\n \n", 2, (int32_t[]){31213, 27907});
     check_ids(cl100k, "today\n  \n", 2, (int32_t[]){31213, 14211});
     check_ids(o200k, "hello world", 2, (int32_t[]){24912, 2375});
+    check_ids(o200k, "ด้้็ กำ", 5, (int32_t[]){14650, 2661, 5110, 11417, 9508});
+    check_ids(o200k, "naïveÉtat's HTTPServer", 8,
+              (int32_t[]){1503, 9954, 737, 5859, 32232, 885, 21929, 6444});
+    check_ids(o200k, "hello <|endoftext|>", 3, (int32_t[]){24912, 220, 199999});
 }

@@ -314,6 +314,18 @@ void nano_tok_json_close(struct nano_tok *tok)
     tok->pipeline = NULL;
 }
 
+enum nano_status nano_tok_json_byte_level(struct nano_tok *tok, const char *regex,
+                                          struct nano_error *err)
+{
+    tok->pipeline =
+        json_pack("{s:{s:s,s:b},s:{s:s,s:[{s:s,s:{s:s},s:s,s:b},{s:s,s:b,s:b}]},s:{s:s},s:[]}",
+                  "model", "type", "BPE", "ignore_merges", 1, "pre_tokenizer", "type", "Sequence",
+                  "pretokenizers", "type", "Split", "pattern", "Regex", regex, "behavior",
+                  "Isolated", "invert", 0, "type", "ByteLevel", "add_prefix_space", 0, "use_regex",
+                  0, "decoder", "type", "ByteLevel", "added_tokens");
+    return tok->pipeline ? NANO_OK : nano_error_no_memory(err, "a tokenizer's pipeline", 0);
+}
+
 enum nano_status nano_tok_json_add_token(struct nano_tok *tok, int64_t id, json_t *token,
                                          struct nano_error *err)
 {

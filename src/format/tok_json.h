@@ -29,6 +29,11 @@ enum nano_status nano_tok_json_add_token(struct nano_tok *tok, int64_t id, json_
                                          struct nano_error *err);
 enum nano_status nano_tok_json_set_template(struct nano_tok *tok, struct nano_error *err);
 
+/* Makes the pipeline of a byte-level BPE without a tokenizer.json: words by the regular expression,
+ * a word that is a token taken whole, no normalizer. Before the special tokens are added. */
+enum nano_status nano_tok_json_byte_level(struct nano_tok *tok, const char *regex,
+                                          struct nano_error *err);
+
 /* Writes "nanovllm.tokenizer.pipeline" if there is one. */
 enum nano_status nano_tok_json_finish(struct nano_tok *tok, struct nano_error *err);
 

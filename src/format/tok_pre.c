@@ -16,6 +16,8 @@
     "+" LOWER "*" contraction "|" digits                                                     \
     "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
+const char nano_tok_o200k_regex[] = CAMEL(CONTRACTIONS "?", "\\p{N}{1,3}");
+
 /* A pre-tokenizer is written as its parts: "gpt2;" is ByteLevel with its own expression, "digits;"
  * and "numbers;" are Digits, "punctuation;" is Punctuation, a Split is its expression. */
 static const struct {

@@ -29,4 +29,8 @@ void nano_tok_read_post_processor(struct nano_tok *tok, json_t *processor);
  * that is none of it. */
 bool nano_tok_base64(const char *text, size_t num_bytes, unsigned char *out, size_t *out_bytes);
 
+/* The pattern of o200k, which GGUF's "gpt-4o" is only close to: there a mark does not continue a
+ * word. */
+extern const char nano_tok_o200k_regex[];
+
 #endif

@@ -4,6 +4,7 @@
 
 #include "base/utf8.h"
 #include "format/tok_files.h"
+#include "format/tok_json.h"
 #include "format/tok_pre.h"
 
 /* The published vocabularies have none above 128 bytes; finding a split takes the square of it. */
@@ -47,12 +48,13 @@ static const struct vocabulary {
     const struct special *specials;
     int32_t bos, eos;
     bool add_bos;
+    const char *regex; /* NULL: the pre-tokenizer of that name does the same */
 } vocabularies[] = {
-    {50256, "gpt-2", gpt2_specials, 50256, 50256, false},
-    {100256, "llama-bpe", cl100k_specials, 100257, 100257, false},
-    {128000, "llama-bpe", llama3_specials, 128000, 128001, true},
-    {151643, "qwen2", qwen_specials, 151643, 151643, false},
-    {199998, "gpt-4o", o200k_specials, 199999, 199999, false},
+    {50256, "gpt-2", gpt2_specials, 50256, 50256, false, NULL},
+    {100256, "llama-bpe", cl100k_specials, 100257, 100257, false, NULL},
+    {128000, "llama-bpe", llama3_specials, 128000, 128001, true, NULL},
+    {151643, "qwen2", qwen_specials, 151643, 151643, false, NULL},
+    {199998, "gpt-4o", o200k_specials, 199999, 199999, false, nano_tok_o200k_regex},
 };
 
 /* GPT-2's character of a byte: bytes that print stand for themselves, the others are U+0100 … in
@@ -139,6 +141,14 @@ static enum nano_status add_special_range(struct nano_tok *tok, const struct spe
             nano_tok_add_special(tok, special->id + i, text, (size_t)length, true, err);
         if (status != NANO_OK)
             return status;
+        if (!tok->pipeline)
+            continue;
+        json_t *token = json_pack("{s:s,s:b}", "content", text, "special", 1);
+        status = token ? nano_tok_json_add_token(tok, special->id + i, token, err)
+                       : nano_error_no_memory(err, "added tokens", 0);
+        json_decref(token);
+        if (status != NANO_OK)
+            return status;
     }
     return NANO_OK;
 }
@@ -172,6 +182,8 @@ enum nano_status nano_tok_tiktoken(struct nano_tok *tok, const char *text, size_
     tok->pre = found->pre;
     NANO_TRY(nano_tok_merges_from_ranks(tok, err));
     NANO_TRY(nano_tok_expect(tok, 512, err));
+    if (found->regex)
+        NANO_TRY(nano_tok_json_byte_level(tok, found->regex, err));
     for (const struct special *special = found->specials; special->text; special++)
         NANO_TRY(add_special_range(tok, special, err));
     tok->roles[NANO_TOK_BOS] = found->bos;
