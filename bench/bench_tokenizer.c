@@ -1,11 +1,10 @@
-/* bench_tokenizer MODEL.gguf TEXTFILE: encode and decode throughput on one core, in processor time.
- */
+/* bench_tokenizer MODEL TEXTFILE: opening, encode and decode throughput on one core, in processor
+ * time. MODEL is a GGUF file, a folder or a tokenizer file. */
 #include <stdio.h>
 #include <time.h>
 
 #include "base/os.h"
-#include "format/gguf.h"
-#include "tokenizer/tokenizer.h"
+#include "nanovllm.h"
 
 #define NUM_RUNS 5
 
@@ -48,29 +47,23 @@ static int measure(const nano_tokenizer *tokenizer, const struct nano_os_file *t
 int main(int argc, char **argv)
 {
     struct nano_error err = {0};
-    struct nano_weights weights;
-    struct nano_os_file text;
-    nano_tokenizer *tokenizer = NULL;
+    struct nano_os_file text = {0};
+    nano_model *model = NULL;
+    const nano_tokenizer *tokenizer = NULL;
+    int result = 1;
     if (argc != 3) {
-        fprintf(stderr, "usage: bench_tokenizer MODEL.gguf TEXTFILE\n");
+        fprintf(stderr, "usage: bench_tokenizer MODEL TEXTFILE\n");
         return 2;
     }
-    if (nano_gguf_open(&weights, argv[1], &err) != NANO_OK)
-        goto failed;
     double start = seconds();
-    if (nano_tokenizer_create(&tokenizer, &weights, &err) != NANO_OK ||
-        nano_os_file_open(&text, argv[2], &err) != NANO_OK)
-        goto failed;
-    printf("create %.1f ms, %.1f MiB\n", (seconds() - start) * 1e3,
-           (double)nano_tokenizer_memory_bytes(tokenizer) / (1 << 20));
-    int result = measure(tokenizer, &text, &err);
-    if (result == 0) {
-        nano_os_file_close(&text);
-        nano_tokenizer_destroy(tokenizer);
-        nano_weights_close(&weights);
-        return 0;
-    }
-failed:
-    fprintf(stderr, "bench_tokenizer: %s\n", err.message);
-    return 1;
+    if (nano_model_open(&model, argv[1], &err) == NANO_OK)
+        tokenizer = nano_model_get_tokenizer(model, &err);
+    printf("opened in %.1f ms\n", (seconds() - start) * 1e3);
+    if (tokenizer && nano_os_file_open(&text, argv[2], &err) == NANO_OK)
+        result = measure(tokenizer, &text, &err);
+    if (result != 0)
+        fprintf(stderr, "bench_tokenizer: %s\n", err.message);
+    nano_os_file_close(&text);
+    nano_model_close(model);
+    return result;
 }
