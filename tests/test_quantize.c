@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "engine/quantize_plan.h"
 #include "format/gguf.h"
+#include "format/imatrix.h"
 #include "format/quant_mix.h"
 #include "tests/gguf_builder.h"
 #include "tests/program.h"
@@ -174,7 +175,8 @@ static void count_formats(char *out, size_t out_bytes, const struct shape *shape
     cr_assert_eq(nano_quantize_plan_create(&plan, &weights, &params, &err), NANO_OK, "%s",
                  err.message);
     for (size_t i = 0; i < plan.to.num_tensors; i++)
-        counts[plan.to.tensors[i].format] += plan.to.tensors[i].format != plan.steps[i].from->format;
+        counts[plan.to.tensors[i].format] +=
+            plan.to.tensors[i].format != plan.steps[i].from->format;
     out[0] = '\0';
     for (int f = 0; f < NANO_NUM_FORMATS; f++) {
         if (counts[f])
@@ -430,6 +432,14 @@ Test(quantize, what_is_written_runs_and_comes_back)
     remove_folder();
 }
 
+static void write_text(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "wb");
+    cr_assert_not_null(file);
+    fputs(text, file);
+    fclose(file);
+}
+
 static const char *format_of(const char *path, const char *tensor)
 {
     struct nano_weights weights;
@@ -461,6 +471,87 @@ Test(quantize, the_caller_chooses_formats)
     program_free(&r);
     cr_assert_str_eq(format_of(out, "output.weight"), "BF16");
     cr_assert_str_eq(format_of(out, "token_embd.weight"), "Q4_1");
+    remove_folder();
+}
+
+/* Sum over a tensor of (a - b)^2, each column weighted with its importance. */
+static double weighted_error(const char *a_path, const char *b_path, const char *tensor,
+                             const struct nano_importance *importance)
+{
+    struct nano_weights weights[2];
+    struct nano_error err;
+    const struct nano_tensor *tensors[2];
+    const char *const paths[2] = {a_path, b_path};
+    const float *means;
+    float *rows[2];
+    for (int i = 0; i < 2; i++) {
+        cr_assert_eq(nano_gguf_open(&weights[i], paths[i], &err), NANO_OK, "%s", err.message);
+        tensors[i] = nano_weights_find(&weights[i], tensor);
+        const int64_t cols = tensors[i]->dims[0], num_rows = tensors[i]->dims[1];
+        rows[i] = malloc((size_t)(cols * num_rows) * sizeof **rows);
+        nano_tensor_read_rows_f32(tensors[i], 0, num_rows, rows[i]);
+    }
+    const int64_t cols = tensors[0]->dims[0], count = cols * tensors[0]->dims[1];
+    cr_assert_eq(nano_importance_find(importance, tensor, cols, 1, &means, &err), NANO_OK, "%s",
+                 err.message);
+    cr_assert_not_null(means);
+    double sum = 0;
+    for (int64_t i = 0; i < count; i++) {
+        const double error = (double)rows[0][i] - (double)rows[1][i];
+        sum += (double)means[i % cols] * error * error;
+    }
+    for (int i = 0; i < 2; i++) {
+        free(rows[i]);
+        nano_weights_close(&weights[i]);
+    }
+    return sum;
+}
+
+Test(quantize, an_importance_matrix_lowers_the_error_that_counts)
+{
+    make_folder();
+    const char *model = program_model(), *f32 = in_folder("f32.gguf");
+    const char *matrix = in_folder("matrix.gguf"), *text = in_folder("text.txt");
+    const char *plain = in_folder("plain.gguf"), *better = in_folder("better.gguf");
+    char *words = malloc(20000);
+    for (int i = 0, used = 0; used < 19000; i++)
+        used += sprintf(words + used, "Once there was a %s who liked to %s.\n",
+                        i % 3 ? "dog" : "little girl", i % 2 ? "sing" : "walk in the garden");
+    write_text(text, words);
+    free(words);
+    struct program_result r = RUN("quantize", model, f32, "f32", "--allow-requantize");
+    cr_assert_eq(r.status, 0, "%s", r.err);
+    program_free(&r);
+    r = RUN("imatrix", "-m", f32, "-f", text, "-o", matrix, "-c", "128");
+    cr_assert_eq(r.status, 0, "%s", r.err);
+    program_free(&r);
+    r = RUN("quantize", f32, plain, "Q4_0");
+    cr_assert_eq(r.status, 0, "%s", r.err);
+    program_free(&r);
+    r = RUN("quantize", f32, better, "Q4_0", "--imatrix", matrix);
+    cr_assert_eq(r.status, 0, "%s", r.err);
+    program_free(&r);
+
+    struct nano_importance importance;
+    struct nano_weights weights;
+    struct nano_error err;
+    int64_t entries = 0;
+    cr_assert_eq(nano_importance_open(&importance, matrix, &err), NANO_OK, "%s", err.message);
+    static const char *const tensors[] = {"blk.0.attn_q.weight", "blk.2.ffn_down.weight",
+                                          "blk.4.ffn_up.weight"};
+    for (int i = 0; i < 3; i++) {
+        cr_assert_str_eq(format_of(better, tensors[i]), "Q4_0");
+        const double without = weighted_error(f32, plain, tensors[i], &importance);
+        const double with = weighted_error(f32, better, tensors[i], &importance);
+        cr_assert_lt(with, 0.95 * without, "%s: %g with, %g without", tensors[i], with, without);
+    }
+    cr_assert_eq(nano_gguf_open(&weights, better, &err), NANO_OK, "%s", err.message);
+    cr_assert_eq(
+        nano_meta_get_int(&weights, "quantize.imatrix.entries_count", 1, 1000, &entries, &err),
+        NANO_OK, "%s", err.message);
+    cr_assert_eq(entries, (int64_t)importance.num_entries);
+    nano_weights_close(&weights);
+    nano_importance_close(&importance);
     remove_folder();
 }
 
@@ -563,14 +654,6 @@ Test(quantize, values_that_no_block_holds_are_refused)
         unlink(out);
     }
     remove_folder();
-}
-
-static void write_text(const char *path, const char *text)
-{
-    FILE *file = fopen(path, "wb");
-    cr_assert_not_null(file);
-    fputs(text, file);
-    fclose(file);
 }
 
 static void assert_text(const char *path, const char *text)
