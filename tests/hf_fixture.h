@@ -6,9 +6,9 @@
 
 #include "format/weights.h"
 
-/* tokenizer.ggml.tokens, .scores, .merges and nanovllm.tokenizer.pipeline; the weights are zeroed
- * before and closed with nano_weights_close. False if the text is no tokenizer.json with a
- * vocabulary. Aborts without memory. */
-bool hf_fixture(struct nano_weights *weights, const char *json, size_t num_bytes);
+/* What the importer makes of it; the weights are zeroed before and closed with nano_weights_close,
+ * also when the importer refuses it. */
+bool hf_fixture(struct nano_weights *weights, const char *json, size_t num_bytes,
+                struct nano_error *err);
 
 #endif

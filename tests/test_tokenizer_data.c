@@ -9,10 +9,10 @@
 #include "base/memory.h"
 #include "base/os.h"
 #include "format/gguf.h"
+#include "hf_fixture.h"
 #include "tokenizer/byte_char.h"
 #include "tokenizer/tokenizer.h"
 #include "tokenizer/vocab.h"
-#include "hf_fixture.h"
 #include "tokenizer_fixture.h"
 
 static const char *data_path(char *out, size_t out_bytes, const char *name)
@@ -388,17 +388,15 @@ static nano_tokenizer *open_json(struct nano_weights *weights, const char *name)
     char path[256];
     snprintf(path, sizeof path, "tok/%s/tokenizer.json", name);
     struct nano_os_file file = open_file(path);
-    cr_assert(hf_fixture(weights, file.data, file.num_bytes));
+    cr_assert(hf_fixture(weights, file.data, file.num_bytes, NULL));
     nano_os_file_close(&file);
     return create(weights);
 }
 
 Test(tokenizer_data, published_pipelines)
 {
-    static const char *const pairs[][2] = {{"gpt2", "gpt-2"},
-                                           {"falcon", "falcon"},
-                                           {"llama2", "llama-spm"},
-                                           {"phi3", "phi-3"}};
+    static const char *const pairs[][2] = {
+        {"gpt2", "gpt-2"}, {"falcon", "falcon"}, {"llama2", "llama-spm"}, {"phi3", "phi-3"}};
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
         char file[256];
         struct nano_weights weights;

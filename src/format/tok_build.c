@@ -256,7 +256,9 @@ static void write_vocabulary(struct nano_tok *tok)
         if (scores)
             nano_le_store(scores + 4 * id, nano_le_bits_f32(tok->pieces[id].score), 4);
     }
-    if (tok->num_merges == 0 && strcmp(tok->model, "gpt2") != 0)
+    const bool is_bpe =
+        strcmp(tok->model, "gpt2") == 0 || (tok->pipeline && strcmp(tok->model, "llama") == 0);
+    if (tok->num_merges == 0 && !is_bpe)
         return;
     struct nano_string *merges =
         nano_meta_add_strings(builder, "tokenizer.ggml.merges", tok->num_merges);

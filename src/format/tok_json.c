@@ -144,49 +144,13 @@ fail:
     return status;
 }
 
-/* GGUF's bert vocabularies write the beginning of a word (U+2581) instead of its continuation. */
-static enum nano_status load_wordpiece(struct nano_tok *tok, json_t *model, struct nano_error *err)
+/* WordPiece and WordLevel. The pieces stay as the file spells them, which GGUF's bert vocabularies
+ * do not: there the beginning of a word is marked instead of its continuation. */
+static enum nano_status load_words(struct nano_tok *tok, json_t *model, struct nano_error *err)
 {
-    enum nano_status status;
-    const char *text,
-        *prefix = json_string_value(json_object_get(model, "continuing_subword_prefix"));
-    json_t *vocab = json_object_get(model, "vocab"), *id;
-    size_t prefix_bytes = strlen(prefix ? prefix : "##");
-    struct nano_buffer spelled = {0};
     tok->model = "bert";
     tok->pre = "default";
-    if (!json_is_object(vocab))
-        return wrong(tok, "model.vocab", "an object of token ids", err);
-    NANO_TRY(nano_tok_expect(tok, json_object_size(vocab), err));
-    json_object_foreach(vocab, text, id)
-    {
-        size_t num_bytes = strlen(text);
-        if (!json_is_integer(id)) {
-            status =
-                nano_error_set(err, NANO_ERR_FORMAT,
-                               "%s: model.vocab: '%.60s': expected an integer", tok->path, text);
-            goto fail;
-        }
-        bool continues = num_bytes >= prefix_bytes && prefix_bytes &&
-                         memcmp(text, prefix ? prefix : "##", prefix_bytes) == 0;
-        bool named = num_bytes > 1 && text[0] == '[' && text[num_bytes - 1] == ']';
-        spelled.num_bytes = 0;
-        bool ok = continues
-                      ? nano_buffer_append(&spelled, text + prefix_bytes, num_bytes - prefix_bytes)
-                  : named ? nano_buffer_append(&spelled, text, num_bytes)
-                          : nano_buffer_append(&spelled, "\xE2\x96\x81", 3) &&
-                                nano_buffer_append(&spelled, text, num_bytes);
-        if (!ok) {
-            status = nano_error_no_memory(err, "a token", num_bytes);
-            goto fail;
-        }
-        NANO_TRY(nano_tok_add(tok, json_integer_value(id), spelled.data ? spelled.data : "",
-                              spelled.num_bytes, 0, NANO_TOK_NORMAL, err));
-    }
-    status = NANO_OK;
-fail:
-    nano_buffer_deinit(&spelled);
-    return status;
+    return nano_tok_add_vocab(tok, json_object_get(model, "vocab"), "model.vocab", 0, false, err);
 }
 
 /* Whether the byte fallback of a Unigram model is on is all that makes "<0x41>" a byte. */
@@ -289,14 +253,16 @@ enum nano_status nano_tok_json_load(struct nano_tok *tok, json_t *root, struct n
     const char *type = model_type(model);
     if (strcmp(type, "BPE") == 0)
         NANO_TRY(load_bpe(tok, root, model, err));
-    else if (strcmp(type, "WordPiece") == 0)
-        NANO_TRY(load_wordpiece(tok, model, err));
+    else if (strcmp(type, "WordPiece") == 0 || strcmp(type, "WordLevel") == 0)
+        NANO_TRY(load_words(tok, model, err));
     else if (strcmp(type, "Unigram") == 0)
         NANO_TRY(load_unigram(tok, root, model, err));
     else
-        return nano_error_set(err, NANO_ERR_UNSUPPORTED,
-                              "%s: model.type: unknown '%.40s', expected BPE, WordPiece or Unigram",
-                              tok->path, type);
+        return nano_error_set(
+            err, NANO_ERR_UNSUPPORTED,
+            "%s: model.type: unknown '%.40s', expected BPE, WordPiece, Unigram or "
+            "WordLevel",
+            tok->path, type);
     mark_unknown(tok, model);
     NANO_TRY(load_added(tok, json_object_get(root, "added_tokens"), err));
     nano_tok_read_post_processor(tok, json_object_get(root, "post_processor"));

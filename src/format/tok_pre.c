@@ -214,12 +214,19 @@ enum nano_status nano_tok_add_charsmap(struct nano_tok *tok, json_t *root, struc
     return status;
 }
 
-/* The token of a template's item, -1 if it is none. */
-static int64_t template_token(const struct nano_tok *tok, json_t *item)
+/* The first or the last id of a template's item, -1 if it is the text. */
+static int64_t template_token(const struct nano_tok *tok, json_t *processor, json_t *item,
+                              bool last)
 {
     json_t *id = json_object_get(json_object_get(item, "SpecialToken"), "id");
-    return json_is_string(id) ? nano_tok_find(tok, json_string_value(id), json_string_length(id))
-                              : -1;
+    if (!json_is_string(id))
+        return -1;
+    json_t *specials = json_object_get(processor, "special_tokens");
+    json_t *ids = json_object_get(json_object_get(specials, json_string_value(id)), "ids");
+    json_t *found = json_array_get(ids, last ? json_array_size(ids) - 1 : 0);
+    return json_is_integer(found)
+               ? json_integer_value(found)
+               : nano_tok_find(tok, json_string_value(id), json_string_length(id));
 }
 
 static void set_edges(struct nano_tok *tok, int64_t first, int64_t last)
@@ -239,8 +246,10 @@ void nano_tok_read_post_processor(struct nano_tok *tok, json_t *processor)
     if (is_type(processor, "TemplateProcessing")) {
         json_t *single = json_object_get(processor, "single");
         size_t count = json_array_size(single);
-        set_edges(tok, template_token(tok, json_array_get(single, 0)),
-                  count > 1 ? template_token(tok, json_array_get(single, count - 1)) : -1);
+        set_edges(tok, template_token(tok, processor, json_array_get(single, 0), false),
+                  count > 1
+                      ? template_token(tok, processor, json_array_get(single, count - 1), true)
+                      : -1);
     } else if (is_type(processor, "RobertaProcessing") || is_type(processor, "BertProcessing")) {
         json_t *cls = json_array_get(json_object_get(processor, "cls"), 0);
         json_t *sep = json_array_get(json_object_get(processor, "sep"), 0);

@@ -67,7 +67,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct nano_weights weights;
     struct nano_error err;
     nano_tokenizer *tokenizer;
-    if (hf_fixture(&weights, (const char *)data, json_bytes)) {
+    if (hf_fixture(&weights, (const char *)data, json_bytes, NULL)) {
         enum nano_status status = nano_tokenizer_create(&tokenizer, &weights, &err);
         require((status == NANO_OK) == (tokenizer != NULL));
         if (tokenizer && zero)
