@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "base/os.h"
 #include "format/hf_tokenizer.h"
+#include "models/program.h"
 #include "tokenizer/tokenizer.h"
 
 #define MARK "\xE2\x96\x81"
@@ -289,6 +290,10 @@ Test(tokfiles, preference_and_flags, .init = make_folder, .fini = remove_folder)
     struct nano_weights weights = open_folder();
     cr_expect_not_null(nano_weights_meta(&weights, "nanovllm.tokenizer.pipeline"));
     expect_ids(&weights, "ab", 3, (int32_t[]){1, 260, 2});
+    struct nano_program *program;
+    struct nano_error err = {0};
+    cr_expect_neq(nano_program_create(&program, &weights, &err), NANO_OK);
+    cr_expect(strstr(err.message, "is a tokenizer without weights"), "%s", err.message);
     struct nano_string pipeline = {"", 0};
     nano_meta_get_string(&weights, "nanovllm.tokenizer.pipeline", &pipeline, NULL);
     cr_expect_not_null(strstr(pipeline.bytes, "{\"SpecialToken\":{\"id\":\"</s>\","));
