@@ -10,7 +10,7 @@
 #include "base/os.h"
 #include "format/gguf.h"
 #include "hf_fixture.h"
-#include "tokenizer/byte_char.h"
+#include "base/byte_char.h"
 #include "tokenizer/tokenizer.h"
 #include "tokenizer/vocab.h"
 #include "tokenizer_fixture.h"

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/arena.h"
-#include "tokenizer/byte_char.h"
+#include "base/byte_char.h"
 #include "tokenizer/vocab.h"
 
 #define MAX_ENTRIES 32

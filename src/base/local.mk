@@ -2,6 +2,7 @@ noinst_LTLIBRARIES += libbase.la
 libbase_la_SOURCES = \
   src/base/arena.c src/base/arena.h \
   src/base/buffer.c src/base/buffer.h \
+  src/base/byte_char.c src/base/byte_char.h \
   src/base/cgroup.c src/base/cgroup.h \
   src/base/error.c src/base/error.h \
   src/base/log.c src/base/log.h \

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/byte_char.h"
 #include "base/utf8.h"
 #include "format/little_endian.h"
 #include "format/meta_build.h"
@@ -43,17 +44,6 @@ static const char *const merges[][2] = {{"\xC4\xA0", "t"},   {"\xC4\xA0", "a"}, 
                                         {"\xC4\xA0t", "he"}, {"e", "r"}};
 #define NUM_MERGES (sizeof merges / sizeof *merges)
 
-/* GPT-2 writes bytes that do not print as characters from U+0100 on, in the order of the bytes. */
-static void byte_name(int byte, char out[5])
-{
-    uint32_t next = 0x100, name = 0;
-    for (int b = 0; b <= byte; b++) {
-        bool prints = (b >= '!' && b <= '~') || (b >= 0xA1 && b <= 0xAC) || b >= 0xAE;
-        name = prints ? (uint32_t)b : next++;
-    }
-    out[nano_utf8_encode(name, out)] = '\0';
-}
-
 static void add_tokens(struct nano_meta_builder *b, const struct nano_synthetic_shape *shape,
                        const struct vocabulary *vocabulary)
 {
@@ -67,7 +57,7 @@ static void add_tokens(struct nano_meta_builder *b, const struct nano_synthetic_
         char text[32];
         enum token_type type = TOKEN_NORMAL;
         if (id < NUM_BYTES) {
-            byte_name((int)id, text);
+            text[nano_utf8_encode(nano_byte_char((unsigned char)id), text)] = '\0';
         } else if (id < NUM_BYTES + NUM_MERGES) {
             const char *const *pair = merges[id - NUM_BYTES];
             snprintf(text, sizeof text, "%s%s", pair[0], pair[1]);

@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/utf8.h"
+#include "base/byte_char.h"
 #include "format/tok_files.h"
 #include "format/tok_json.h"
 #include "format/tok_pre.h"
@@ -57,18 +57,6 @@ static const struct vocabulary {
     {199998, "gpt-4o", o200k_specials, 199999, 199999, false, nano_tok_o200k_regex},
 };
 
-/* GPT-2's character of a byte: bytes that print stand for themselves, the others are U+0100 … in
- * order. */
-static void make_alphabet(uint32_t alphabet[256])
-{
-    uint32_t next = 0x100;
-    for (uint32_t byte = 0; byte < 256; byte++) {
-        bool prints =
-            (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE;
-        alphabet[byte] = prints ? byte : next++;
-    }
-}
-
 /* One line: the base64 word and the rank behind it. False for another line. */
 struct line {
     const char *word;
@@ -110,21 +98,19 @@ bool nano_tok_is_tiktoken(const void *data, size_t num_bytes)
 }
 
 static enum nano_status add_line(struct nano_tok *tok, const char *begin, const char *end,
-                                 size_t number, const uint32_t alphabet[256],
-                                 struct nano_error *err)
+                                 size_t number, struct nano_error *err)
 {
     struct line line;
     unsigned char bytes[MAX_TOKEN_BYTES + 8];
     char text[2 * MAX_TOKEN_BYTES + 16];
-    size_t num_bytes = 0, written = 0;
+    size_t num_bytes = 0, written;
     if (!parse_line(begin, end, &line) || line.word_bytes > (MAX_TOKEN_BYTES + 2) / 3 * 4 ||
         !nano_tok_base64(line.word, line.word_bytes, bytes, &num_bytes) || num_bytes == 0)
         return nano_error_set(err, NANO_ERR_FORMAT,
                               "%s: line %zu: expected a token of up to %d bytes in base64 and its "
                               "rank",
                               tok->path, number, MAX_TOKEN_BYTES);
-    for (size_t i = 0; i < num_bytes; i++)
-        written += (size_t)nano_utf8_encode(alphabet[bytes[i]], text + written);
+    written = nano_byte_chars_encode((const char *)bytes, num_bytes, text);
     return nano_tok_add(tok, line.rank, text, written, 0, NANO_TOK_NORMAL, err);
 }
 
@@ -157,18 +143,16 @@ enum nano_status nano_tok_tiktoken(struct nano_tok *tok, const char *text, size_
                                    struct nano_error *err)
 {
     enum nano_status status;
-    uint32_t alphabet[256];
     size_t num_lines = 0, number = 0;
     const char *end = text + num_bytes;
     const struct vocabulary *found = NULL;
-    make_alphabet(alphabet);
     for (const char *at = text; at < end; at = end_of_line(at, end) + 1)
         num_lines++;
     NANO_TRY(nano_tok_expect(tok, num_lines, err));
     for (const char *at = text; at < end; at = end_of_line(at, end) + 1) {
         number++;
         if (*at != '\n')
-            NANO_TRY(add_line(tok, at, end_of_line(at, end), number, alphabet, err));
+            NANO_TRY(add_line(tok, at, end_of_line(at, end), number, err));
     }
     for (size_t i = 0; i < sizeof vocabularies / sizeof *vocabularies; i++)
         if (vocabularies[i].num_ranks == tok->num_used)

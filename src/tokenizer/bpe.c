@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "tokenizer/byte_char.h"
+#include "base/byte_char.h"
 #include "tokenizer/tokenizer_internal.h"
 
 #define KEY_PRE "tokenizer.ggml.pre"

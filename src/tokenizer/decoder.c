@@ -6,7 +6,7 @@
 #include "base/buffer.h"
 #include "base/memory.h"
 #include "base/utf8.h"
-#include "tokenizer/byte_char.h"
+#include "base/byte_char.h"
 #include "tokenizer/regex.h"
 
 #define MAX_OPS 32

@@ -2,7 +2,6 @@ noinst_LTLIBRARIES += libtokenizer.la
 libtokenizer_la_CFLAGS = $(AM_CFLAGS) $(XXHASH_CFLAGS) $(PCRE2_CFLAGS) $(UTF8PROC_CFLAGS) $(JANSSON_CFLAGS)
 libtokenizer_la_SOURCES = \
   src/tokenizer/bpe.c src/tokenizer/bpe.h \
-  src/tokenizer/byte_char.c src/tokenizer/byte_char.h \
   src/tokenizer/encode.c src/tokenizer/encoder.h \
   src/tokenizer/char_bpe.c src/tokenizer/char_bpe.h \
   src/tokenizer/char_class.c src/tokenizer/char_class.h \

@@ -6,7 +6,7 @@
 
 #include "base/memory.h"
 #include "base/utf8.h"
-#include "tokenizer/byte_char.h"
+#include "base/byte_char.h"
 #include "tokenizer/char_class.h"
 
 #define SPACE_MARK "\xE2\x96\x81"

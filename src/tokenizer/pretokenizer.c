@@ -6,7 +6,7 @@
 
 #include "base/memory.h"
 #include "base/utf8.h"
-#include "tokenizer/byte_char.h"
+#include "base/byte_char.h"
 
 static enum nano_status new_stage(struct nano_pretokenizer *pre, struct nano_pre_stage **out,
                                   struct nano_error *err)

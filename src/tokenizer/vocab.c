@@ -8,7 +8,7 @@
 #include <xxhash.h>
 
 #include "base/memory.h"
-#include "tokenizer/byte_char.h"
+#include "base/byte_char.h"
 
 #define KEY_TOKENS "tokenizer.ggml.tokens"
 #define KEY_TYPES "tokenizer.ggml.token_type"

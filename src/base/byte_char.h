@@ -2,8 +2,8 @@
  *
  * Vocabularies of byte-level BPE are written in it: the printable bytes of Latin-1 (0x21 … 0x7E,
  * 0xA1 … 0xAC, 0xAE … 0xFF) stand for themselves, the other 68 are U+0100 … U+0143 in order. */
-#ifndef NANO_TOKENIZER_BYTE_CHAR_H
-#define NANO_TOKENIZER_BYTE_CHAR_H
+#ifndef NANO_BASE_BYTE_CHAR_H
+#define NANO_BASE_BYTE_CHAR_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
 /* The byte-level alphabet. */
-#include "tokenizer/byte_char.h"
+#include "base/byte_char.h"
 
 #include <string.h>
 
