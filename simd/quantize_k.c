@@ -35,18 +35,13 @@ static int clamp(float x, int min, int max)
     return (int)lrintf(x < (float)max ? x : (float)max);
 }
 
-static float inverse(float d)
-{
-    return d != 0 && isfinite(1 / d) ? 1 / d : 0;
-}
-
 /* The scale and the min of a part that lose least, from those next to its own fit. */
 NANO_INLINE float choose_part(const struct shape *shape, struct choice *c, int i,
                               const struct nano_source *source, const struct nano_fit *fit)
 {
     const float d = nano_f16_to_f32(c->d), dmin = nano_f16_to_f32(c->dmin);
-    const int scale = clamp(fit->d * inverse(d), shape->scale_min, shape->scale_max);
-    const int min = shape->has_mins ? clamp(-fit->m * inverse(dmin), 0, shape->scale_max) : 0;
+    const int scale = clamp(fit->d * nano_inverse(d), shape->scale_min, shape->scale_max);
+    const int min = shape->has_mins ? clamp(-fit->m * nano_inverse(dmin), 0, shape->scale_max) : 0;
     const nano_f4 *x = source->x + i * shape->part / 4, *w = source->w + i * shape->part / 4;
     float least = INFINITY;
     for (int s = scale - 1; s <= scale + 1; s++) {

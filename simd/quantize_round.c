@@ -38,13 +38,6 @@ static float extreme_of(const float *x)
     return x[k];
 }
 
-/* 1 / d; 0 where the reciprocal has no finite value. */
-static float inverse(float d)
-{
-    float id = 1.0f / d;
-    return isfinite(id) ? id : 0.0f;
-}
-
 /* x * id + offset cut to an integer in [0, max]; NaN gives max. */
 static uint8_t level(float x, float id, float offset, float max)
 {
@@ -72,7 +65,7 @@ void nano_pack_high(uint8_t high[4], const uint8_t q[32])
 static void quantize_levels(uint8_t q[32], const float *x, float d, float min, float offset,
                             float max)
 {
-    float id = inverse(d);
+    float id = nano_inverse(d);
     for (int k = 0; k < 32; k++)
         q[k] = level(x[k] - min, id, offset, max);
 }
@@ -143,7 +136,7 @@ void nano_round_q5_1(uint8_t *dst, const float *x)
 void nano_round_q8_0(uint8_t *dst, const float *x)
 {
     struct nano_block_q8_0 *block = (void *)dst;
-    float d = magnitude_of(x) / 127, id = inverse(d);
+    float d = magnitude_of(x) / 127, id = nano_inverse(d);
     nano_store_u16(block->d, nano_f32_to_f16(d));
     for (int k = 0; k < 32; k++) {
         /* Halves away from zero: the largest float below a half cannot carry anything else over. */

@@ -80,15 +80,10 @@ NANO_INLINE nano_f4 nearest(const struct nano_levels *levels, const struct steps
     return v;
 }
 
-static float inverse(float d)
-{
-    return d != 0 && isfinite(1 / d) ? 1 / d : 0;
-}
-
 NANO_INLINE float round_error(const struct nano_levels *levels, const struct steps *steps, float d,
                               float m, const nano_f4 *x, const nano_f4 *w, int count)
 {
-    const float id = inverse(d);
+    const float id = nano_inverse(d);
     nano_f4 error = all(0);
     for (int i = 0; i < count / 4; i++) {
         const nano_f4 v = nearest(levels, steps, (x[i] - m) * id), e = x[i] - (v * d + m);
@@ -110,7 +105,7 @@ float nano_round_error(const struct nano_levels *levels, float d, float m, const
 void nano_round_to(const struct nano_levels *levels, float d, float m, const nano_f4 *x, int count,
                    int8_t *values)
 {
-    const float id = inverse(d);
+    const float id = nano_inverse(d);
     struct steps steps;
     if (levels->table)
         make_steps(&steps, levels->table);

@@ -5,6 +5,7 @@
 #ifndef NANO_SIMD_QUANTIZE_SEARCH_H
 #define NANO_SIMD_QUANTIZE_SEARCH_H
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -51,6 +52,13 @@ float nano_round_error(const struct nano_levels *levels, float d, float m, const
 
 /* The sum of w * x^2. */
 float nano_square_sum(const nano_f4 *x, const nano_f4 *w, int count);
+
+/* 1 / d; 0 where the reciprocal has no finite value. */
+static inline float nano_inverse(float d)
+{
+    const float inverse = 1 / d;
+    return isfinite(inverse) ? inverse : 0;
+}
 
 /* A scale as f16 that is finite. */
 uint16_t nano_scale_f16(float d);

@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/memory.h"
 #include "base/byte_char.h"
+#include "base/memory.h"
 #include "tokenizer/tokenizer_internal.h"
 
 #define KEY_PRE "tokenizer.ggml.pre"
@@ -173,14 +173,10 @@ static enum nano_status decode_byte_chars(struct nano_encoder *encoder, const ch
     return NANO_OK;
 }
 
-enum nano_status nano_bpe_encode(struct nano_encoder *encoder, const char *word, size_t num_bytes,
-                                 struct nano_error *err)
+static enum nano_status encode_word(struct nano_encoder *encoder, const char *word,
+                                    size_t num_bytes, struct nano_error *err)
 {
     enum nano_status status;
-    struct nano_cached_word *slot;
-    if (nano_encoder_recall(encoder, word, num_bytes, &slot, &status, err))
-        return status;
-    size_t ids_begin = encoder->num_ids;
     bool found = false;
     if (encoder->tokenizer->bpe.from_byte_chars)
         NANO_TRY(decode_byte_chars(encoder, &word, &num_bytes, err));
@@ -188,8 +184,13 @@ enum nano_status nano_bpe_encode(struct nano_encoder *encoder, const char *word,
         NANO_TRY(push_whole(encoder, word, num_bytes, &found, err));
     if (!found)
         NANO_TRY(push_merged(encoder, word, num_bytes, err));
-    nano_encoder_remember(encoder, ids_begin, slot);
     return NANO_OK;
 fail:
     return status;
+}
+
+enum nano_status nano_bpe_encode(struct nano_encoder *encoder, const char *word, size_t num_bytes,
+                                 struct nano_error *err)
+{
+    return nano_encoder_cached(encoder, word, num_bytes, encode_word, err);
 }

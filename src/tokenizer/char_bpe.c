@@ -90,9 +90,6 @@ static enum nano_status encode_piece(struct nano_encoder *encoder, const char *w
 {
     enum nano_status status;
     const struct nano_char_bpe *bpe = &encoder->tokenizer->char_bpe;
-    struct nano_cached_word *slot;
-    if (nano_encoder_recall(encoder, word, num_bytes, &slot, &status, err))
-        return status;
     size_t ids_begin = encoder->num_ids;
     int32_t whole = -1;
     if (bpe->ignore_merges)
@@ -106,7 +103,6 @@ static enum nano_status encode_piece(struct nano_encoder *encoder, const char *w
             return nano_error_no_memory(err, "merging a word", num_bytes);
         encoder->num_ids = ids_begin + num_ids;
     }
-    nano_encoder_remember(encoder, ids_begin, slot);
     return NANO_OK;
 fail:
     return status;
@@ -117,7 +113,8 @@ enum nano_status nano_char_bpe_encode(struct nano_encoder *encoder, const char *
 {
     for (size_t pos = 0; pos < num_bytes;) {
         size_t end = nano_mark_cuts_end(&encoder->tokenizer->char_bpe.cuts, word, num_bytes, pos);
-        enum nano_status status = encode_piece(encoder, word + pos, end - pos, err);
+        enum nano_status status =
+            nano_encoder_cached(encoder, word + pos, end - pos, encode_piece, err);
         if (status != NANO_OK)
             return status;
         pos = end;

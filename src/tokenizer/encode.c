@@ -65,9 +65,10 @@ static size_t word_hash(uint64_t low, uint64_t high)
     return (size_t)(mixed ^ mixed >> 32);
 }
 
-bool nano_encoder_recall(struct nano_encoder *encoder, const char *word, size_t num_bytes,
-                         struct nano_cached_word **slot, enum nano_status *status,
-                         struct nano_error *err)
+/* Looks the word up in the cache; when it is there, appends its ids and returns true with *status
+ * set. Otherwise *slot is where it belongs, with the word but not its ids (NULL: not cacheable). */
+static bool recall(struct nano_encoder *encoder, const char *word, size_t num_bytes,
+                   struct nano_cached_word **slot, enum nano_status *status, struct nano_error *err)
 {
     *slot = NULL;
     if (encoder->cache_capacity == 0 || num_bytes > NANO_MAX_CACHED_BYTES)
@@ -89,8 +90,9 @@ bool nano_encoder_recall(struct nano_encoder *encoder, const char *word, size_t 
     return true;
 }
 
-void nano_encoder_remember(struct nano_encoder *encoder, size_t ids_begin,
-                           struct nano_cached_word *slot)
+/* encoder->ids[ids_begin …) are the ids of the word that recall did not find. */
+static void remember(const struct nano_encoder *encoder, size_t ids_begin,
+                     struct nano_cached_word *slot)
 {
     size_t num_ids = encoder->num_ids - ids_begin;
     if (!slot || num_ids > NANO_MAX_CACHED_IDS)
@@ -98,6 +100,21 @@ void nano_encoder_remember(struct nano_encoder *encoder, size_t ids_begin,
     memcpy(slot->ids, encoder->ids + ids_begin, num_ids * sizeof *slot->ids);
     slot->num_ids = (uint8_t)num_ids;
     slot->num_bytes = slot->word_bytes;
+}
+
+enum nano_status nano_encoder_cached(struct nano_encoder *encoder, const char *word,
+                                     size_t num_bytes, nano_encode_word_fn encode,
+                                     struct nano_error *err)
+{
+    enum nano_status status;
+    struct nano_cached_word *slot;
+    if (recall(encoder, word, num_bytes, &slot, &status, err))
+        return status;
+    size_t ids_begin = encoder->num_ids;
+    status = encode(encoder, word, num_bytes, err);
+    if (status == NANO_OK)
+        remember(encoder, ids_begin, slot);
+    return status;
 }
 
 static enum nano_status init_encoder(struct nano_encoder *encoder, const nano_tokenizer *tokenizer,

@@ -55,14 +55,13 @@ enum nano_status nano_encoder_reserve_bytes(struct nano_encoder *encoder, size_t
 enum nano_status nano_encoder_push(struct nano_encoder *encoder, int32_t id,
                                    struct nano_error *err);
 
-/* Looks the word up in the cache; when it is there, appends its ids and returns true with *status
- * set. Otherwise *slot is where it belongs, with the word but not its ids (NULL: not cacheable). */
-bool nano_encoder_recall(struct nano_encoder *encoder, const char *word, size_t num_bytes,
-                         struct nano_cached_word **slot, enum nano_status *status,
-                         struct nano_error *err);
+/* Appends the ids of one word. */
+typedef enum nano_status (*nano_encode_word_fn)(struct nano_encoder *encoder, const char *word,
+                                                size_t num_bytes, struct nano_error *err);
 
-/* Remembers that encoder->ids[ids_begin …) are the ids of the word that recall did not find. */
-void nano_encoder_remember(struct nano_encoder *encoder, size_t ids_begin,
-                           struct nano_cached_word *slot);
+/* Appends the word's ids from the cache, or else by `encode`, and remembers them. */
+enum nano_status nano_encoder_cached(struct nano_encoder *encoder, const char *word,
+                                     size_t num_bytes, nano_encode_word_fn encode,
+                                     struct nano_error *err);
 
 #endif

@@ -286,8 +286,8 @@ static enum nano_status finish_symbols(struct nano_encoder *encoder, size_t ids_
     return NANO_OK;
 }
 
-static enum nano_status encode_uncached(struct nano_encoder *encoder, const char *word,
-                                        size_t num_bytes, struct nano_error *err)
+static enum nano_status encode_word(struct nano_encoder *encoder, const char *word,
+                                    size_t num_bytes, struct nano_error *err)
 {
     const struct nano_spm *spm = &encoder->tokenizer->spm;
     enum nano_status status = nano_encoder_reserve(encoder, num_bytes, err);
@@ -300,20 +300,6 @@ static enum nano_status encode_uncached(struct nano_encoder *encoder, const char
         return nano_error_no_memory(err, "merging a word", num_bytes);
     encoder->num_ids += num_ids;
     return finish_symbols(encoder, ids_begin, err);
-}
-
-static enum nano_status encode_word(struct nano_encoder *encoder, const char *word,
-                                    size_t num_bytes, struct nano_error *err)
-{
-    enum nano_status status;
-    struct nano_cached_word *slot;
-    if (nano_encoder_recall(encoder, word, num_bytes, &slot, &status, err))
-        return status;
-    size_t ids_begin = encoder->num_ids;
-    status = encode_uncached(encoder, word, num_bytes, err);
-    if (status == NANO_OK)
-        nano_encoder_remember(encoder, ids_begin, slot);
-    return status;
 }
 
 /* The end of the piece that begins at `begin`. */
@@ -337,11 +323,11 @@ enum nano_status nano_spm_encode(struct nano_encoder *encoder, const char *text,
         NANO_TRY(nano_encoder_reserve_bytes(encoder, pos + 1, err));
         encoder->bytes[0] = ' ';
         memcpy(encoder->bytes + 1, text, pos);
-        NANO_TRY(encode_word(encoder, encoder->bytes, pos + 1, err));
+        NANO_TRY(nano_encoder_cached(encoder, encoder->bytes, pos + 1, encode_word, err));
     }
     while (pos < num_bytes) {
         size_t end = piece_end(spm, text, num_bytes, pos);
-        NANO_TRY(encode_word(encoder, text + pos, end - pos, err));
+        NANO_TRY(nano_encoder_cached(encoder, text + pos, end - pos, encode_word, err));
         pos = end;
     }
     return NANO_OK;

@@ -215,10 +215,6 @@ static enum nano_status push_path(struct nano_encoder *encoder, const char *word
 static enum nano_status encode_piece(struct nano_encoder *encoder, const char *word,
                                      size_t num_bytes, struct nano_error *err)
 {
-    enum nano_status status;
-    struct nano_cached_word *slot;
-    if (nano_encoder_recall(encoder, word, num_bytes, &slot, &status, err))
-        return status;
     if (!nano_mem_grow((void **)&encoder->nodes, &encoder->nodes_capacity, num_bytes + 1,
                        sizeof *encoder->nodes))
         return nano_error_no_memory(err, "a word", num_bytes);
@@ -232,11 +228,7 @@ static enum nano_status encode_piece(struct nano_encoder *encoder, const char *w
         relax_tokens(encoder->tokenizer, nodes, word, num_bytes, pos, length);
         pos += length;
     }
-    size_t ids_begin = encoder->num_ids;
-    status = push_path(encoder, word, num_bytes, err);
-    if (status == NANO_OK)
-        nano_encoder_remember(encoder, ids_begin, slot);
-    return status;
+    return push_path(encoder, word, num_bytes, err);
 }
 
 enum nano_status nano_unigram_encode(struct nano_encoder *encoder, const char *word,
@@ -244,7 +236,8 @@ enum nano_status nano_unigram_encode(struct nano_encoder *encoder, const char *w
 {
     for (size_t pos = 0; pos < num_bytes;) {
         size_t end = nano_mark_cuts_end(&encoder->tokenizer->unigram->cuts, word, num_bytes, pos);
-        enum nano_status status = encode_piece(encoder, word + pos, end - pos, err);
+        enum nano_status status =
+            nano_encoder_cached(encoder, word + pos, end - pos, encode_piece, err);
         if (status != NANO_OK)
             return status;
         pos = end;

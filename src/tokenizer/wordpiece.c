@@ -101,13 +101,5 @@ fail:
 enum nano_status nano_wordpiece_encode(struct nano_encoder *encoder, const char *word,
                                        size_t num_bytes, struct nano_error *err)
 {
-    enum nano_status status;
-    struct nano_cached_word *slot;
-    if (nano_encoder_recall(encoder, word, num_bytes, &slot, &status, err))
-        return status;
-    size_t ids_begin = encoder->num_ids;
-    status = encode_uncached(encoder, word, num_bytes, err);
-    if (status == NANO_OK)
-        nano_encoder_remember(encoder, ids_begin, slot);
-    return status;
+    return nano_encoder_cached(encoder, word, num_bytes, encode_uncached, err);
 }
