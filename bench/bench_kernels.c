@@ -289,7 +289,7 @@ static void run_rope(void *context)
 static void run_silu_mul(void *context)
 {
     struct vector_call *c = context;
-    c->kernels->silu_mul(c->y, c->x, c->z, VECTOR_N);
+    c->kernels->glu[NANO_ACT_SILU](c->y, c->x, c->z, VECTOR_N);
 }
 
 static void run_add(void *context)

@@ -39,39 +39,115 @@ double nano_build_float(struct nano_builder *b, const char *key, double min, dou
 
 #define NANO_REQUIRED (-1)
 
-/* Reads and checks the hyper-parameters that every transformer of attention and feed-forward layers
- * has, into program->config. */
+bool nano_build_bool(struct nano_builder *b, const char *key, bool fallback);
+
+/* An integer that may be an array with one per layer. */
+int64_t nano_build_layer_int(struct nano_builder *b, const char *key, int layer, int64_t min,
+                             int64_t max, int64_t fallback);
+
+/* Reads and checks what every model has, into program->config: layers, hidden size, vocabulary,
+ * context, the epsilon of its norms; and the intermediate size, 0 where there is none. Of a value
+ * per layer the config has the largest. */
+const struct nano_model_config *nano_build_config_base(struct nano_builder *b);
+
+/* The same, and the heads of attention, which must be there. */
 const struct nano_model_config *nano_build_config(struct nano_builder *b);
 
 /* A weight by name; "%d" in it is the layer. Its shape must be [cols, rows] (rows 0: a vector,
- * which must be F32). The _optional one gives NULL when the file has none. */
+ * which must be F32) or, of the 3-d ones, [cols, rows, count]. The _optional one gives NULL when
+ * the file has none. */
 const struct nano_tensor *nano_build_weight(struct nano_builder *b, const char *name, int64_t cols,
                                             int64_t rows);
 const struct nano_tensor *nano_build_weight_optional(struct nano_builder *b, const char *name,
                                                      int64_t cols, int64_t rows);
 
+const struct nano_tensor *nano_build_weight_3d(struct nano_builder *b, const char *name,
+                                               int64_t cols, int64_t rows, int64_t count);
+
 /* A new buffer, whole. Names need not be unique; they and labels must outlive the program. */
 struct nano_view nano_build_buffer(struct nano_builder *b, const char *name, int64_t width);
 
-/* Ops. Each returns its output view where it makes one. */
-struct nano_view nano_build_embed(struct nano_builder *b, const struct nano_tensor *weight);
+/* A part of a view: columns [offset, offset + width). */
+struct nano_view nano_build_slice(struct nano_builder *b, struct nano_view view, int64_t offset,
+                                  int64_t width);
+
+/* Ops. Each returns its output view where it makes one; what they compute stands in program.h. */
+struct nano_view nano_build_embed(struct nano_builder *b, const struct nano_tensor *weight,
+                                  float scale);
+void nano_build_position_embed(struct nano_builder *b, struct nano_view x,
+                               const struct nano_tensor *weight);
 struct nano_view nano_build_rms_norm(struct nano_builder *b, const char *label, struct nano_view in,
                                      const struct nano_tensor *weight, int64_t group_width);
+struct nano_view nano_build_layer_norm_op(struct nano_builder *b, const char *label,
+                                          struct nano_view in, const struct nano_tensor *weight,
+                                          const struct nano_tensor *bias, int64_t group_width);
+struct nano_view nano_build_l2_norm(struct nano_builder *b, const char *label, struct nano_view in,
+                                    int64_t group_width, float eps);
 struct nano_view nano_build_linear(struct nano_builder *b, const char *label, struct nano_view in,
                                    const struct nano_tensor *weight,
                                    const struct nano_tensor *bias);
+struct nano_view nano_build_head_linear(struct nano_builder *b, const char *label,
+                                        struct nano_view in, int64_t in_stride,
+                                        struct nano_view out, int64_t out_stride,
+                                        const struct nano_tensor *weight);
 void nano_build_rope(struct nano_builder *b, const char *label, struct nano_view x, int num_heads,
                      int rope);
+
+/* What an attention has beyond the usual; zeros are the usual. */
+struct nano_attention_options {
+    float scale;              /* of q . k; 0: 1 / sqrt(head_dim) */
+    float softcap;            /* 0: none */
+    int window;               /* 0: none */
+    int head_dim, v_head_dim; /* 0: the config's head_dim; 0: head_dim */
+    bool v_in_k;              /* v is ignored: the first v_head_dim columns of k */
+    bool bidirectional;
+    const struct nano_tensor *sinks; /* [num_heads], or NULL */
+};
+/* kv_store + attention, next kv layer. */
+struct nano_view nano_build_attention_with(struct nano_builder *b, struct nano_view q,
+                                           struct nano_view k, struct nano_view v,
+                                           const struct nano_attention_options *options);
 struct nano_view nano_build_attention(struct nano_builder *b, struct nano_view q,
-                                      struct nano_view k, struct nano_view v,
-                                      float scale); /* kv_store + attention, next kv layer */
-/* The result takes the place of gate. */
-struct nano_view nano_build_silu_mul(struct nano_builder *b, struct nano_view gate,
-                                     struct nano_view up);
+                                      struct nano_view k, struct nano_view v, float scale);
+/* The result takes the place of up. A gate of width 1 goes with every column. */
+struct nano_view nano_build_glu(struct nano_builder *b, enum nano_act act, struct nano_view gate,
+                                struct nano_view up);
+void nano_build_activate(struct nano_builder *b, enum nano_act act,
+                         struct nano_view x);                                        /* in place */
 void nano_build_add(struct nano_builder *b, struct nano_view x, struct nano_view y); /* x += y */
+void nano_build_add_scaled(struct nano_builder *b, struct nano_view x, struct nano_view y,
+                           float scale); /* x += scale * y */
+void nano_build_scale(struct nano_builder *b, struct nano_view x, float scale);
+void nano_build_softcap(struct nano_builder *b, struct nano_view x, float softcap);
+void nano_build_position_scale(struct nano_builder *b, struct nano_view x, float scale,
+                               int scale_length);
+/* in is num_heads times (a, b), both of that width. */
+void nano_build_split_heads(struct nano_builder *b, struct nano_view in, int num_heads,
+                            struct nano_view *first, struct nano_view *second);
+struct nano_view nano_build_route(struct nano_builder *b, struct nano_view logits,
+                                  const struct nano_tensor *choice_bias,
+                                  const struct nano_moe *moe);
+struct nano_view nano_build_moe(struct nano_builder *b, struct nano_view in,
+                                struct nano_view routes, enum nano_act act,
+                                const struct nano_moe *moe,
+                                const struct nano_tensor *const weight[3],
+                                const struct nano_tensor *const bias[3]);
+struct nano_view nano_build_short_conv(struct nano_builder *b, const char *label,
+                                       struct nano_view in, enum nano_act act,
+                                       const struct nano_tensor *weight,
+                                       const struct nano_tensor *bias);
+struct nano_view nano_build_mamba2(struct nano_builder *b, struct nano_view xbc,
+                                   struct nano_view dt, const struct nano_recurrence *shape,
+                                   const struct nano_tensor *a, const struct nano_tensor *d,
+                                   const struct nano_tensor *dt_bias);
+struct nano_view nano_build_delta_net(struct nano_builder *b, struct nano_view qkv,
+                                      struct nano_view alpha, struct nano_view beta,
+                                      const struct nano_recurrence *shape,
+                                      const struct nano_tensor *a,
+                                      const struct nano_tensor *alpha_bias);
 struct nano_view nano_build_gather(struct nano_builder *b, struct nano_view in);
-void nano_build_logits(struct nano_builder *b, struct nano_view in,
-                       const struct nano_tensor *weight);
+struct nano_view nano_build_logits(struct nano_builder *b, struct nano_view in,
+                                   const struct nano_tensor *weight);
 
 /* The same by the layer's tensor names: "blk.L.NAME.weight" and "blk.L.NAME.bias"; the name is the
  * label too. */

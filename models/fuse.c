@@ -109,7 +109,7 @@ static void accumulate_residuals(struct nano_program *p)
         struct nano_op *op = &p->ops[i];
         const struct nano_op *add = &p->ops[i + 1];
         if (op->kind != NANO_OP_LINEAR || op->accumulate || op->num_out != 1 ||
-            add->kind != NANO_OP_ADD || !same_view(add->in[0], op->out[0]) ||
+            add->kind != NANO_OP_ADD || add->scale != 1 || !same_view(add->in[0], op->out[0]) ||
             op->in[0].buffer == add->out[0].buffer || !used_only_by(p, op->out[0].buffer, i, i + 1))
             continue;
         op->out[0] = add->out[0];
@@ -151,17 +151,18 @@ static enum nano_status absorb_norms(struct nano_program *p, struct nano_error *
     return NANO_OK;
 }
 
-static void absorb_silu_mul(struct nano_program *p)
+static void absorb_glu(struct nano_program *p)
 {
     for (int i = 0; i + 1 < p->num_ops; i++) {
         struct nano_op *linear = &p->ops[i];
         const struct nano_op *mul = &p->ops[i + 1];
-        if (linear->kind != NANO_OP_LINEAR || mul->kind != NANO_OP_SILU_MUL || linear->accumulate ||
+        if (linear->kind != NANO_OP_LINEAR || mul->kind != NANO_OP_GLU || linear->accumulate ||
             linear->num_out != 2 || !same_view(mul->in[0], linear->out[0]) ||
             !same_view(mul->in[1], linear->out[1]) || mul->out[0].buffer == linear->in[0].buffer ||
-            !is_dead_after(p, linear->out[1].buffer, i))
+            !is_dead_after(p, linear->out[0].buffer, i))
             continue;
-        linear->silu_mul = true;
+        linear->glu = true;
+        linear->act = mul->act;
         linear->out[0] = mul->out[0];
         linear->num_out = 1;
         remove_op(p, i + 1);
@@ -176,7 +177,7 @@ enum nano_status nano_program_fuse(struct nano_program *p, struct nano_error *er
     if (status == NANO_OK)
         status = absorb_norms(p, err);
     if (status == NANO_OK)
-        absorb_silu_mul(p);
+        absorb_glu(p);
     return status;
 }
 
@@ -195,12 +196,30 @@ static bool crosses(const struct nano_program *p, int buffer, int split)
     return before && after;
 }
 
+/* True if the op sees other rows of its sequence, or the rows' tokens or positions. */
+static bool needs_all_rows(enum nano_op_kind kind)
+{
+    switch (kind) {
+    case NANO_OP_EMBED:
+    case NANO_OP_POSITION_EMBED:
+    case NANO_OP_POSITION_SCALE:
+    case NANO_OP_ROPE:
+    case NANO_OP_KV_STORE:
+    case NANO_OP_ATTENTION:
+    case NANO_OP_SHORT_CONV:
+    case NANO_OP_MAMBA2:
+    case NANO_OP_DELTA_NET:
+        return true;
+    default:
+        return false;
+    }
+}
+
 enum nano_status nano_program_hoist_gather(struct nano_program *p, struct nano_error *err)
 {
     int split = -1; /* the last op that needs all token rows */
     for (int i = 0; i < p->gather_op; i++)
-        if (p->ops[i].kind == NANO_OP_ATTENTION || p->ops[i].kind == NANO_OP_KV_STORE ||
-            p->ops[i].kind == NANO_OP_ROPE || p->ops[i].kind == NANO_OP_EMBED)
+        if (needs_all_rows(p->ops[i].kind))
             split = i;
     struct nano_op gather = p->ops[p->gather_op];
     const struct nano_view all_of_in = {.buffer = gather.in[0].buffer,
@@ -209,11 +228,11 @@ enum nano_status nano_program_hoist_gather(struct nano_program *p, struct nano_e
         !same_view(gather.in[0], all_of_in))
         return NANO_OK;
 
-    int crossing[2], num_crossing = 0;
+    int crossing[NANO_MAX_INPUTS], num_crossing = 0;
     for (int buffer = 0; buffer < p->num_buffers; buffer++) {
         if (!crosses(p, buffer, split))
             continue;
-        if (num_crossing == 2)
+        if (num_crossing == NANO_MAX_INPUTS)
             return NANO_OK;
         crossing[num_crossing++] = buffer;
     }

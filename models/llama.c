@@ -12,8 +12,8 @@
  *   x of the last layer ─ output_norm ─ output (or the embedding, tied) ─▶ logits
  *
  * Grouped-query attention: num_heads / num_kv_heads query heads share a key and value head. q and
- * k are for rotary pairs (2i, 2i+1). Models with attention_bias or mlp_bias have biases; rope_freqs.weight stretches Llama 3.1's
- * context. */
+ * k are for rotary pairs (2i, 2i+1). Models with attention_bias or mlp_bias have biases;
+ * rope_freqs.weight stretches Llama 3.1's context. */
 #include <math.h>
 
 #include "models/builder.h"
@@ -49,7 +49,7 @@ static void build(struct nano_builder *b)
     const struct nano_tensor *embedding =
         nano_build_weight(b, "token_embd.weight", c->hidden_size, c->vocab_size);
 
-    struct nano_view x = nano_build_embed(b, embedding);
+    struct nano_view x = nano_build_embed(b, embedding, 1);
     for (b->layer = 0; b->layer < c->num_layers; b->layer++)
         build_layer(b, x, rope);
     nano_build_head(b, x, embedding);

@@ -3,6 +3,7 @@ libmodels_la_SOURCES = \
   models/builder.c models/builder.h \
   models/builder_ops.c \
   models/fuse.c models/passes.h \
+  models/kv_groups.c \
   models/llama.c \
   models/plan.c \
   models/program.c models/program.h \

@@ -1,6 +1,7 @@
 /* Passes: what happens to a program between its architecture's build function and its first use.
  *
- *   build ─▶ fuse ─▶ hoist the gather ─▶ reuse dead inputs ─▶ check ─▶ live ranges
+ *   build ─▶ group kv layers ─▶ fuse ─▶ hoist the gather ─▶ reuse dead inputs ─▶ check ─▶ live
+ * ranges
  *
  * Each pass keeps every value that the program computes, bit by bit. nano_program_create runs them
  * all; tests run them one by one. */
@@ -13,6 +14,9 @@
  * written. */
 enum nano_status nano_program_build(struct nano_program **out, const struct nano_weights *weights,
                                     struct nano_error *err);
+
+/* Fills kv_groups, num_kv_slots and each kv layer's group and slot. */
+enum nano_status nano_program_group_kv(struct nano_program *program, struct nano_error *err);
 
 /* Neighbouring linears of one input become one with several segments (q, k, v; gate, up); a linear
  * whose output is only added to something accumulates there. */

@@ -11,10 +11,28 @@
 const char *nano_op_kind_name(enum nano_op_kind kind)
 {
     static const char *const names[NANO_NUM_OP_KINDS] = {
-        [NANO_OP_EMBED] = "embed",       [NANO_OP_RMS_NORM] = "rms_norm",
-        [NANO_OP_LINEAR] = "linear",     [NANO_OP_ROPE] = "rope",
-        [NANO_OP_KV_STORE] = "kv_store", [NANO_OP_ATTENTION] = "attention",
-        [NANO_OP_SILU_MUL] = "silu_mul", [NANO_OP_ADD] = "add",
+        [NANO_OP_EMBED] = "embed",
+        [NANO_OP_POSITION_EMBED] = "position_embed",
+        [NANO_OP_RMS_NORM] = "rms_norm",
+        [NANO_OP_LAYER_NORM] = "layer_norm",
+        [NANO_OP_L2_NORM] = "l2_norm",
+        [NANO_OP_LINEAR] = "linear",
+        [NANO_OP_HEAD_LINEAR] = "head_linear",
+        [NANO_OP_ROPE] = "rope",
+        [NANO_OP_KV_STORE] = "kv_store",
+        [NANO_OP_ATTENTION] = "attention",
+        [NANO_OP_GLU] = "glu",
+        [NANO_OP_ACTIVATE] = "activate",
+        [NANO_OP_ADD] = "add",
+        [NANO_OP_SCALE] = "scale",
+        [NANO_OP_SOFTCAP] = "softcap",
+        [NANO_OP_POSITION_SCALE] = "position_scale",
+        [NANO_OP_SPLIT_HEADS] = "split_heads",
+        [NANO_OP_ROUTE] = "route",
+        [NANO_OP_MOE] = "moe",
+        [NANO_OP_SHORT_CONV] = "short_conv",
+        [NANO_OP_MAMBA2] = "mamba2",
+        [NANO_OP_DELTA_NET] = "delta_net",
         [NANO_OP_GATHER] = "gather",
     };
     return (unsigned)kind < NANO_NUM_OP_KINDS ? names[kind] : "?";
@@ -110,6 +128,7 @@ enum nano_status nano_program_build(struct nano_program **out, const struct nano
     architecture->build(&b);
     NANO_TRY(b.status);
     NANO_TRY(check_all_used(&b));
+    NANO_TRY(nano_program_group_kv(p, err));
     NANO_TRY(nano_program_check(p, err));
     nano_program_find_live_ranges(p);
     *out = p;

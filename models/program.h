@@ -23,6 +23,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "format/weights.h"
+#include "simd/kernels.h"
 
 /* Sizes as in Hugging Face's config.json. */
 struct nano_model_config {
@@ -30,25 +31,55 @@ struct nano_model_config {
     int64_t vocab_size, hidden_size, intermediate_size;
     int64_t num_layers, num_heads, num_kv_heads, head_dim;
     int64_t max_position_embeddings; /* context length */
-    float rms_norm_eps;
+    float rms_norm_eps;              /* of LayerNorm too */
 };
 
 enum nano_op_kind {
-    NANO_OP_EMBED,    /* out[0] = row tokens[t] of weight[0] */
-    NANO_OP_RMS_NORM, /* out[0] = norm(in[0]) * weight[0], over each group of group_width columns */
-    NANO_OP_LINEAR,   /* out[i] (+)= in[0] x weight[i]^T + bias[i] for each segment i; with a norm,
-                         of the normalised in[0]; with silu_mul, out[0] is one output of two
-                         segments, silu(the first) * the second */
-    NANO_OP_ROPE,     /* in place: out[0] is in[0]; every head of head_dim columns, at the token's
-                         position */
-    NANO_OP_KV_STORE, /* in[0] = k, in[1] = v into kv_layer's blocks */
-    NANO_OP_ATTENTION, /* out[0] = causal attention of in[0] = q over kv_layer's blocks */
-    NANO_OP_SILU_MUL,  /* out[0] = silu(in[0]) * in[1] */
-    NANO_OP_ADD,       /* out[0] += in[0] */
+    NANO_OP_EMBED,          /* out[0] = row tokens[t] of weight[0], times scale */
+    NANO_OP_POSITION_EMBED, /* out[0] += row positions[t] of weight[0] */
+    NANO_OP_RMS_NORM,   /* out[0] = in[0] / rms(in[0]) over each group of group_width columns, times
+                           weight[0] [group_width], or [width]: a weight for every group; in place
+                           where out[0] is in[0] */
+    NANO_OP_LAYER_NORM, /* the same of in[0] less its mean by its standard deviation; + bias[0] */
+    NANO_OP_L2_NORM,    /* out[0] = in[0] / max(|in[0]|, eps) over each group; no weight */
+    NANO_OP_LINEAR, /* out[i] (+)= in[0] x weight[i]^T + bias[i] for each segment i; with a norm, of
+                       the normalised in[0]; with glu, out[0] is one output of two segments,
+                       act(the first) * the second */
+    NANO_OP_HEAD_LINEAR, /* for each of num_heads heads h, out[0]'s columns from h * out_stride are
+                            in[0]'s columns from h * in_stride x weight[0][h]^T; weight[0] is
+                            [cols, rows, num_heads] */
+    NANO_OP_ROPE, /* in place: out[0] is in[0]; the rope's pairs of every head of head_dim columns,
+                     from its column rope_offset on, at the token's position */
+    NANO_OP_KV_STORE,  /* in[0] = k, in[1] = v into kv_layer's blocks; a layer with v_in_k has no v
+                        */
+    NANO_OP_ATTENTION, /* out[0] = attention of in[0] = q over kv_layer's blocks; weight[0]: a sink
+                          [num_heads] or NULL; softcap; the layer's window; causal unless
+                          bidirectional */
+    NANO_OP_GLU,       /* out[0] = act(in[0]) * in[1]; in[0] of width 1 goes with every column */
+    NANO_OP_ACTIVATE,  /* out[0] = act(in[0]) */
+    NANO_OP_ADD,       /* out[0] += scale * in[0] */
+    NANO_OP_SCALE,     /* in place: out[0] = scale * in[0] */
+    NANO_OP_SOFTCAP,   /* in place: out[0] = softcap * tanh(in[0] / softcap) */
+    NANO_OP_POSITION_SCALE, /* in place: times 1 + scale * ln(1 + floor(position / scale_length)) */
+    NANO_OP_SPLIT_HEADS,    /* in[0] is num_heads times (head_dim of out[0], head_dim of out[1]) */
+    NANO_OP_ROUTE,      /* out[0] = the moe.num_used experts of each row and their weights (struct
+                           nano_route), from in[0] = router logits [num_experts]; weight[0]: added for
+                           the choice only, or NULL */
+    NANO_OP_MOE,        /* out[0] = sum over the experts e of in[1] = routes, weighted, of
+                           down[e] x glu(gate[e] x in[0], up[e] x in[0]); weight[0 … 2] are gate, up and
+                           down [cols, rows, num_experts], bias[0 … 2] theirs or NULL */
+    NANO_OP_SHORT_CONV, /* out[0] = act(causal convolution of every column of in[0] over the
+                           sequence with weight[0] [kernel, width] + bias[0]); its state: the last
+                           kernel - 1 inputs */
+    NANO_OP_MAMBA2, /* the recurrence of Mamba-2: in[0] = x | B | C, in[1] = dt before its bias and
+                       softplus; weight[0] = A, [1] = D, [2] = bias of dt, all [num_heads] */
+    NANO_OP_DELTA_NET, /* the gated delta rule: in[0] = q | k | v, in[1] = alpha, in[2] = beta
+                          [num_heads]; weight[0] = A, [1] = bias of alpha */
     NANO_OP_GATHER,    /* out[i] = the rows of in[i] that are sampled: token rows -> output rows */
     NANO_NUM_OP_KINDS
 };
 
+#define NANO_MAX_INPUTS 3
 #define NANO_MAX_SEGMENTS 4
 
 struct nano_view {
@@ -56,24 +87,66 @@ struct nano_view {
     int64_t offset, width; /* columns */
 };
 
+enum nano_gating {
+    NANO_GATING_SOFTMAX,      /* of all experts */
+    NANO_GATING_SIGMOID,      /* of each */
+    NANO_GATING_SOFTMAX_USED, /* of the chosen ones' logits */
+};
+
+struct nano_moe {
+    int num_experts, num_used;
+    enum nano_gating gating;
+    bool normalize;                  /* weights of the chosen ones, to a sum of 1 */
+    float scale;                     /* of weights, after that */
+    int num_groups, num_groups_used; /* experts are chosen from the groups whose two best sum up
+                                        to most; 1, 1: from all */
+};
+
+/* A row of ROUTE's output: num_used of them. */
+struct nano_route {
+    int32_t expert;
+    float weight;
+};
+
+/* Shape of a recurrence (MAMBA2, DELTA_NET) or of a convolution. */
+struct nano_recurrence {
+    int num_heads, num_key_heads; /* heads of x or v; of B and C or k and q, which
+                                     num_heads / num_key_heads heads share */
+    int head_dim, state_size;     /* of x or v; of B and C or k and q */
+    int kernel;                   /* SHORT_CONV: positions that an output sees */
+    bool interleaved; /* DELTA_NET: head h goes with key head h % num_key_heads, else with
+                         h / (num_heads / num_key_heads) */
+};
+
 struct nano_op {
     enum nano_op_kind kind;
     const char *label; /* what it is in the model: "attn_q", "ffn_gate"; fused ones join them */
     int layer;         /* -1: outside the layers */
     int num_in, num_out;
-    struct nano_view in[2];
+    struct nano_view in[NANO_MAX_INPUTS];
     struct nano_view out[NANO_MAX_SEGMENTS];
     const struct nano_tensor *weight[NANO_MAX_SEGMENTS]; /* [cols, rows] or [width] */
     const struct nano_tensor *bias[NANO_MAX_SEGMENTS];   /* F32 [rows], or NULL */
     bool accumulate;                /* LINEAR: adds to out, which an earlier op wrote (residual) */
-    bool silu_mul;                  /* LINEAR */
+    bool glu;                       /* LINEAR: of a gate and its factor */
+    enum nano_act act;              /* LINEAR with glu, GLU, ACTIVATE, MOE, SHORT_CONV */
     const struct nano_tensor *norm; /* LINEAR: RMS norm of the whole input, or NULL */
-    float eps;                      /* RMS_NORM, LINEAR with a norm */
-    int64_t group_width;            /* RMS_NORM: columns that are normalised together */
+    float eps;                      /* norms, LINEAR with a norm */
+    int64_t group_width;            /* norms: columns that are normalised together */
     int rope;                       /* ROPE: index in program->ropes */
-    int kv_layer;                   /* KV_STORE, ATTENTION */
-    int num_heads, num_kv_heads, head_dim; /* ROPE (num_heads, head_dim), KV_STORE, ATTENTION */
-    float scale;                           /* ATTENTION: of q . k */
+    int rope_offset;
+    int kv_layer;                          /* KV_STORE, ATTENTION */
+    int num_heads, num_kv_heads, head_dim; /* ROPE (num_heads, head_dim), KV_STORE, ATTENTION,
+                                              HEAD_LINEAR and SPLIT_HEADS (num_heads) */
+    int v_head_dim;                        /* ATTENTION: of v and of an output head */
+    int64_t in_stride, out_stride;         /* HEAD_LINEAR: columns from head to head */
+    float scale;         /* ATTENTION: of q . k; EMBED, ADD, SCALE, POSITION_SCALE */
+    float softcap;       /* ATTENTION: of scaled q . k, 0: none; SOFTCAP */
+    bool bidirectional;  /* ATTENTION: every token sees the whole sequence, which is one batch */
+    int scale_length;    /* POSITION_SCALE */
+    struct nano_moe moe; /* ROUTE, MOE */
+    struct nano_recurrence recurrence;
+    int64_t state_offset; /* SHORT_CONV, MAMBA2, DELTA_NET: floats into a sequence's state */
 };
 
 enum nano_row_domain { NANO_ROWS_TOKENS, NANO_ROWS_OUTPUTS };
@@ -93,9 +166,22 @@ struct nano_rope {
     bool adjacent;         /* pairs (2i, 2i+1); else (i, i + num_pairs) */
 };
 
+/* Layers of one group have one block table per sequence: those that see everything, or some that
+ * see the same window. A block holds the K and V of num_kv_slots layers; a block of a group is all
+ * of its layers', each at its slot, so any free block can serve any group. */
 struct nano_kv_layer {
-    int num_kv_heads, head_dim;
+    int num_kv_heads, head_dim, v_head_dim;
+    int window;  /* position p sees p - window + 1 … p; 0: all */
+    bool v_in_k; /* V is the first v_head_dim columns of K, which is stored once */
+    int group, slot;
 };
+
+struct nano_kv_group {
+    int window; /* 0: none */
+    int num_layers;
+};
+
+#define NANO_MAX_KV_GROUPS 16
 
 struct nano_program {
     struct nano_arena arena; /* everything below lives in it */
@@ -109,8 +195,11 @@ struct nano_program {
     int num_ropes;
     struct nano_kv_layer *kv_layers;
     int num_kv_layers;
-    int gather_op;     /* index of the NANO_OP_GATHER */
-    int logits_buffer; /* [outputs, vocab_size] */
+    struct nano_kv_group kv_groups[NANO_MAX_KV_GROUPS]; /* at least one, also without kv layers */
+    int num_kv_groups, num_kv_slots;
+    int64_t state_floats; /* of a sequence's recurrent state; 0: it has none */
+    int gather_op;        /* index of the NANO_OP_GATHER */
+    int logits_buffer;    /* [outputs, vocab_size] */
 };
 
 /* Builds, fuses and checks the program of a model; unknown architectures are an error that lists
@@ -135,7 +224,17 @@ enum nano_status nano_program_plan(const struct nano_program *program, int64_t m
 /* How many of an op's weight and bias entries count. */
 static inline int nano_op_num_weights(const struct nano_op *op)
 {
-    return op->silu_mul ? 2 : op->num_out;
+    switch (op->kind) {
+    case NANO_OP_MOE:
+    case NANO_OP_MAMBA2:
+        return 3;
+    case NANO_OP_DELTA_NET:
+        return 2;
+    case NANO_OP_LINEAR:
+        return op->glu ? 2 : op->num_out;
+    default:
+        return op->num_out;
+    }
 }
 
 /* Floats from one row of a buffer to the next. */

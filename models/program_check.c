@@ -38,11 +38,11 @@ static void check_domains(struct check *c, const struct nano_op *op)
 static void check_linear(struct check *c, const struct nano_op *op)
 {
     expect(c, !op->norm || op->norm->dims[0] == op->in[0].width, "has a norm of another shape");
-    expect(c, !op->silu_mul || (op->num_out == 1 && !op->accumulate),
+    expect(c, !op->glu || (op->num_out == 1 && !op->accumulate),
            "has more than one output of a gate");
     for (int i = 0; i < nano_op_num_weights(op); i++) {
         const struct nano_tensor *w = op->weight[i], *bias = op->bias[i];
-        const int64_t width = op->out[op->silu_mul ? 0 : i].width;
+        const int64_t width = op->out[op->glu ? 0 : i].width;
         expect(c, w && w->dims[0] == op->in[0].width && w->dims[1] == width,
                "has a weight of another shape");
         expect(c, !bias || (bias->dims[0] == width && bias->format == NANO_FORMAT_F32),
@@ -56,6 +56,26 @@ static void check_linear(struct check *c, const struct nano_op *op)
     }
 }
 
+static bool is_vector(const struct nano_tensor *tensor, int64_t count)
+{
+    return tensor && tensor->format == NANO_FORMAT_F32 &&
+           tensor->dims[0] * tensor->dims[1] * tensor->dims[2] * tensor->dims[3] == count;
+}
+
+static void check_norm(struct check *c, const struct nano_op *op)
+{
+    expect(c,
+           op->num_in == 1 && op->num_out == 1 && op->in[0].width == op->out[0].width &&
+               op->group_width > 0 && op->in[0].width % op->group_width == 0,
+           "has uneven groups");
+    expect(c,
+           op->kind == NANO_OP_L2_NORM || is_vector(op->weight[0], op->group_width) ||
+               is_vector(op->weight[0], op->in[0].width),
+           "has a weight of another shape");
+    expect(c, !op->bias[0] || is_vector(op->bias[0], op->group_width),
+           "has a bias of another shape");
+}
+
 static void check_attention(struct check *c, const struct nano_op *op)
 {
     const struct nano_program *p = c->program;
@@ -63,22 +83,112 @@ static void check_attention(struct check *c, const struct nano_op *op)
     if (c->fault)
         return;
     const struct nano_kv_layer *kv = &p->kv_layers[op->kv_layer];
-    expect(c, kv->num_kv_heads == op->num_kv_heads && kv->head_dim == op->head_dim,
+    const int64_t k_width = (int64_t)kv->num_kv_heads * kv->head_dim,
+                  v_width = (int64_t)kv->num_kv_heads * kv->v_head_dim;
+    expect(c,
+           kv->num_kv_heads == op->num_kv_heads && kv->head_dim == op->head_dim &&
+               kv->v_head_dim == op->v_head_dim,
            "does not fit its kv layer");
+    expect(c, kv->num_kv_heads > 0 && kv->head_dim > 0 && kv->v_head_dim > 0, "has no heads");
     if (op->kind == NANO_OP_KV_STORE) {
-        expect(c, op->num_in == 2, "needs k and v");
-        for (int i = 0; i < op->num_in; i++)
-            expect(c, op->in[i].width == (int64_t)kv->num_kv_heads * kv->head_dim,
-                   "has k or v of another width");
+        expect(c, op->num_in == (kv->v_in_k ? 1 : 2), "needs k and v");
+        expect(c, op->in[0].width == k_width && (kv->v_in_k || op->in[1].width == v_width),
+               "has k or v of another width");
+        expect(c, !kv->v_in_k || kv->v_head_dim <= kv->head_dim, "has v wider than k");
         return;
     }
     expect(c, op->num_heads > 0 && op->num_heads % op->num_kv_heads == 0,
            "has uneven groups of heads");
     expect(c,
            op->in[0].width == (int64_t)op->num_heads * op->head_dim &&
-               op->in[0].width == op->out[0].width,
+               op->out[0].width == (int64_t)op->num_heads * op->v_head_dim,
            "has q of another width");
+    expect(c, !op->weight[0] || is_vector(op->weight[0], op->num_heads),
+           "has sinks of another shape");
     expect(c, !nano_view_overlaps(op->in[0], op->out[0]), "writes its own input");
+}
+
+static void check_head_linear(struct check *c, const struct nano_op *op)
+{
+    const struct nano_tensor *w = op->weight[0];
+    expect(c,
+           op->num_in == 1 && op->num_out == 1 && w && op->num_heads > 0 &&
+               w->dims[2] == op->num_heads,
+           "has a weight of another shape");
+    if (c->fault)
+        return;
+    const int64_t last = op->num_heads - 1;
+    expect(c,
+           op->in_stride >= 0 && op->out_stride >= w->dims[1] &&
+               last * op->in_stride + w->dims[0] <= op->in[0].width &&
+               last * op->out_stride + w->dims[1] <= op->out[0].width,
+           "has heads beyond its views");
+    expect(c, !nano_view_overlaps(op->in[0], op->out[0]), "writes its own input");
+}
+
+static void check_moe(struct check *c, const struct nano_op *op)
+{
+    const struct nano_moe *moe = &op->moe;
+    const int64_t route_width =
+        moe->num_used * (int64_t)(sizeof(struct nano_route) / sizeof(float));
+    expect(c,
+           moe->num_used > 0 && moe->num_used <= moe->num_experts && moe->num_groups > 0 &&
+               moe->num_experts % moe->num_groups == 0 && moe->num_groups_used > 0 &&
+               moe->num_groups_used <= moe->num_groups,
+           "uses more experts than there are");
+    if (op->kind == NANO_OP_ROUTE) {
+        expect(c,
+               op->num_in == 1 && op->in[0].width == moe->num_experts &&
+                   op->out[0].width == route_width,
+               "has routes of another width");
+        expect(c, !op->weight[0] || is_vector(op->weight[0], moe->num_experts),
+               "has a bias of another shape");
+        return;
+    }
+    const struct nano_tensor *gate = op->weight[0], *up = op->weight[1], *down = op->weight[2];
+    expect(c, op->num_in == 2 && gate && up && down, "has not all weights");
+    if (c->fault)
+        return;
+    expect(c,
+           gate->dims[0] == op->in[0].width && up->dims[0] == op->in[0].width &&
+               gate->dims[1] == up->dims[1] && down->dims[0] == up->dims[1] &&
+               down->dims[1] == op->out[0].width && gate->dims[2] == moe->num_experts &&
+               up->dims[2] == moe->num_experts && down->dims[2] == moe->num_experts,
+           "has weights of another shape");
+    expect(c, op->in[1].width == route_width, "has routes of another width");
+    for (int i = 0; i < 3; i++)
+        expect(c, !op->bias[i] || is_vector(op->bias[i], op->weight[i]->dims[1] * moe->num_experts),
+               "has a bias of another shape");
+    expect(c, !nano_view_overlaps(op->in[0], op->out[0]), "writes its own input");
+}
+
+static void check_recurrent(struct check *c, const struct nano_op *op)
+{
+    const struct nano_recurrence *r = &op->recurrence;
+    expect(c, op->state_offset >= 0 && op->state_offset <= c->program->state_floats,
+           "has no state");
+    expect(c, !nano_view_overlaps(op->in[0], op->out[0]), "writes its own input");
+    if (op->kind == NANO_OP_SHORT_CONV) {
+        expect(c,
+               op->num_in == 1 && op->in[0].width == op->out[0].width && r->kernel > 0 &&
+                   is_vector(op->weight[0], r->kernel * op->in[0].width) &&
+                   (!op->bias[0] || is_vector(op->bias[0], op->in[0].width)),
+               "has a weight of another shape");
+        return;
+    }
+    expect(c,
+           r->num_key_heads > 0 && r->num_heads > 0 && r->num_heads % r->num_key_heads == 0 &&
+               r->head_dim > 0 && r->state_size > 0,
+           "has uneven groups of heads");
+    expect(c,
+           op->in[0].width == (int64_t)r->num_heads * r->head_dim +
+                                  2 * (int64_t)r->num_key_heads * r->state_size &&
+               op->out[0].width == (int64_t)r->num_heads * r->head_dim,
+           "has operands of another width");
+    for (int i = 1; i < op->num_in; i++)
+        expect(c, op->in[i].width == r->num_heads, "has operands of another width");
+    for (int i = 0; i < nano_op_num_weights(op); i++)
+        expect(c, is_vector(op->weight[i], r->num_heads), "has a weight of another shape");
 }
 
 static void check_op(struct check *c, const struct nano_op *op)
@@ -91,12 +201,43 @@ static void check_op(struct check *c, const struct nano_op *op)
                    op->weight[0]->dims[0] == op->out[0].width,
                "has a matrix of another shape");
         break;
-    case NANO_OP_RMS_NORM:
+    case NANO_OP_POSITION_EMBED:
         expect(c,
-               op->num_in == 1 && op->num_out == 1 && op->in[0].width == op->out[0].width &&
-                   op->group_width > 0 && op->in[0].width % op->group_width == 0 && op->weight[0] &&
-                   op->weight[0]->dims[0] == op->group_width,
-               "has a weight of another shape");
+               op->num_out == 1 && op->weight[0] && op->weight[0]->dims[0] == op->out[0].width &&
+                   c->written[op->out[0].buffer],
+               "has a matrix of another shape");
+        break;
+    case NANO_OP_RMS_NORM:
+    case NANO_OP_LAYER_NORM:
+    case NANO_OP_L2_NORM:
+        check_norm(c, op);
+        break;
+    case NANO_OP_HEAD_LINEAR:
+        check_head_linear(c, op);
+        break;
+    case NANO_OP_ROUTE:
+    case NANO_OP_MOE:
+        check_moe(c, op);
+        break;
+    case NANO_OP_SHORT_CONV:
+    case NANO_OP_MAMBA2:
+    case NANO_OP_DELTA_NET:
+        check_recurrent(c, op);
+        break;
+    case NANO_OP_ACTIVATE:
+    case NANO_OP_SCALE:
+    case NANO_OP_SOFTCAP:
+    case NANO_OP_POSITION_SCALE:
+        expect(c, op->num_in == 1 && op->num_out == 1 && op->in[0].width == op->out[0].width,
+               "has operands of different widths");
+        expect(c, op->kind != NANO_OP_POSITION_SCALE || op->scale_length > 0, "has no length");
+        break;
+    case NANO_OP_SPLIT_HEADS:
+        expect(c,
+               op->num_in == 1 && op->num_out == 2 && op->out[0].width == op->out[1].width &&
+                   op->in[0].width == 2 * op->out[0].width &&
+                   op->out[0].width == (int64_t)op->num_heads * op->head_dim,
+               "has operands of another width");
         break;
     case NANO_OP_LINEAR:
         expect(c, op->num_in == 1 && op->num_out >= 1 && op->num_out <= NANO_MAX_SEGMENTS,
@@ -107,17 +248,18 @@ static void check_op(struct check *c, const struct nano_op *op)
         expect(c,
                op->rope >= 0 && op->rope < p->num_ropes && op->num_out == 1 &&
                    op->out[0].width == (int64_t)op->num_heads * op->head_dim &&
-                   2 * p->ropes[op->rope].num_pairs <= op->head_dim,
+                   op->rope_offset >= 0 &&
+                   op->rope_offset + 2 * p->ropes[op->rope].num_pairs <= op->head_dim,
                "does not fit its heads");
         break;
     case NANO_OP_KV_STORE:
     case NANO_OP_ATTENTION:
         check_attention(c, op);
         break;
-    case NANO_OP_SILU_MUL:
+    case NANO_OP_GLU:
         expect(c,
-               op->num_in == 2 && op->num_out == 1 && op->in[0].width == op->out[0].width &&
-                   op->in[1].width == op->out[0].width,
+               op->num_in == 2 && op->num_out == 1 && op->in[1].width == op->out[0].width &&
+                   (op->in[0].width == op->out[0].width || op->in[0].width == 1),
                "has operands of different widths");
         break;
     case NANO_OP_ADD:

@@ -97,7 +97,7 @@ static void append_op(struct text *text, const struct nano_program *p, int index
     const bool in_place = op->kind == NANO_OP_ROPE || op->kind == NANO_OP_ADD;
     append_tensor(text, "*", op->norm);
     for (int i = 0; i < nano_op_num_weights(op) && !in_place; i++) {
-        append(text, "%s", i == 0 ? " -> " : op->silu_mul ? ", silu, times" : ", ");
+        append(text, "%s", i == 0 ? " -> " : op->glu ? ", act, times" : ", ");
         if (i < op->num_out)
             append_view(text, p, op->out[i]);
         append_tensor(text,

@@ -42,7 +42,7 @@ static void build(struct nano_builder *b)
     const struct nano_tensor *embedding =
         nano_build_weight(b, "token_embd.weight", c->hidden_size, c->vocab_size);
 
-    struct nano_view x = nano_build_embed(b, embedding);
+    struct nano_view x = nano_build_embed(b, embedding, 1);
     for (b->layer = 0; b->layer < c->num_layers; b->layer++)
         build_layer(b, x, rope);
     nano_build_head(b, x, embedding);

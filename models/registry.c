@@ -15,14 +15,16 @@ ARCHITECTURES(DECLARE)
 #define ENTRY(name) &nano_architecture_##name,
 static const struct nano_architecture *const architectures[] = {ARCHITECTURES(ENTRY)};
 
-#define NAME(name) " " #name
-
 const struct nano_architecture *nano_architecture_find(const char *name, struct nano_error *err)
 {
-    for (size_t i = 0; i < sizeof architectures / sizeof *architectures; i++)
+    char known[400] = "";
+    for (size_t i = 0; i < sizeof architectures / sizeof *architectures; i++) {
         if (strcmp(architectures[i]->name, name) == 0)
             return architectures[i];
+        const size_t length = strlen(known);
+        snprintf(known + length, sizeof known - length, " %s", architectures[i]->name);
+    }
     nano_error_set(err, NANO_ERR_UNSUPPORTED, "architecture '%s' is unknown, expected one of:%s",
-                   name, ARCHITECTURES(NAME));
+                   name, known);
     return NULL;
 }

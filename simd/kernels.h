@@ -124,6 +124,21 @@ struct nano_kv_kernels {
     void (*attention)(const struct nano_attention_args *args);
 };
 
+/* Activation functions. */
+enum nano_act {
+    NANO_ACT_NONE,       /* x */
+    NANO_ACT_SILU,       /* x * sigmoid(x) */
+    NANO_ACT_GELU,       /* the tanh form: x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) */
+    NANO_ACT_GELU_ERF,   /* x / 2 * (1 + erf(x / sqrt(2))) */
+    NANO_ACT_GELU_QUICK, /* x * sigmoid(1.702 x) */
+    NANO_ACT_RELU,       /* max(x, 0) */
+    NANO_ACT_RELU_SQUARED, /* max(x, 0)^2 */
+    NANO_ACT_SIGMOID,
+    NANO_ACT_SWIGLU_CLAMPED, /* of a gate and a factor: with g = min(gate, 7) and
+                                u = clamp(factor, -7, 7), g * sigmoid(1.702 g) * (u + 1); gpt-oss */
+    NANO_NUM_ACTS
+};
+
 struct nano_kernels {
     const char *name; /* the tier: "ref", "avx2", … */
 
@@ -145,8 +160,11 @@ struct nano_kernels {
      * `adjacent`: pairs are (x[2i], x[2i+1]); else (x[i], x[i + num_pairs]). */
     void (*rope)(float *x, const float *cos_sin, int64_t num_pairs, bool adjacent);
 
-    /* y[i] = silu(gate[i]) * up[i]; y may be gate or up. */
-    void (*silu_mul)(float *y, const float *gate, const float *up, int64_t n);
+    /* y[i] = act(gate[i]) * up[i]; y may be gate or up. */
+    void (*glu[NANO_NUM_ACTS])(float *y, const float *gate, const float *up, int64_t n);
+
+    /* y[i] = act(x[i]); y may be x. NULL for NANO_ACT_SWIGLU_CLAMPED. */
+    void (*act[NANO_NUM_ACTS])(float *y, const float *x, int64_t n);
 
     /* y[i] += x[i] */
     void (*add)(float *y, const float *x, int64_t n);
@@ -155,8 +173,8 @@ struct nano_kernels {
      * NaN. */
     int64_t (*argmax)(const float *x, int64_t n);
 
-    /* Writes the indices i with x[i] >= floor to `out` (room for n), ascending; returns how many. NaN
-     * is never among them. */
+    /* Writes the indices i with x[i] >= floor to `out` (room for n), ascending; returns how many.
+     * NaN is never among them. */
     int64_t (*collect)(int32_t *out, const float *x, int64_t n, float floor);
 
     /* Sum of exp((x[i] - max) * scale) for x[i] <= max and scale > 0, off by less than 1e-6 of it;
@@ -176,7 +194,7 @@ enum nano_cpu_tier {
     NANO_CPU_AVXVNNI,
     NANO_CPU_AVX512,
     NANO_CPU_AVX512_AMD, /* the same instructions in another tile */
-    NANO_CPU_NEON, /* ARMv8.0 */
+    NANO_CPU_NEON,       /* ARMv8.0 */
     NANO_CPU_NEON_DOTPROD,
     NANO_CPU_NEON_I8MM,
     NANO_NUM_CPU_TIERS

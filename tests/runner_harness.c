@@ -13,8 +13,10 @@ void harness_open(struct harness *h, const struct nano_program *program,
                   const struct harness_config *config)
 {
     struct nano_error err;
-    *h = (struct harness){
-        .runner = &nano_runner_cpu, .config = *config, .vocab_size = program->config.vocab_size};
+    *h = (struct harness){.runner = &nano_runner_cpu,
+                          .config = *config,
+                          .num_kv_groups = program->num_kv_groups,
+                          .vocab_size = program->config.vocab_size};
     const struct nano_runner_config c = {.program = program,
                                          .num_threads = config->num_threads,
                                          .max_num_batched_tokens = config->max_num_batched_tokens,
@@ -26,8 +28,10 @@ void harness_open(struct harness *h, const struct nano_program *program,
                                          .on_linear_input_context =
                                              config->on_linear_input_context};
     cr_assert_eq(h->runner->open(&h->state, &c, &err), NANO_OK, "%s", err.message);
-    h->num_blocks = config->max_num_seqs * (HARNESS_MAX_LEN / config->block_size + 1);
-    cr_assert_eq(h->runner->kv_alloc(h->state, h->num_blocks, &err), NANO_OK, "%s", err.message);
+    h->num_blocks =
+        program->num_kv_groups * config->max_num_seqs * (HARNESS_MAX_LEN / config->block_size + 1);
+    cr_assert_eq(h->runner->kv_alloc(h->state, h->num_blocks, h->config.max_num_seqs, &err),
+                 NANO_OK, "%s", err.message);
     h->block_ids = malloc((size_t)h->num_blocks * sizeof *h->block_ids);
     cr_assert_not_null(h->block_ids);
     uint64_t random = config->shuffle;
@@ -48,14 +52,18 @@ void harness_seq_begin(struct harness *h, struct harness_seq *seq, const int32_t
                        int num_tokens)
 {
     const int blocks = (num_tokens + h->config.block_size - 1) / h->config.block_size;
-    cr_assert_leq(h->next_block + blocks, h->num_blocks);
-    *seq = (struct harness_seq){.tokens = tokens, .num_tokens = num_tokens};
-    seq->block_table = malloc((size_t)blocks * sizeof *seq->block_table);
+    const int num_ids = h->num_kv_groups * blocks;
+    cr_assert_leq(h->next_block + num_ids, h->num_blocks);
+    *seq = (struct harness_seq){.tokens = tokens,
+                                .num_tokens = num_tokens,
+                                .table_stride = blocks,
+                                .state = h->num_states++};
+    seq->block_table = malloc((size_t)num_ids * sizeof *seq->block_table);
     seq->logits = calloc((size_t)num_tokens * (size_t)h->vocab_size, sizeof *seq->logits);
     cr_assert(seq->block_table && seq->logits);
     memcpy(seq->block_table, h->block_ids + h->next_block,
-           (size_t)blocks * sizeof *seq->block_table);
-    h->next_block += blocks;
+           (size_t)num_ids * sizeof *seq->block_table);
+    h->next_block += num_ids;
 }
 
 void harness_seq_end(struct harness_seq *seq)
@@ -95,7 +103,9 @@ void harness_step(struct harness *h, struct harness_seq *seqs, const int *counts
         batch_seqs[batch.num_seqs++] = (struct nano_batch_seq){.first_token = batch.num_tokens,
                                                                .num_tokens = counts[s],
                                                                .first_position = seq->num_computed,
-                                                               .block_table = seq->block_table};
+                                                               .block_table = seq->block_table,
+                                                               .table_stride = seq->table_stride,
+                                                               .state = seq->state};
         for (int i = 0; i < counts[s]; i++, batch.num_tokens++, seq->num_computed++) {
             tokens[batch.num_tokens] = seq->tokens[seq->num_computed];
             outputs[batch.num_tokens] = (struct nano_batch_output){.row = batch.num_tokens};

@@ -17,7 +17,7 @@ struct harness {
     const struct nano_runner *runner;
     void *state;
     struct harness_config config;
-    int num_blocks, next_block;
+    int num_kv_groups, num_blocks, next_block, num_states;
     int32_t *block_ids; /* shuffled */
     int64_t vocab_size;
 };
@@ -28,7 +28,9 @@ struct harness {
 struct harness_seq {
     const int32_t *tokens;
     int num_tokens, num_computed;
-    int32_t *block_table;
+    int32_t *block_table; /* [num_kv_groups, table_stride] */
+    int table_stride;
+    int32_t state;
     float *logits; /* [num_tokens, vocab_size]: filled as positions are computed */
 };
 

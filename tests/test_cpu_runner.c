@@ -468,7 +468,7 @@ Test(cpu_runner, bad_batches_are_refused_and_change_nothing)
     harness_step(&h, &seq, &(int){LENGTH}, 1);
     float *fresh = harness_logits(m.program, &plain_config, tokens, LENGTH, LENGTH);
     cr_expect_eq(memcmp(fresh, seq.logits, LENGTH * (size_t)h.vocab_size * sizeof *fresh), 0);
-    cr_expect_eq(h.runner->kv_alloc(h.state, 1, NULL), NANO_ERR_INVALID_ARGUMENT, "a second pool");
+    cr_expect_eq(h.runner->kv_alloc(h.state, 1, 1, NULL), NANO_ERR_INVALID_ARGUMENT, "a second pool");
     free(fresh);
     harness_seq_end(&seq);
     harness_close(&h);
@@ -531,7 +531,7 @@ Test(cpu_runner, the_plan_is_what_is_used)
             cr_assert_eq(nano_runner_cpu.open(&state, &c, NULL), NANO_OK);
             cr_expect_eq(nano_runner_cpu.memory_used(state),
                          plan.weight_bytes + plan.activation_bytes);
-            cr_assert_eq(nano_runner_cpu.kv_alloc(state, 7, NULL), NANO_OK);
+            cr_assert_eq(nano_runner_cpu.kv_alloc(state, 7, 1, NULL), NANO_OK);
             cr_expect_eq(nano_runner_cpu.memory_used(state),
                          plan.weight_bytes + plan.activation_bytes + 7 * plan.kv_block_bytes);
             cr_expect_gt(plan.weight_bytes + plan.mapped_bytes, 0);
@@ -621,7 +621,7 @@ Test(cpu_runner, every_failing_allocation_is_survived)
         nano_mem_fail_after(n);
         enum nano_status status = nano_runner_cpu.open(&state, &c, &err);
         if (status == NANO_OK)
-            status = nano_runner_cpu.kv_alloc(state, 10, &err);
+            status = nano_runner_cpu.kv_alloc(state, 10, 1, &err);
         if (status == NANO_OK)
             status = nano_runner_cpu.plan(&c, &plan, &err);
         done = nano_mem_fail_after(0) < n;

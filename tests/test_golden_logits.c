@@ -193,8 +193,11 @@ static void check_greedy(struct golden *g, const json_t *prompt, const json_t *e
     int computed = 0;
     for (int i = 0; i < num_out; i++) {
         const int n = num_prompt + i - computed;
-        struct nano_batch_seq batch_seq = {
-            .num_tokens = n, .first_position = computed, .block_table = seq.block_table};
+        struct nano_batch_seq batch_seq = {.num_tokens = n,
+                                           .first_position = computed,
+                                           .block_table = seq.block_table,
+                                           .table_stride = seq.table_stride,
+                                           .state = seq.state};
         struct nano_batch_output output = {.row = n - 1, .greedy = true, .token = -1};
         struct nano_batch batch = {.num_tokens = n,
                                    .tokens = tokens + computed,

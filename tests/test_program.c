@@ -217,7 +217,7 @@ Test(program, fusion_joins_linears_and_residuals)
         cr_expect_eq(count_ops(plain, NANO_OP_ADD), 2 * layers);
         cr_expect_eq(count_ops(fused, NANO_OP_LINEAR), 4 * layers + 1);
         cr_expect_eq(count_ops(fused, NANO_OP_ADD), 0);
-        cr_expect_eq(count_ops(fused, NANO_OP_SILU_MUL), 0);
+        cr_expect_eq(count_ops(fused, NANO_OP_GLU), 0);
         cr_expect_eq(count_ops(fused, NANO_OP_GATHER), 1);
         cr_expect_eq(fused->ops[fused->gather_op - 1].kind, NANO_OP_ATTENTION,
                      "the gather follows the last attention");
@@ -227,7 +227,7 @@ Test(program, fusion_joins_linears_and_residuals)
         for (int k = 0; k < fused->num_ops; k++) {
             with_three += fused->ops[k].kind == NANO_OP_LINEAR && fused->ops[k].num_out == 3;
             with_norm += fused->ops[k].kind == NANO_OP_LINEAR && fused->ops[k].norm;
-            gated += fused->ops[k].kind == NANO_OP_LINEAR && fused->ops[k].silu_mul;
+            gated += fused->ops[k].kind == NANO_OP_LINEAR && fused->ops[k].glu;
         }
         cr_expect_eq(with_three, layers);
         cr_expect_eq(with_norm, 2 * layers + 1);

@@ -24,7 +24,7 @@ void nano_kernels_init_avx2(struct nano_kernels *kernels)
     kernels->attention_merge = nano_attention_merge_avx2;
     kernels->rms_norm = nano_rms_norm_avx2;
     kernels->rope = nano_rope_avx2;
-    kernels->silu_mul = nano_silu_mul_avx2;
+    kernels->glu[NANO_ACT_SILU] = nano_silu_mul_avx2;
     kernels->add = nano_add_avx2;
     kernels->argmax = nano_argmax_avx2;
     kernels->collect = nano_collect_avx2;

@@ -24,7 +24,7 @@ void nano_kernels_init_avx512(struct nano_kernels *kernels)
     kernels->attention_merge = nano_attention_merge_avx512;
     kernels->rms_norm = nano_rms_norm_avx512;
     kernels->rope = nano_rope_avx512;
-    kernels->silu_mul = nano_silu_mul_avx512;
+    kernels->glu[NANO_ACT_SILU] = nano_silu_mul_avx512;
     kernels->add = nano_add_avx512;
     kernels->argmax = nano_argmax_avx512;
     kernels->collect = nano_collect_avx512;

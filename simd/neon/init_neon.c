@@ -24,7 +24,7 @@ void nano_kernels_init_neon(struct nano_kernels *kernels)
     kernels->attention_merge = nano_attention_merge_neon;
     kernels->rms_norm = nano_rms_norm_neon;
     kernels->rope = nano_rope_neon;
-    kernels->silu_mul = nano_silu_mul_neon;
+    kernels->glu[NANO_ACT_SILU] = nano_silu_mul_neon;
     kernels->add = nano_add_neon;
     kernels->argmax = nano_argmax_neon;
     kernels->collect = nano_collect_neon;

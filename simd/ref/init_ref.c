@@ -25,7 +25,7 @@ void nano_kernels_init_ref(struct nano_kernels *kernels)
         .attention_merge = nano_attention_merge_ref,
         .rms_norm = nano_rms_norm_ref,
         .rope = nano_rope_ref,
-        .silu_mul = nano_silu_mul_ref,
+        .glu[NANO_ACT_SILU] = nano_silu_mul_ref,
         .add = nano_add_ref,
         .argmax = nano_argmax_ref,
         .collect = nano_collect_ref,

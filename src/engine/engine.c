@@ -119,7 +119,8 @@ static enum nano_status open_parts(struct nano_engine *engine, struct nano_error
     NANO_TRY(nano_engine_setup_make(setup, engine->model, engine->program, &engine->params, err));
     nano_kernels_init(&engine->kernels, nano_cpu_detect());
     NANO_TRY(setup->runner->open(&engine->runner_state, &setup->runner_config, err));
-    NANO_TRY(setup->runner->kv_alloc(engine->runner_state, setup->plan.num_blocks, err));
+    NANO_TRY(setup->runner->kv_alloc(engine->runner_state, setup->plan.num_blocks,
+                                     setup->plan.max_num_seqs, err));
     setup->runner->caps(engine->runner_state, &engine->caps);
     NANO_TRY(nano_sampler_init(&engine->sampler, &engine->kernels, engine->caps.vocab_size,
                                setup->plan.num_threads, err));

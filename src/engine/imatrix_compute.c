@@ -203,7 +203,7 @@ static enum nano_status open_run(struct run *run, nano_model *model, struct nano
     run->setup.runner_config.on_linear_input = nano_imatrix_on_linear_input;
     run->setup.runner_config.on_linear_input_context = &run->collector;
     NANO_TRY(run->setup.runner->open(&run->runner_state, &run->setup.runner_config, err));
-    NANO_TRY(run->setup.runner->kv_alloc(run->runner_state, run->setup.plan.num_blocks, err));
+    NANO_TRY(run->setup.runner->kv_alloc(run->runner_state, run->setup.plan.num_blocks, 1, err));
     nano_kernels_init(&run->kernels, nano_cpu_detect());
     NANO_TRY(nano_sampler_init(&run->sampler, &run->kernels, run->program->config.vocab_size,
                                run->setup.plan.num_threads, err));

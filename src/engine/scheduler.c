@@ -129,7 +129,10 @@ static inline void add_rows(struct nano_scheduler *s, struct nano_sequence *seq,
     int first = seq->num_computed_tokens, i = batch->num_seqs++;
     int first_row = batch->num_tokens;
     batch->num_tokens += num_tokens;
-    s->seqs[i] = (struct nano_batch_seq){first_row, num_tokens, first, seq->block_table};
+    s->seqs[i] = (struct nano_batch_seq){.first_token = first_row,
+                                         .num_tokens = num_tokens,
+                                         .first_position = first,
+                                         .block_table = seq->block_table};
     s->scheduled[i] = seq;
     if (seq->shares_blocks && completes_block(s, seq, first + num_tokens))
         publish_blocks(s, seq, first + num_tokens);

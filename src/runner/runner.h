@@ -14,12 +14,20 @@
 #include "simd/kernels.h"
 
 /* A sequence's share of a batch: tokens [first_token, first_token + num_tokens) of the batch stand
- * at positions first_position …; position p is in slot block_table[p / block_size] * block_size +
- * p % block_size. The table covers all positions up to the last of the batch. */
+ * at positions first_position …; in a layer of KV group g, position p is in slot
+ * table[p / block_size] * block_size + p % block_size with table = block_table + g * table_stride.
+ * A table covers all positions up to the last of the batch; entries of blocks that lie whole behind
+ * the group's window of the first token are not looked at.
+ *
+ * A program with recurrent layers has a state per sequence: `state` is its slot among those of
+ * kv_alloc, and holds what comes of the positions before first_position; at position 0 it begins
+ * anew, whatever is in the slot. */
 struct nano_batch_seq {
     int first_token, num_tokens;
     int first_position;
     const int32_t *block_table;
+    int64_t table_stride; /* not looked at where there is one group */
+    int32_t state;        /* not looked at without recurrent layers */
 };
 
 /* A row of the batch whose logits are wanted. */
@@ -80,7 +88,8 @@ struct nano_runner_memory {
     uint64_t mapped_bytes;     /* weights read straight from the file */
     uint64_t packing_bytes;    /* beside weight_bytes, for a moment while they are packed */
     uint64_t activation_bytes; /* buffers, logits, per-thread scratch */
-    uint64_t kv_block_bytes;   /* one block, all layers */
+    uint64_t kv_block_bytes;   /* one block: all of its slots */
+    uint64_t state_bytes;      /* one sequence's recurrent state; 0: the program has none */
 };
 
 struct nano_runner {
@@ -97,11 +106,15 @@ struct nano_runner {
 
     void (*caps)(const void *state, struct nano_runner_caps *out);
 
-    /* Once after open. Block ids are 0 … num_blocks - 1. */
-    enum nano_status (*kv_alloc)(void *state, int num_blocks, struct nano_error *err);
+    /* Once after open. Block ids are 0 … num_blocks - 1, those of states 0 … num_states - 1. */
+    enum nano_status (*kv_alloc)(void *state, int num_blocks, int num_states,
+                                 struct nano_error *err);
 
-    /* Copies the KV of a whole block in all layers. */
+    /* Copies the KV of a whole block. */
     void (*kv_copy)(void *state, int32_t src_block, int32_t dst_block);
+
+    /* Copies a recurrent state. */
+    void (*state_copy)(void *state, int32_t src_state, int32_t dst_state);
 
     /* Computes one batch; allocates nothing. */
     enum nano_status (*run)(void *state, struct nano_batch *batch, struct nano_error *err);

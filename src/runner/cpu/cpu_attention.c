@@ -10,11 +10,13 @@ void nano_cpu_kv_store(struct nano_cpu_worker *w, int index, int64_t rows)
     const struct nano_cpu_runner *r = w->runner;
     const struct nano_op *op = &r->program->ops[index];
     const struct nano_kv_layout kv = nano_cpu_kv_layout(r, op->kv_layer);
+    const struct nano_kv_layer *layer = &r->program->kv_layers[op->kv_layer];
+    const int32_t *slots = r->slots + (int64_t)layer->group * r->config.max_num_batched_tokens;
     int64_t begin, end;
     nano_cpu_share(w, rows, &begin, &end);
     for (int64_t t = begin; t < end; t++)
-        r->kernels.kv[kv.format].store(&kv, r->k_pools[op->kv_layer], r->v_pools[op->kv_layer],
-                                       r->slots[t], nano_cpu_row(r, op->in[0], t),
+        r->kernels.kv[kv.format].store(&kv, r->k_pools[layer->slot], r->v_pools[layer->slot],
+                                       slots[t], nano_cpu_row(r, op->in[0], t),
                                        nano_cpu_row(r, op->in[1], t));
 }
 
@@ -55,9 +57,9 @@ static void attend(const struct nano_cpu_worker *w, const struct nano_op *op,
                   column = (int64_t)kv_head * num_q_heads * op->head_dim;
     struct nano_attention_args args = {
         .kv = nano_cpu_kv_layout(r, op->kv_layer),
-        .k_pool = r->k_pools[op->kv_layer],
-        .v_pool = r->v_pools[op->kv_layer],
-        .block_table = w->batch->seqs[item->seq].block_table,
+        .k_pool = r->k_pools[r->program->kv_layers[op->kv_layer].slot],
+        .v_pool = r->v_pools[r->program->kv_layers[op->kv_layer].slot],
+        .block_table = nano_cpu_block_table(r, &w->batch->seqs[item->seq], op->kv_layer),
         .kv_head = kv_head,
         .num_q_heads = num_q_heads,
         .num_queries = item->num_queries,

@@ -27,6 +27,12 @@ static void *carve(struct carver *c, size_t count, size_t size)
     return piece;
 }
 
+const int32_t *nano_cpu_block_table(const struct nano_cpu_runner *r,
+                                    const struct nano_batch_seq *seq, int kv_layer)
+{
+    return seq->block_table + r->program->kv_layers[kv_layer].group * seq->table_stride;
+}
+
 struct nano_kv_layout nano_cpu_kv_layout(const struct nano_cpu_runner *r, int kv_layer)
 {
     const struct nano_kv_layer *layer = &r->program->kv_layers[kv_layer];
@@ -131,12 +137,12 @@ static void carve_all(struct nano_cpu_runner *r, struct carver *c, size_t activa
     r->ops = carve(c, (size_t)p->num_ops, sizeof *r->ops);
     r->buffers = carve(c, (size_t)p->num_buffers, sizeof *r->buffers);
     r->offsets = carve(c, (size_t)p->num_buffers, sizeof *r->offsets);
-    r->k_pools = carve(c, (size_t)p->num_kv_layers, sizeof *r->k_pools);
-    r->v_pools = carve(c, (size_t)p->num_kv_layers, sizeof *r->v_pools);
+    r->k_pools = carve(c, (size_t)p->num_kv_slots, sizeof *r->k_pools);
+    r->v_pools = carve(c, (size_t)p->num_kv_slots, sizeof *r->v_pools);
     r->profile = carve(c, (size_t)p->num_ops, sizeof *r->profile);
     r->profile_names = carve(c, profile_name_bytes(p), 1);
     r->positions = carve(c, tokens, sizeof *r->positions);
-    r->slots = carve(c, tokens, sizeof *r->slots);
+    r->slots = carve(c, tokens, (size_t)p->num_kv_groups * sizeof *r->slots);
     carve_attention(r, c);
     r->cos_sin = carve(c, (size_t)p->num_ropes, sizeof *r->cos_sin);
     for (int i = 0; i < p->num_ropes; i++) {
@@ -231,6 +237,7 @@ static void bind_weights(struct nano_cpu_runner *r, const struct nano_op *op,
             weight->in_panels || !r->kernels.linear[tensor->format].pack ? &r->kernels
                                                                          : &r->file_kernels;
         out->weight[k] = weight->packed ? weight->packed : tensor->data;
+        out->matrix_bytes[k] = weight->matrix_bytes;
         out->linear[k] = &kernels->linear[tensor->format];
         if (op->kind != NANO_OP_EMBED) /* which reads one row per token */
             out->weight_bytes += tensor->num_bytes;

@@ -38,7 +38,7 @@ static struct nano_linear_args args_of(const struct linear *l, int segment)
 {
     const struct nano_cpu_runner *r = l->w->runner;
     const struct nano_tensor *tensor = l->op->weight[segment];
-    const struct nano_view out = l->op->out[l->op->silu_mul ? 0 : segment];
+    const struct nano_view out = l->op->out[l->op->glu ? 0 : segment];
     return (struct nano_linear_args){
         .y = nano_cpu_row(r, out, 0),
         .y_stride = nano_cpu_stride(r, out),
@@ -87,7 +87,8 @@ static void write_gated_rows(const struct linear *l, int64_t row_begin, int64_t 
             l->bound->linear[1]->linear(&factor);
             for (int64_t i = t; i < gate.token_end; i++) {
                 float *y = gate.y + i * gate.y_stride + row;
-                l->w->runner->kernels.silu_mul(y, y, tile + (i - t) * factor.y_stride, end - row);
+                l->w->runner->kernels.glu[l->op->act](y, y, tile + (i - t) * factor.y_stride,
+                                                      end - row);
             }
         }
     }
@@ -101,7 +102,7 @@ static void do_units(const struct linear *l, int64_t begin, int64_t end)
         const int64_t first = begin > 0 ? begin : 0, last = end < units ? end : units;
         if (first < last) {
             const int64_t row_end = last * unit < width ? last * unit : width;
-            if (l->op->silu_mul)
+            if (l->op->glu)
                 write_gated_rows(l, first * unit, row_end);
             else
                 write_rows(l, i, first * unit, row_end);

@@ -12,7 +12,7 @@ bool nano_cpu_is_row_local(enum nano_op_kind kind)
     case NANO_OP_RMS_NORM:
     case NANO_OP_ROPE:
     case NANO_OP_KV_STORE:
-    case NANO_OP_SILU_MUL:
+    case NANO_OP_GLU:
     case NANO_OP_ADD:
         return true;
     default:
@@ -84,15 +84,15 @@ void nano_cpu_rope(struct nano_cpu_worker *w, int index, int64_t rows)
     }
 }
 
-void nano_cpu_silu_mul(struct nano_cpu_worker *w, int index, int64_t rows)
+void nano_cpu_glu(struct nano_cpu_worker *w, int index, int64_t rows)
 {
     const struct nano_cpu_runner *r = w->runner;
     const struct nano_op *op = op_of(w, index);
     int64_t begin, end;
     nano_cpu_share(w, rows, &begin, &end);
     for (int64_t t = begin; t < end; t++)
-        r->kernels.silu_mul(nano_cpu_row(r, op->out[0], t), nano_cpu_row(r, op->in[0], t),
-                            nano_cpu_row(r, op->in[1], t), op->out[0].width);
+        r->kernels.glu[op->act](nano_cpu_row(r, op->out[0], t), nano_cpu_row(r, op->in[0], t),
+                                nano_cpu_row(r, op->in[1], t), op->out[0].width);
 }
 
 void nano_cpu_add(struct nano_cpu_worker *w, int index, int64_t rows)

@@ -42,6 +42,12 @@ float *nano_cpu_row(const struct nano_cpu_runner *r, struct nano_view view, int6
     return r->buffers[view.buffer] + row * nano_cpu_stride(r, view) + view.offset;
 }
 
+float *nano_cpu_state(const struct nano_cpu_runner *r, const struct nano_op *op,
+                      const struct nano_batch_seq *seq)
+{
+    return r->states + seq->state * r->program->state_floats + op->state_offset;
+}
+
 int64_t nano_cpu_stride(const struct nano_cpu_runner *r, struct nano_view view)
 {
     return nano_buffer_stride(&r->program->buffers[view.buffer]);
@@ -65,10 +71,19 @@ static enum nano_status check_seq(const struct nano_cpu_runner *r, const struct 
                               "batch: sequence %d ends at position %lld, expected at most %d",
                               index, (long long)end_position, r->config.max_model_len);
     uint32_t largest = 0; /* a negative id becomes one; no branch, for tables may be long */
-    for (int64_t b = 0; b * r->config.block_size < end_position; b++) {
-        const uint32_t block = (uint32_t)seq->block_table[b];
-        largest = block > largest ? block : largest;
+    for (int g = 0; g < r->program->num_kv_groups; g++) {
+        const int window = r->program->kv_groups[g].window;
+        const int64_t first = window && seq->first_position >= window
+                                  ? (seq->first_position - window + 1) / r->config.block_size
+                                  : 0;
+        const int32_t *table = seq->block_table + g * seq->table_stride;
+        for (int64_t b = first; b * r->config.block_size < end_position; b++)
+            largest = (uint32_t)table[b] > largest ? (uint32_t)table[b] : largest;
     }
+    if (r->program->state_floats && (uint32_t)seq->state >= (uint32_t)r->num_states)
+        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
+                              "batch: sequence %d has state %d, expected 0 … %d", index,
+                              (int)seq->state, r->num_states - 1);
     if (largest >= (uint32_t)r->num_blocks)
         return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
                               "batch: sequence %d has block %d, expected 0 … %d", index,
@@ -126,8 +141,10 @@ static uint64_t prepare(struct nano_cpu_runner *r, const struct nano_batch *batc
         for (int i = 0; i < seq->num_tokens; i++) {
             const int position = seq->first_position + i;
             r->positions[seq->first_token + i] = position;
-            r->slots[seq->first_token + i] =
-                seq->block_table[position / block_size] * block_size + position % block_size;
+            for (int g = 0; g < r->program->num_kv_groups; g++)
+                r->slots[(int64_t)g * r->config.max_num_batched_tokens + seq->first_token + i] =
+                    seq->block_table[g * seq->table_stride + position / block_size] * block_size +
+                    position % block_size;
             num_pairs += (uint64_t)position + 1;
         }
     }
@@ -138,6 +155,24 @@ static uint64_t prepare(struct nano_cpu_runner *r, const struct nano_batch *batc
 }
 
 /* ---- the walk ---- */
+
+bool nano_cpu_knows(enum nano_op_kind kind)
+{
+    switch (kind) {
+    case NANO_OP_EMBED:
+    case NANO_OP_RMS_NORM:
+    case NANO_OP_LINEAR:
+    case NANO_OP_ROPE:
+    case NANO_OP_KV_STORE:
+    case NANO_OP_ATTENTION:
+    case NANO_OP_GLU:
+    case NANO_OP_ADD:
+    case NANO_OP_GATHER:
+        return true;
+    default:
+        return false;
+    }
+}
 
 static void run_op(struct nano_cpu_worker *w, int index, int64_t rows)
 {
@@ -160,8 +195,8 @@ static void run_op(struct nano_cpu_worker *w, int index, int64_t rows)
     case NANO_OP_ATTENTION:
         nano_cpu_attention(w, index);
         break;
-    case NANO_OP_SILU_MUL:
-        nano_cpu_silu_mul(w, index, rows);
+    case NANO_OP_GLU:
+        nano_cpu_glu(w, index, rows);
         break;
     case NANO_OP_ADD:
         nano_cpu_add(w, index, rows);
@@ -169,7 +204,7 @@ static void run_op(struct nano_cpu_worker *w, int index, int64_t rows)
     case NANO_OP_GATHER:
         nano_cpu_gather(w, index, rows);
         break;
-    case NANO_NUM_OP_KINDS:
+    default:
         break;
     }
 }

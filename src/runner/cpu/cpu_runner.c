@@ -9,16 +9,28 @@
 
 #define MAX_THREADS 1024
 
+/* One of the kv layers that lie in a slot: all have the same shape. */
+static int layer_of_slot(const struct nano_cpu_runner *r, int slot)
+{
+    int layer = 0;
+    while (r->program->kv_layers[layer].slot != slot)
+        layer++;
+    return layer;
+}
+
 static void cpu_close(void *state)
 {
     struct nano_cpu_runner *r = state;
     if (!r)
         return;
-    for (int i = 0; r->block && i < r->program->num_kv_layers; i++) {
-        const size_t bytes = nano_cpu_kv_block_bytes(r, i) * (size_t)r->num_blocks;
+    for (int i = 0; r->block && i < r->program->num_kv_slots; i++) {
+        const size_t bytes =
+            nano_cpu_kv_block_bytes(r, layer_of_slot(r, i)) * (size_t)r->num_blocks;
         nano_mem_free_aligned(r->k_pools[i], bytes);
         nano_mem_free_aligned(r->v_pools[i], bytes);
     }
+    nano_mem_free_aligned(r->states, (size_t)r->num_states * (size_t)r->program->state_floats *
+                                         sizeof *r->states);
     nano_mem_free_aligned(r->block, r->block_bytes);
     nano_cpu_weights_deinit(&r->weights);
     nano_cpu_pool_close(&r->pool);
@@ -42,12 +54,24 @@ static enum nano_status check_config(const struct nano_runner_config *c, struct 
     return NANO_OK;
 }
 
+static enum nano_status check_program(const struct nano_program *p, struct nano_error *err)
+{
+    for (int i = 0; i < p->num_ops; i++)
+        if (!nano_cpu_knows(p->ops[i].kind))
+            return nano_error_set(
+                err, NANO_ERR_UNSUPPORTED, "%s: the cpu runner does not know the op %s",
+                nano_weights_label(p->weights), nano_op_kind_name(p->ops[i].kind));
+    return NANO_OK;
+}
+
 /* Everything but the KV pool; without memory only the table of weights and the sizes. */
 static enum nano_status make(struct nano_cpu_runner **out, const struct nano_runner_config *config,
                              bool memory, struct nano_error *err)
 {
     *out = NULL;
     enum nano_status status = check_config(config, err);
+    if (status == NANO_OK)
+        status = check_program(config->program, err);
     if (status != NANO_OK)
         return status;
     struct nano_cpu_runner *r = nano_mem_alloc_aligned(sizeof *r);
@@ -92,8 +116,9 @@ static enum nano_status cpu_plan(const struct nano_runner_config *config,
     out->packing_bytes =
         nano_cpu_weights_packing_bytes(&r->weights, &r->kernels, config->num_threads);
     out->activation_bytes = activation_bytes(r);
-    for (int i = 0; i < r->program->num_kv_layers; i++)
-        out->kv_block_bytes += 2 * (uint64_t)nano_cpu_kv_block_bytes(r, i);
+    for (int i = 0; i < r->program->num_kv_slots; i++)
+        out->kv_block_bytes += 2 * (uint64_t)nano_cpu_kv_block_bytes(r, layer_of_slot(r, i));
+    out->state_bytes = (uint64_t)r->program->state_floats * sizeof(float);
     cpu_close(r);
     return NANO_OK;
 }
@@ -114,7 +139,8 @@ static void cpu_caps(const void *state, struct nano_runner_caps *out)
         .paged = true, .vocab_size = r->program->config.vocab_size, .isa = r->kernels.name};
 }
 
-static enum nano_status cpu_kv_alloc(void *state, int num_blocks, struct nano_error *err)
+static enum nano_status cpu_kv_alloc(void *state, int num_blocks, int num_states,
+                                     struct nano_error *err)
 {
     struct nano_cpu_runner *r = state;
     if (r->num_blocks || num_blocks < 1 || num_blocks > INT_MAX / r->config.block_size)
@@ -122,9 +148,22 @@ static enum nano_status cpu_kv_alloc(void *state, int num_blocks, struct nano_er
                               "%d blocks of %d tokens, expected 1 … %d once", num_blocks,
                               r->config.block_size, INT_MAX / r->config.block_size);
     r->num_blocks = num_blocks;
-    for (int i = 0; i < r->program->num_kv_layers; i++) {
+    size_t state_bytes;
+    if (num_states < 0 || !nano_mem_size((size_t)r->program->state_floats * sizeof(float),
+                                         (size_t)num_states, 0, &state_bytes))
+        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "%d states do not fit in memory",
+                              num_states);
+    if (state_bytes) {
+        r->states = nano_mem_alloc_aligned(state_bytes);
+        if (!r->states)
+            return nano_error_no_memory(err, "the recurrent states", state_bytes);
+        r->num_states = num_states;
+        r->kv_bytes += state_bytes;
+    }
+    for (int i = 0; i < r->program->num_kv_slots; i++) {
         size_t bytes;
-        if (!nano_mem_size(nano_cpu_kv_block_bytes(r, i), (size_t)num_blocks, 0, &bytes))
+        if (!nano_mem_size(nano_cpu_kv_block_bytes(r, layer_of_slot(r, i)), (size_t)num_blocks, 0,
+                           &bytes))
             return nano_error_set(err, NANO_ERR_NO_MEMORY, "%d blocks do not fit in memory",
                                   num_blocks);
         r->k_pools[i] = nano_mem_alloc_aligned(bytes);
@@ -139,12 +178,21 @@ static enum nano_status cpu_kv_alloc(void *state, int num_blocks, struct nano_er
 static void cpu_kv_copy(void *state, int32_t src_block, int32_t dst_block)
 {
     struct nano_cpu_runner *r = state;
-    for (int i = 0; i < r->program->num_kv_layers; i++) {
-        const size_t bytes = nano_cpu_kv_block_bytes(r, i);
+    for (int i = 0; i < r->program->num_kv_slots; i++) {
+        const size_t bytes = nano_cpu_kv_block_bytes(r, layer_of_slot(r, i));
         unsigned char *k = r->k_pools[i], *v = r->v_pools[i];
         memcpy(k + bytes * (size_t)dst_block, k + bytes * (size_t)src_block, bytes);
         memcpy(v + bytes * (size_t)dst_block, v + bytes * (size_t)src_block, bytes);
     }
+}
+
+static void cpu_state_copy(void *state, int32_t src_state, int32_t dst_state)
+{
+    struct nano_cpu_runner *r = state;
+    const int64_t floats = r->program->state_floats;
+    if (floats && src_state != dst_state)
+        memcpy(r->states + dst_state * floats, r->states + src_state * floats,
+               (size_t)floats * sizeof *r->states);
 }
 
 static uint64_t cpu_memory_used(const void *state)
@@ -169,6 +217,7 @@ const struct nano_runner nano_runner_cpu = {
     .caps = cpu_caps,
     .kv_alloc = cpu_kv_alloc,
     .kv_copy = cpu_kv_copy,
+    .state_copy = cpu_state_copy,
     .run = nano_cpu_run,
     .memory_used = cpu_memory_used,
     .profile = cpu_profile,

@@ -35,9 +35,10 @@
 struct nano_cpu_op {
     const void *weight[NANO_MAX_SEGMENTS]; /* in the layout that the kernels read */
     const struct nano_linear_kernels *linear[NANO_MAX_SEGMENTS];
-    bool makes[NANO_NUM_ACTIVATIONS]; /* LINEAR: forms of the input that are made for it */
-    bool barrier_before;              /* an op since the last barrier touches the same memory */
-    int profile;                      /* index in runner->profile */
+    size_t matrix_bytes[NANO_MAX_SEGMENTS]; /* from one matrix of a 3-d weight to the next */
+    bool makes[NANO_NUM_ACTIVATIONS];       /* LINEAR: forms of the input that are made for it */
+    bool barrier_before; /* an op since the last barrier touches the same memory */
+    int profile;         /* index in runner->profile */
     uint64_t weight_bytes, macs_per_row;
 };
 
@@ -46,6 +47,7 @@ struct nano_cpu_weight {
     const struct nano_tensor *tensor;
     bool in_linear;      /* else only looked up, added or multiplied with */
     bool in_panels;      /* packed for the kernels; else in the file's layout, packed or not */
+    size_t matrix_bytes; /* of each matrix of a 3-d tensor, as it is read */
     void *packed;        /* in weights->memory; NULL: read in place */
     size_t packed_bytes; /* whole cache lines; 0: read in place */
 };
@@ -110,7 +112,8 @@ struct nano_cpu_runner {
     float **buffers;            /* [program->num_buffers] */
     size_t *offsets;            /* [program->num_buffers] */
     float **cos_sin;            /* [program->num_ropes]: [tokens, 2 * num_pairs] */
-    int32_t *positions, *slots; /* [tokens] */
+    int32_t *positions;         /* [tokens] */
+    int32_t *slots;             /* [program->num_kv_groups, max_num_batched_tokens] */
     struct nano_cpu_attention_plan attention;
     unsigned char *x;                /* input of the current linear, as its kernels want it */
     struct nano_cpu_thread *threads; /* [config.num_threads] */
@@ -118,8 +121,9 @@ struct nano_cpu_runner {
     char *profile_names;
     int num_profile;
 
-    void **k_pools, **v_pools; /* [program->num_kv_layers] */
-    int num_blocks;
+    void **k_pools, **v_pools; /* [program->num_kv_slots] */
+    float *states;             /* [num_states, program->state_floats] */
+    int num_blocks, num_states;
     uint64_t kv_bytes;
 
     struct nano_cpu_pool pool;
@@ -166,6 +170,8 @@ size_t nano_cpu_x_bytes(const struct nano_cpu_runner *runner, enum nano_activati
                         int64_t num_tokens, int64_t cols);
 
 /* The KV pool of one layer, K or V. */
+const int32_t *nano_cpu_block_table(const struct nano_cpu_runner *runner,
+                                    const struct nano_batch_seq *seq, int kv_layer);
 struct nano_kv_layout nano_cpu_kv_layout(const struct nano_cpu_runner *runner, int kv_layer);
 size_t nano_cpu_kv_block_bytes(const struct nano_cpu_runner *runner, int kv_layer);
 
@@ -198,7 +204,14 @@ bool nano_cpu_shared_loop_next(_Atomic int64_t *next, int64_t count, int64_t ste
 float *nano_cpu_row(const struct nano_cpu_runner *runner, struct nano_view view, int64_t row);
 int64_t nano_cpu_stride(const struct nano_cpu_runner *runner, struct nano_view view);
 
+/* Where a recurrent op has a sequence's state. */
+float *nano_cpu_state(const struct nano_cpu_runner *runner, const struct nano_op *op,
+                      const struct nano_batch_seq *seq);
+
 /* ---- op bodies: called by all threads together, `rows` rows ---- */
+
+/* True if run knows what the op does. */
+bool nano_cpu_knows(enum nano_op_kind kind);
 
 /* True if row t of the op is made from row t of its inputs, by the thread whose share of the rows t
  * is in. */
@@ -208,7 +221,7 @@ void nano_cpu_embed(struct nano_cpu_worker *w, int op, int64_t rows);
 void nano_cpu_rms_norm(struct nano_cpu_worker *w, int op, int64_t rows);
 void nano_cpu_rope(struct nano_cpu_worker *w, int op, int64_t rows);
 void nano_cpu_rope_tables(struct nano_cpu_worker *w);
-void nano_cpu_silu_mul(struct nano_cpu_worker *w, int op, int64_t rows);
+void nano_cpu_glu(struct nano_cpu_worker *w, int op, int64_t rows);
 void nano_cpu_add(struct nano_cpu_worker *w, int op, int64_t rows);
 void nano_cpu_gather(struct nano_cpu_worker *w, int op, int64_t rows);
 void nano_cpu_linear(struct nano_cpu_worker *w, int op, int64_t rows);

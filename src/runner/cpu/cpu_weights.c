@@ -53,7 +53,9 @@ enum nano_status nano_cpu_weights_collect(struct nano_cpu_weights *weights,
     for (int i = 0; i < program->num_ops; i++) {
         const struct nano_op *op = &program->ops[i];
         for (int k = 0; k < nano_op_num_weights(op); k++) {
-            add(weights, op->weight[k], op->kind == NANO_OP_LINEAR);
+            add(weights, op->weight[k],
+                op->kind == NANO_OP_LINEAR || op->kind == NANO_OP_HEAD_LINEAR ||
+                    op->kind == NANO_OP_MOE);
             add(weights, op->bias[k], false);
         }
         add(weights, op->norm, false);
@@ -63,10 +65,17 @@ enum nano_status nano_cpu_weights_collect(struct nano_cpu_weights *weights,
         struct nano_cpu_weight *item = &weights->items[i];
         const struct nano_linear_kernels *linear = &kernels->linear[item->tensor->format];
         item->in_panels = item->in_linear && linear->pack;
-        if (item->in_panels)
-            item->packed_bytes = linear->packed_bytes(item->tensor->dims[1], item->tensor->dims[0]);
-        else if (!item->tensor->data)
-            item->packed_bytes = item->tensor->num_bytes;
+        const struct nano_tensor *tensor = item->tensor;
+        const size_t num_matrices = (size_t)(tensor->dims[2] * tensor->dims[3]);
+        item->matrix_bytes = tensor->num_bytes / num_matrices;
+        if (item->in_panels) {
+            item->matrix_bytes =
+                nano_mem_round_up(linear->packed_bytes(tensor->dims[1], tensor->dims[0]));
+            if (!nano_mem_size(item->matrix_bytes, num_matrices, 0, &item->packed_bytes))
+                return nano_error_set(err, NANO_ERR_NO_MEMORY, "the weights do not fit in memory");
+        } else if (!tensor->data) {
+            item->packed_bytes = tensor->num_bytes;
+        }
         if (!item->packed_bytes) {
             weights->mapped_bytes += item->tensor->num_bytes;
             continue;
@@ -89,32 +98,37 @@ struct pack_job {
 
 /* Rows that are made when they are read, some panels at a time. */
 static void pack_made(const struct pack_job *job, const struct nano_cpu_weight *item,
-                      int64_t row_begin, int64_t row_end, unsigned char *scratch)
+                      int64_t matrix, int64_t row_begin, int64_t row_end, unsigned char *scratch)
 {
     const struct nano_tensor *tensor = item->tensor;
+    const int64_t first_row = matrix * tensor->dims[1];
     const struct nano_linear_kernels *linear = &job->kernels->linear[tensor->format];
     const int64_t cols = tensor->dims[0], step = SCRATCH_ALIGNS * linear->row_align;
-    unsigned char *packed = item->packed;
+    unsigned char *packed = (unsigned char *)item->packed + (size_t)matrix * item->matrix_bytes;
     for (int64_t row = row_begin; row < row_end; row += step) {
         const int64_t n = row_end - row < step ? row_end - row : step;
-        nano_tensor_read_rows(tensor, row, row + n, scratch);
+        nano_tensor_read_rows(tensor, first_row + row, first_row + row + n, scratch);
         linear->pack(packed + linear->packed_bytes(row, cols), scratch, n, cols, 0, n);
     }
 }
 
+/* Rows of one matrix. */
 static void pack_rows(const struct pack_job *job, const struct nano_cpu_weight *item,
-                      int64_t row_begin, int64_t row_end, unsigned char *scratch)
+                      int64_t matrix, int64_t row_begin, int64_t row_end, unsigned char *scratch)
 {
     const struct nano_tensor *tensor = item->tensor;
     const size_t row_bytes = nano_format_row_bytes(tensor->format, tensor->dims[0]);
+    const int64_t first_row = matrix * tensor->dims[1];
+    unsigned char *packed = (unsigned char *)item->packed + (size_t)matrix * item->matrix_bytes;
     if (!item->in_panels)
-        nano_tensor_read_rows(tensor, row_begin, row_end,
-                              (unsigned char *)item->packed + (size_t)row_begin * row_bytes);
+        nano_tensor_read_rows(tensor, first_row + row_begin, first_row + row_end,
+                              packed + (size_t)row_begin * row_bytes);
     else if (!tensor->data)
-        pack_made(job, item, row_begin, row_end, scratch);
+        pack_made(job, item, matrix, row_begin, row_end, scratch);
     else
-        job->kernels->linear[tensor->format].pack(item->packed, tensor->data, tensor->dims[1],
-                                                  tensor->dims[0], row_begin, row_end);
+        job->kernels->linear[tensor->format].pack(
+            packed, (const unsigned char *)tensor->data + (size_t)first_row * row_bytes,
+            tensor->dims[1], tensor->dims[0], row_begin, row_end);
 }
 
 /* Every thread packs the rows that it will multiply with, so that their memory is near it. The file
@@ -134,8 +148,9 @@ static void pack(void *context, int index)
         const int64_t align = item->in_panels ? linear->row_align : 1;
         const int64_t units = (rows + align - 1) / align, threads = job->pool->num_threads;
         const int64_t end = units * (index + 1) / threads * align;
-        pack_rows(job, item, units * index / threads * align, end < rows ? end : rows,
-                  job->scratch + (size_t)index * job->scratch_bytes);
+        for (int64_t m = 0; m < item->tensor->dims[2] * item->tensor->dims[3]; m++)
+            pack_rows(job, item, m, units * index / threads * align, end < rows ? end : rows,
+                      job->scratch + (size_t)index * job->scratch_bytes);
         nano_cpu_pool_sync(job->pool);
         if (index == 0)
             nano_weights_release(job->stored, item->tensor);

@@ -50,15 +50,18 @@ static void mock_caps(const void *state, struct nano_runner_caps *out)
         (struct nano_runner_caps){.paged = true, .vocab_size = NANO_MOCK_VOCAB_SIZE, .isa = "none"};
 }
 
-static enum nano_status mock_kv_alloc(void *state, int num_blocks, struct nano_error *err)
+static enum nano_status mock_kv_alloc(void *state, int num_blocks, int num_states,
+                                      struct nano_error *err)
 {
-    (void)state, (void)num_blocks, (void)err;
+    (void)state, (void)num_blocks, (void)num_states, (void)err;
     return NANO_OK;
 }
 
-static enum nano_status mock_kv_kv_alloc(void *state, int num_blocks, struct nano_error *err)
+static enum nano_status mock_kv_kv_alloc(void *state, int num_blocks, int num_states,
+                                         struct nano_error *err)
 {
     struct mock *mock = state;
+    (void)num_states;
     size_t count = (size_t)num_blocks * (size_t)mock->config.block_size;
     mock->slots = nano_mem_calloc(count, sizeof *mock->slots);
     return mock->slots ? NANO_OK
@@ -72,6 +75,11 @@ static void mock_kv_copy(void *state, int32_t src_block, int32_t dst_block)
     if (mock->slots)
         memcpy(mock->slots + (size_t)dst_block * block_size,
                mock->slots + (size_t)src_block * block_size, block_size * sizeof *mock->slots);
+}
+
+static void mock_state_copy(void *state, int32_t src_state, int32_t dst_state)
+{
+    (void)state, (void)src_state, (void)dst_state; /* it has none */
 }
 
 /* The multipliers are xxHash's 32-bit primes. */
@@ -163,6 +171,7 @@ const struct nano_runner nano_runner_mock = {
     .caps = mock_caps,
     .kv_alloc = mock_kv_alloc,
     .kv_copy = mock_kv_copy,
+    .state_copy = mock_state_copy,
     .run = mock_run,
     .memory_used = mock_memory_used,
     .profile = mock_profile,
@@ -176,6 +185,7 @@ const struct nano_runner nano_runner_mock_kv = {
     .caps = mock_caps,
     .kv_alloc = mock_kv_kv_alloc,
     .kv_copy = mock_kv_copy,
+    .state_copy = mock_state_copy,
     .run = mock_run,
     .memory_used = mock_memory_used,
     .profile = mock_profile,
