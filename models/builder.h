@@ -23,6 +23,9 @@ struct nano_architecture {
     void (*build)(struct nano_builder *builder);
 };
 
+/* Row `index` of the registry; NULL past the end. */
+const struct nano_architecture *nano_architecture_at(size_t index);
+
 /* NULL with an error that lists the known ones. */
 const struct nano_architecture *nano_architecture_find(const char *name, struct nano_error *err);
 

@@ -15,6 +15,11 @@ ARCHITECTURES(DECLARE)
 #define ENTRY(name) &nano_architecture_##name,
 static const struct nano_architecture *const architectures[] = {ARCHITECTURES(ENTRY)};
 
+const struct nano_architecture *nano_architecture_at(size_t index)
+{
+    return index < sizeof architectures / sizeof *architectures ? architectures[index] : NULL;
+}
+
 const struct nano_architecture *nano_architecture_find(const char *name, struct nano_error *err)
 {
     char known[400] = "";

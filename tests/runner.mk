@@ -10,6 +10,12 @@ tests_test_golden_logits_SOURCES = tests/test_golden_logits.c $(RUNNER_TEST_SOUR
 tests_test_golden_logits_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_test_golden_logits_LDADD = $(LOWER_LIBS)
 
+check_PROGRAMS += tests/test_architectures
+tests_test_architectures_SOURCES = tests/test_architectures.c tests/grown_model.c tests/grown_model.h \
+  tests/grown_specs.c tests/leak_check.h $(RUNNER_TEST_SOURCES)
+tests_test_architectures_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_test_architectures_LDADD = $(LOWER_LIBS)
+
 check_PROGRAMS += tests/check_cpu_pool
 tests_check_cpu_pool_SOURCES = tests/check_cpu_pool.c tests/require.h
 tests_check_cpu_pool_LDADD = $(NANO_LAYERS) $(NANO_LIBS)
