@@ -144,6 +144,10 @@ NANO_API bool nano_model_get_tensor(const nano_model *model, size_t index, struc
 NANO_API enum nano_status nano_model_print_program(const nano_model *model, char **out,
                                                    struct nano_error *err);
 
+/* Name `index` of the architectures that this build runs, as general.architecture of a GGUF file says
+ * it; NULL past the end. */
+NANO_API const char *nano_architecture_name(size_t index);
+
 /* ---- Quantising ------------------------------------------------------------------------------ */
 
 /* Name `index` of the types that models can be quantised to, from many bits to few; NULL past the

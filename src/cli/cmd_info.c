@@ -11,7 +11,7 @@
 
 struct info_options {
     struct nano_cli_engine_options engine;
-    bool program, json;
+    bool program, json, architectures;
 };
 
 /* Everything that is printed, as text or as JSON. */
@@ -26,6 +26,8 @@ struct report {
 static const struct nano_cli_option info_table[] = {
     {"--program", NULL, nano_cli_parse_true, INFO(program), 0, 0,
      "print the model's program: its list of ops"},
+    {"--architectures", NULL, nano_cli_parse_true, INFO(architectures), 0, 0,
+     "print only the names of all architectures that this program runs"},
     {"--json", NULL, nano_cli_parse_true, INFO(json), 0, 0, "print one JSON object"},
 };
 
@@ -226,6 +228,24 @@ static void print_json(const struct report *report)
     nano_cli_json_close(&json, '}');
 }
 
+static void print_architectures(bool as_json)
+{
+    struct nano_cli_json json;
+    const char *name;
+    if (as_json) {
+        nano_cli_json_init(&json, stdout);
+        nano_cli_json_open(&json, NULL, '[');
+    }
+    for (size_t i = 0; (name = nano_architecture_name(i)) != NULL; i++) {
+        if (as_json)
+            nano_cli_json_cstring(&json, NULL, name);
+        else
+            puts(name);
+    }
+    if (as_json)
+        nano_cli_json_close(&json, ']');
+}
+
 static int run(const struct nano_cli_command *command, int argc, char **argv)
 {
     struct info_options options = {0};
@@ -246,6 +266,10 @@ static int run(const struct nano_cli_command *command, int argc, char **argv)
     if (result < 0 && files.num + (options.engine.model ? 1 : 0) > 1)
         result =
             nano_cli_usage_error(command, "%s: expected one model", files.items[files.num - 1]);
+    if (result < 0 && options.architectures) {
+        print_architectures(options.json);
+        result = 0;
+    }
     if (result >= 0)
         goto done;
     nano_cli_log_to_stderr(options.engine.verbose);

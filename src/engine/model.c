@@ -14,6 +14,7 @@
 #include "format/hf_tokenizer.h"
 #include "format/requantize.h"
 #include "format/synthetic.h"
+#include "models/builder.h"
 #include "tokenizer/tokenizer.h"
 
 #define BUILTIN_FILE "tinymodel.gguf"
@@ -261,4 +262,10 @@ enum nano_status nano_model_print_program(const nano_model *model, char **out,
     status = nano_program_print(program, out, err);
     nano_program_destroy(program);
     return status;
+}
+
+const char *nano_architecture_name(size_t index)
+{
+    const struct nano_architecture *architecture = nano_architecture_at(index);
+    return architecture ? architecture->name : NULL;
 }
