@@ -270,6 +270,7 @@ struct vector_call {
     const struct nano_kernels *kernels;
     float *x, *y, *z;
     int32_t *found;
+    enum nano_act act;
 };
 
 static volatile double sink; /* keeps results of reductions alive */
@@ -286,10 +287,28 @@ static void run_rope(void *context)
     c->kernels->rope(c->y, c->z, VECTOR_N / 2, false);
 }
 
-static void run_silu_mul(void *context)
+static void run_layer_norm(void *context)
 {
     struct vector_call *c = context;
-    c->kernels->glu[NANO_ACT_SILU](c->y, c->x, c->z, VECTOR_N);
+    c->kernels->layer_norm(c->y, c->x, c->z, c->z, VECTOR_N, 1e-5f);
+}
+
+static void run_glu(void *context)
+{
+    struct vector_call *c = context;
+    c->kernels->glu[c->act](c->y, c->x, c->z, VECTOR_N);
+}
+
+static void run_add_scaled(void *context)
+{
+    struct vector_call *c = context;
+    c->kernels->add_scaled(c->y, c->z, VECTOR_N, 0.22f);
+}
+
+static void run_softcap(void *context)
+{
+    struct vector_call *c = context;
+    c->kernels->softcap(c->y, c->x, VECTOR_N, 30);
 }
 
 static void run_add(void *context)
@@ -324,15 +343,27 @@ static void run_log_sum_exp(void *context)
 
 static void bench_vectors(const struct nano_kernels *kernels, const char *filter)
 {
-    struct vector_call c = {kernels, malloc(VOCABULARY * 4), malloc(VECTOR_N * 4),
-                            malloc(VECTOR_N * 4), malloc(VOCABULARY * 4)};
+    static const char *const acts[NANO_NUM_ACTS] = {"none",         "silu",       "gelu",
+                                                    "gelu_erf",     "gelu_quick", "relu",
+                                                    "relu_squared", "sigmoid",    "clamped"};
+    struct vector_call c = {.kernels = kernels,
+                            .x = malloc(VOCABULARY * 4),
+                            .y = malloc(VECTOR_N * 4),
+                            .z = malloc(VECTOR_N * 4),
+                            .found = malloc(VOCABULARY * 4)};
     fill_floats(c.x, VOCABULARY, PATTERN_RANDOM);
     fill_floats(c.y, VECTOR_N, PATTERN_RANDOM);
     for (int i = 0; i < VECTOR_N; i++)
         c.z[i] = i % 2 ? 0.6f : 0.8f; /* as cos and sin: rope in place must not grow */
     report(kernels, "rms_norm", "", filter, (struct work){run_rms_norm, &c, VECTOR_N * 4, 0});
     report(kernels, "rope", "", filter, (struct work){run_rope, &c, VECTOR_N * 4, 0});
-    report(kernels, "silu_mul", "", filter, (struct work){run_silu_mul, &c, VECTOR_N * 8, 0});
+    report(kernels, "layer_norm", "", filter, (struct work){run_layer_norm, &c, VECTOR_N * 4, 0});
+    for (int act = 0; act < NANO_NUM_ACTS; act++) {
+        c.act = (enum nano_act)act;
+        report(kernels, "glu", acts[act], filter, (struct work){run_glu, &c, VECTOR_N * 8, 0});
+    }
+    report(kernels, "add_scaled", "", filter, (struct work){run_add_scaled, &c, VECTOR_N * 8, 0});
+    report(kernels, "softcap", "", filter, (struct work){run_softcap, &c, VECTOR_N * 4, 0});
     report(kernels, "add", "", filter, (struct work){run_add, &c, VECTOR_N * 8, 0});
     report(kernels, "argmax", "", filter, (struct work){run_argmax, &c, VOCABULARY * 4, 0});
     report(kernels, "collect", "", filter, (struct work){run_collect, &c, VOCABULARY * 4, 0});

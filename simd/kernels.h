@@ -124,7 +124,8 @@ struct nano_kv_kernels {
     void (*attention)(const struct nano_attention_args *args);
 };
 
-/* Activation functions. */
+/* Activation functions: off by a few units in the last place, and where they are small because of
+ * an exponential, by as many more as its exponent is large. Infinities give infinities or NaN. */
 enum nano_act {
     NANO_ACT_NONE,       /* x */
     NANO_ACT_SILU,       /* x * sigmoid(x) */
@@ -156,6 +157,14 @@ struct nano_kernels {
     /* y[i] = x[i] * weight[i] / sqrt(mean(x^2) + eps), i in [0, n); y may be x. */
     void (*rms_norm)(float *y, const float *x, const float *weight, int64_t n, float eps);
 
+    /* y[i] = (x[i] - mean) * weight[i] / sqrt(mean((x - mean)^2) + eps) + bias[i]; the bias may be
+     * NULL; y may be x. */
+    void (*layer_norm)(float *y, const float *x, const float *weight, const float *bias, int64_t n,
+                       float eps);
+
+    /* y[i] = x[i] / max(sqrt(sum of x^2), eps); y may be x. */
+    void (*l2_norm)(float *y, const float *x, int64_t n, float eps);
+
     /* Rotates pairs of x[0 … 2 * num_pairs) in place; cos_sin holds num_pairs of (cos, sin).
      * `adjacent`: pairs are (x[2i], x[2i+1]); else (x[i], x[i + num_pairs]). */
     void (*rope)(float *x, const float *cos_sin, int64_t num_pairs, bool adjacent);
@@ -168,6 +177,15 @@ struct nano_kernels {
 
     /* y[i] += x[i] */
     void (*add)(float *y, const float *x, int64_t n);
+
+    /* y[i] += scale * x[i] */
+    void (*add_scaled)(float *y, const float *x, int64_t n, float scale);
+
+    /* y[i] = scale * x[i]; y may be x. */
+    void (*scale)(float *y, const float *x, int64_t n, float scale);
+
+    /* y[i] = cap * tanh(x[i] / cap), cap > 0; y may be x. */
+    void (*softcap)(float *y, const float *x, int64_t n, float cap);
 
     /* Index of the largest value, n >= 1: the first of equal ones; NaN never wins; 0 if all are
      * NaN. */

@@ -4,6 +4,7 @@ libsimd_la_SOURCES = simd/quant.def simd/formats.h simd/formats.c simd/half.h si
   simd/fp_mode.c simd/fp_mode.h simd/kernels.h simd/kernel_params.h simd/peak.h simd/inline.h simd/block_scales.h \
   simd/panels.h simd/panels.c simd/kv_layout.h simd/vec/kv_store_vec.h simd/vec/attention_tile_vec.h \
   simd/vec/attention_vec.h simd/vec/panels_vec.h simd/vec/math_vec.h simd/vec/vectors_vec.h \
+  simd/vec/acts_vec.h simd/acts.h \
   simd/cpu_features.c simd/dequantize.h simd/dequantize.c simd/quantize.h simd/quantize.c \
   simd/quantize_blocks.h simd/quantize_round.c simd/quantize_search.h simd/quantize_search.c \
   simd/quantize_small.c simd/quantize_k.c simd/quantize_grid.h simd/quantize_grid.c simd/quantize_iq.c \
@@ -13,7 +14,7 @@ libsimd_la_LIBADD = libsimd_ref.la
 libsimd_ref_la_SOURCES = simd/ref/ref.h simd/ref/init_ref.c simd/ref/unpack_ref.c \
   simd/ref/unpack_small_ref.c simd/ref/unpack_grid_ref.c \
   simd/ref/linear_ref.c simd/ref/activation_ref.c simd/ref/attention_ref.c simd/ref/vector_ref.c \
-  simd/ref/peak_ref.c
+  simd/ref/acts_ref.c simd/ref/peak_ref.c
 
 if HAVE_AVX2
 noinst_LTLIBRARIES += libsimd_avx2.la

@@ -95,5 +95,6 @@ void check_linear(const struct tiers *tiers);
 void check_activations(const struct tiers *tiers);
 void check_attention(const struct tiers *tiers);
 void check_vectors(const struct tiers *tiers);
+void check_elementwise(const struct tiers *tiers);
 
 #endif

@@ -19,6 +19,7 @@ static void check_tier(const struct nano_kernels *kernels, const struct nano_ker
     check_activations(&tiers);
     check_attention(&tiers);
     check_vectors(&tiers);
+    check_elementwise(&tiers);
 }
 
 int main(int argc, char **argv)

@@ -1,4 +1,4 @@
-/* Norms, rotary embedding, activation functions and reductions. */
+/* RMS norm, rotary embedding and reductions. */
 #include "check_kernels.h"
 
 #include <math.h>
@@ -71,37 +71,6 @@ static void check_rope(const struct tiers *tiers)
                        "%d pairs, adjacent %d: pair %d is wrong", num_pairs, adjacent, k);
         }
         check_that(output_guards_intact(&y), "wrote outside the output");
-        output_free(&y);
-    }
-    check_end();
-}
-
-static void check_silu_mul(const struct tiers *tiers)
-{
-    check_begin(tiers, "silu_mul", "");
-    for (int i = 0; i < NUM_SIZES * 4; i++) {
-        int n = sizes[i % NUM_SIZES];
-        struct input gate = input_alloc((size_t)n * 4), up = input_alloc((size_t)n * 4);
-        struct output y = output_alloc((size_t)n * 4, 4 * (size_t)random_below(16));
-        float *g = gate.data, *u = up.data, *yf = y.data, range[] = {1, 10, 200, 1e30f};
-        for (int k = 0; k < n; k++) {
-            g[k] = random_float() * range[i / NUM_SIZES];
-            u[k] = random_float();
-        }
-        tiers->test->glu[NANO_ACT_SILU](yf, g, u, n);
-        for (int k = 0; k < n; k++) {
-            double expected = g[k] / (1 + exp(-(double)g[k])) * u[k];
-            /* From -88.7 on exp(-gate) is infinite in float; silu there is below 2.7e-37. */
-            check_that(is_near(yf[k], expected, fabs(expected) * 1e-6 + 3e-37),
-                       "n %d: silu(%.9g) * %.9g = %.9g, expected %.9g", n, (double)g[k],
-                       (double)u[k], (double)yf[k], expected);
-        }
-        float *in_place = i % 2 ? g : u;
-        tiers->test->glu[NANO_ACT_SILU](in_place, g, u, n);
-        check_that(memcmp(in_place, yf, (size_t)n * 4) == 0, "n %d: in place differs", n);
-        check_that(output_guards_intact(&y), "n %d: wrote outside the output", n);
-        input_free(&gate);
-        input_free(&up);
         output_free(&y);
     }
     check_end();
@@ -241,7 +210,6 @@ void check_vectors(const struct tiers *tiers)
 {
     check_rms_norm(tiers);
     check_rope(tiers);
-    check_silu_mul(tiers);
     check_add(tiers);
     check_argmax(tiers);
     check_collect(tiers);

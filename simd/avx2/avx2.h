@@ -25,13 +25,19 @@ void nano_attention_merge_avx2(float *out, const float *partials, int64_t stride
 
 void nano_rms_norm_avx2(float *y, const float *x, const float *weight, int64_t n, float eps);
 void nano_rope_avx2(float *x, const float *cos_sin, int64_t num_pairs, bool adjacent);
-void nano_silu_mul_avx2(float *y, const float *gate, const float *up, int64_t n);
+void nano_layer_norm_avx2(float *y, const float *x, const float *weight, const float *bias,
+                          int64_t n, float eps);
+void nano_l2_norm_avx2(float *y, const float *x, int64_t n, float eps);
 void nano_add_avx2(float *y, const float *x, int64_t n);
+void nano_add_scaled_avx2(float *y, const float *x, int64_t n, float scale);
+void nano_scale_avx2(float *y, const float *x, int64_t n, float scale);
+void nano_softcap_avx2(float *y, const float *x, int64_t n, float cap);
 int64_t nano_argmax_avx2(const float *x, int64_t n);
 int64_t nano_collect_avx2(int32_t *out, const float *x, int64_t n, float floor);
 double nano_sum_exp_avx2(const float *x, int64_t n, float max, float scale);
 double nano_log_sum_exp_avx2(const float *x, int64_t n);
 
+void nano_acts_init_avx2(struct nano_kernels *kernels);
 void nano_peak_init_avx2(struct nano_peak_kernels *peak);
 
 #endif

@@ -24,8 +24,13 @@ void nano_kernels_init_avx2(struct nano_kernels *kernels)
     kernels->attention_merge = nano_attention_merge_avx2;
     kernels->rms_norm = nano_rms_norm_avx2;
     kernels->rope = nano_rope_avx2;
-    kernels->glu[NANO_ACT_SILU] = nano_silu_mul_avx2;
+    kernels->layer_norm = nano_layer_norm_avx2;
+    kernels->l2_norm = nano_l2_norm_avx2;
+    nano_acts_init_avx2(kernels);
     kernels->add = nano_add_avx2;
+    kernels->add_scaled = nano_add_scaled_avx2;
+    kernels->scale = nano_scale_avx2;
+    kernels->softcap = nano_softcap_avx2;
     kernels->argmax = nano_argmax_avx2;
     kernels->collect = nano_collect_avx2;
     kernels->sum_exp = nano_sum_exp_avx2;

@@ -5,3 +5,5 @@
 #include "simd/vec/math_vec.h"
 
 #include "simd/vec/vectors_vec.h"
+
+#include "simd/vec/acts_vec.h"

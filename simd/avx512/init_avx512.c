@@ -24,8 +24,13 @@ void nano_kernels_init_avx512(struct nano_kernels *kernels)
     kernels->attention_merge = nano_attention_merge_avx512;
     kernels->rms_norm = nano_rms_norm_avx512;
     kernels->rope = nano_rope_avx512;
-    kernels->glu[NANO_ACT_SILU] = nano_silu_mul_avx512;
+    kernels->layer_norm = nano_layer_norm_avx512;
+    kernels->l2_norm = nano_l2_norm_avx512;
+    nano_acts_init_avx512(kernels);
     kernels->add = nano_add_avx512;
+    kernels->add_scaled = nano_add_scaled_avx512;
+    kernels->scale = nano_scale_avx512;
+    kernels->softcap = nano_softcap_avx512;
     kernels->argmax = nano_argmax_avx512;
     kernels->collect = nano_collect_avx512;
     kernels->sum_exp = nano_sum_exp_avx512;

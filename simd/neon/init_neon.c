@@ -24,8 +24,13 @@ void nano_kernels_init_neon(struct nano_kernels *kernels)
     kernels->attention_merge = nano_attention_merge_neon;
     kernels->rms_norm = nano_rms_norm_neon;
     kernels->rope = nano_rope_neon;
-    kernels->glu[NANO_ACT_SILU] = nano_silu_mul_neon;
+    kernels->layer_norm = nano_layer_norm_neon;
+    kernels->l2_norm = nano_l2_norm_neon;
+    nano_acts_init_neon(kernels);
     kernels->add = nano_add_neon;
+    kernels->add_scaled = nano_add_scaled_neon;
+    kernels->scale = nano_scale_neon;
+    kernels->softcap = nano_softcap_neon;
     kernels->argmax = nano_argmax_neon;
     kernels->collect = nano_collect_neon;
     kernels->sum_exp = nano_sum_exp_neon;

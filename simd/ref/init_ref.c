@@ -25,13 +25,18 @@ void nano_kernels_init_ref(struct nano_kernels *kernels)
         .attention_merge = nano_attention_merge_ref,
         .rms_norm = nano_rms_norm_ref,
         .rope = nano_rope_ref,
-        .glu[NANO_ACT_SILU] = nano_silu_mul_ref,
+        .layer_norm = nano_layer_norm_ref,
+        .l2_norm = nano_l2_norm_ref,
         .add = nano_add_ref,
+        .add_scaled = nano_add_scaled_ref,
+        .scale = nano_scale_ref,
+        .softcap = nano_softcap_ref,
         .argmax = nano_argmax_ref,
         .collect = nano_collect_ref,
         .sum_exp = nano_sum_exp_ref,
         .log_sum_exp = nano_log_sum_exp_ref,
     };
+    nano_acts_init_ref(kernels);
     nano_peak_init_ref(&kernels->peak);
     for (int i = 0; i < NANO_NUM_KV_FORMATS; i++)
         kernels->kv[i] = (struct nano_kv_kernels){nano_kv_store_ref, nano_attention_ref};

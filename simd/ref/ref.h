@@ -62,6 +62,8 @@ float nano_half_ue4m3(uint8_t scale);
 /* exp(x) to 2 units in the last place; 0 below -104, infinity above 89. The tiers have the same
  * polynomial: libm's expf differs between its versions. */
 float nano_exp_ref(float x);
+/* tanh(x) to 4 units in the last place. */
+float nano_tanh_ref(float x);
 
 #define NANO_FORMAT(NAME, name, gguf_id, length, bytes, activation) \
     void nano_get_row_##name##_ref(NANO_GET_ROW_PARAMS);            \
@@ -84,13 +86,19 @@ void nano_attention_merge_ref(float *out, const float *partials, int64_t stride,
 
 void nano_rms_norm_ref(float *y, const float *x, const float *weight, int64_t n, float eps);
 void nano_rope_ref(float *x, const float *cos_sin, int64_t num_pairs, bool adjacent);
-void nano_silu_mul_ref(float *y, const float *gate, const float *up, int64_t n);
+void nano_layer_norm_ref(float *y, const float *x, const float *weight, const float *bias,
+                         int64_t n, float eps);
+void nano_l2_norm_ref(float *y, const float *x, int64_t n, float eps);
 void nano_add_ref(float *y, const float *x, int64_t n);
+void nano_add_scaled_ref(float *y, const float *x, int64_t n, float scale);
+void nano_scale_ref(float *y, const float *x, int64_t n, float scale);
+void nano_softcap_ref(float *y, const float *x, int64_t n, float cap);
 int64_t nano_argmax_ref(const float *x, int64_t n);
 int64_t nano_collect_ref(int32_t *out, const float *x, int64_t n, float floor);
 double nano_sum_exp_ref(const float *x, int64_t n, float max, float scale);
 double nano_log_sum_exp_ref(const float *x, int64_t n);
 
+void nano_acts_init_ref(struct nano_kernels *kernels);
 void nano_peak_init_ref(struct nano_peak_kernels *peak);
 
 #endif

@@ -1,4 +1,4 @@
-/* Norms, rotary embedding, activation functions and reductions over vectors. */
+/* Norms, rotary embedding, sums and reductions over vectors. */
 #include <math.h>
 
 #include "simd/ref/ref.h"
@@ -37,6 +37,28 @@ void nano_rms_norm_ref(float *y, const float *x, const float *weight, int64_t n,
         y[i] = x[i] * scale * weight[i];
 }
 
+void nano_layer_norm_ref(float *y, const float *x, const float *weight, const float *bias,
+                         int64_t n, float eps)
+{
+    double sum = 0, squares = 0;
+    for (int64_t i = 0; i < n; i++)
+        sum += x[i];
+    float mean = (float)(sum / (double)n);
+    for (int64_t i = 0; i < n; i++)
+        squares += (double)(x[i] - mean) * (x[i] - mean);
+    float scale = 1 / sqrtf((float)(squares / (double)n) + eps);
+    for (int64_t i = 0; i < n; i++)
+        y[i] = (x[i] - mean) * scale * weight[i] + (bias ? bias[i] : 0);
+}
+
+void nano_l2_norm_ref(float *y, const float *x, int64_t n, float eps)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++)
+        sum += (double)x[i] * x[i];
+    nano_scale_ref(y, x, n, 1 / fmaxf((float)sqrt(sum), eps));
+}
+
 void nano_rope_ref(float *x, const float *cos_sin, int64_t num_pairs, bool adjacent)
 {
     int64_t step = adjacent ? 2 : 1, distance = adjacent ? 1 : num_pairs;
@@ -48,16 +70,29 @@ void nano_rope_ref(float *x, const float *cos_sin, int64_t num_pairs, bool adjac
     }
 }
 
-void nano_silu_mul_ref(float *y, const float *gate, const float *up, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++)
-        y[i] = gate[i] / (1 + nano_exp_ref(-gate[i])) * up[i];
-}
-
 void nano_add_ref(float *y, const float *x, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
         y[i] += x[i];
+}
+
+void nano_add_scaled_ref(float *y, const float *x, int64_t n, float scale)
+{
+    for (int64_t i = 0; i < n; i++)
+        y[i] = fmaf(scale, x[i], y[i]);
+}
+
+void nano_scale_ref(float *y, const float *x, int64_t n, float scale)
+{
+    for (int64_t i = 0; i < n; i++)
+        y[i] = scale * x[i];
+}
+
+void nano_softcap_ref(float *y, const float *x, int64_t n, float cap)
+{
+    float inverse = 1 / cap;
+    for (int64_t i = 0; i < n; i++)
+        y[i] = cap * nano_tanh_ref(x[i] * inverse);
 }
 
 int64_t nano_argmax_ref(const float *x, int64_t n)

@@ -1,4 +1,4 @@
-/* exp and exp2 for any instruction set with a vec_<isa>.h, which comes first. */
+/* exp, exp2 and tanh for any instruction set with a vec_<isa>.h, which comes first. */
 #ifndef NANO_SIMD_VEC_MATH_VEC_H
 #define NANO_SIMD_VEC_MATH_VEC_H
 
@@ -19,6 +19,32 @@ NANO_INLINE vec vec_exp(vec x)
     p = vec_fma(p, r, vec_set1(1));
     p = vec_fma(p, r, vec_set1(1));
     return vec_scale(p, n);
+}
+
+/* The nearest value between low and high; NaN stays NaN. */
+NANO_INLINE vec vec_clamp(vec x, float low, float high)
+{
+    x = vec_max(vec_set1(low), x);
+    return vec_sub(vec_zero(), vec_max(vec_set1(-high), vec_sub(vec_zero(), x)));
+}
+
+/* As nano_tanh_ref, with fused multiply-adds. NaN stays NaN. */
+NANO_INLINE vec vec_tanh(vec x)
+{
+    x = vec_clamp(vec_add(x, x), -20, 20);
+    vec n = vec_round(vec_mul(x, vec_set1(0x1.715476p+0f)));
+    vec r = vec_fma(n, vec_set1(-0x1.62e4p-1f), x);
+    r = vec_fma(n, vec_set1(-0x1.7f7d1cp-20f), r);
+    vec p = vec_set1(1.0f / 5040);
+    p = vec_fma(p, r, vec_set1(1.0f / 720));
+    p = vec_fma(p, r, vec_set1(1.0f / 120));
+    p = vec_fma(p, r, vec_set1(1.0f / 24));
+    p = vec_fma(p, r, vec_set1(1.0f / 6));
+    p = vec_fma(p, r, vec_set1(0.5f));
+    p = vec_fma(vec_mul(p, r), r, r);
+    vec power = vec_scale(vec_set1(1), n);
+    vec m = vec_fma(p, power, vec_sub(power, vec_set1(1)));
+    return vec_div(m, vec_add(m, vec_set1(2)));
 }
 
 /* 2^x to 2 units in the last place for x <= 0, 0 below -150: n vectors at once, because one alone

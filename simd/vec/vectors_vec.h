@@ -1,5 +1,5 @@
-/* rms_norm, rope, silu_mul, add, argmax, collect, sum_exp and log_sum_exp for any instruction set
- * with a vec_<isa>.h, which comes first together with math_vec.h. Included by one file of each
+/* Norms, rope, add, scale, softcap, argmax, collect, sum_exp and log_sum_exp for any instruction
+ * set with a vec_<isa>.h, which comes first together with math_vec.h. Included by one file of each
  * folder. */
 #include <math.h>
 
@@ -21,6 +21,43 @@ void VEC_NAME(nano_rms_norm)(float *y, const float *x, const float *weight, int6
         vec scaled = vec_mul(vec_load_part(x + i, lanes), vec_set1(scale));
         vec_store_part(y + i, vec_mul(scaled, vec_load_part(weight + i, lanes)), lanes);
     }
+}
+
+void VEC_NAME(nano_layer_norm)(float *y, const float *x, const float *weight, const float *bias,
+                               int64_t n, float eps)
+{
+    vec_double sum = vec_double_zero(), squares = vec_double_zero();
+    for (int64_t i = 0; i < n; i += VEC_LANES)
+        sum = vec_double_add(sum, vec_load_part(x + i, lanes_at(i, n)));
+    vec mean = vec_set1((float)(vec_double_sum(sum) / (double)n));
+    for (int64_t i = 0; i < n; i += VEC_LANES) {
+        int lanes = lanes_at(i, n);
+        vec centred = vec_sub(vec_load_part(x + i, lanes), mean);
+        squares = vec_double_add_squares(squares, vec_first_lanes(lanes, centred, vec_zero()));
+    }
+    vec scale = vec_set1(1 / sqrtf((float)(vec_double_sum(squares) / (double)n) + eps));
+    for (int64_t i = 0; i < n; i += VEC_LANES) {
+        int lanes = lanes_at(i, n);
+        vec scaled = vec_mul(vec_sub(vec_load_part(x + i, lanes), mean), scale);
+        vec b = bias ? vec_load_part(bias + i, lanes) : vec_zero();
+        vec_store_part(y + i, vec_fma(scaled, vec_load_part(weight + i, lanes), b), lanes);
+    }
+}
+
+void VEC_NAME(nano_scale)(float *y, const float *x, int64_t n, float scale)
+{
+    for (int64_t i = 0; i < n; i += VEC_LANES) {
+        int lanes = lanes_at(i, n);
+        vec_store_part(y + i, vec_mul(vec_load_part(x + i, lanes), vec_set1(scale)), lanes);
+    }
+}
+
+void VEC_NAME(nano_l2_norm)(float *y, const float *x, int64_t n, float eps)
+{
+    vec_double sum = vec_double_zero();
+    for (int64_t i = 0; i < n; i += VEC_LANES)
+        sum = vec_double_add_squares(sum, vec_load_part(x + i, lanes_at(i, n)));
+    VEC_NAME(nano_scale)(y, x, n, 1 / fmaxf((float)sqrt(vec_double_sum(sum)), eps));
 }
 
 void VEC_NAME(nano_rope)(float *x, const float *cos_sin, int64_t num_pairs, bool adjacent)
@@ -49,22 +86,32 @@ void VEC_NAME(nano_rope)(float *x, const float *cos_sin, int64_t num_pairs, bool
     }
 }
 
-void VEC_NAME(nano_silu_mul)(float *y, const float *gate, const float *up, int64_t n)
-{
-    for (int64_t i = 0; i < n; i += VEC_LANES) {
-        int lanes = lanes_at(i, n);
-        vec g = vec_load_part(gate + i, lanes), u = vec_load_part(up + i, lanes);
-        vec divisor = vec_add(vec_set1(1), vec_exp(vec_sub(vec_zero(), g)));
-        vec_store_part(y + i, vec_mul(vec_div(g, divisor), u), lanes);
-    }
-}
-
 void VEC_NAME(nano_add)(float *y, const float *x, int64_t n)
 {
     for (int64_t i = 0; i < n; i += VEC_LANES) {
         int lanes = lanes_at(i, n);
         vec_store_part(y + i, vec_add(vec_load_part(y + i, lanes), vec_load_part(x + i, lanes)),
                        lanes);
+    }
+}
+
+void VEC_NAME(nano_add_scaled)(float *y, const float *x, int64_t n, float scale)
+{
+    for (int64_t i = 0; i < n; i += VEC_LANES) {
+        int lanes = lanes_at(i, n);
+        vec sum =
+            vec_fma(vec_set1(scale), vec_load_part(x + i, lanes), vec_load_part(y + i, lanes));
+        vec_store_part(y + i, sum, lanes);
+    }
+}
+
+void VEC_NAME(nano_softcap)(float *y, const float *x, int64_t n, float cap)
+{
+    vec inverse = vec_set1(1 / cap);
+    for (int64_t i = 0; i < n; i += VEC_LANES) {
+        int lanes = lanes_at(i, n);
+        vec bounded = vec_tanh(vec_mul(vec_load_part(x + i, lanes), inverse));
+        vec_store_part(y + i, vec_mul(vec_set1(cap), bounded), lanes);
     }
 }
 
