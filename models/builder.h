@@ -95,6 +95,9 @@ struct nano_view nano_build_head_linear(struct nano_builder *b, const char *labe
                                         const struct nano_tensor *weight);
 void nano_build_rope(struct nano_builder *b, const char *label, struct nano_view x, int num_heads,
                      int rope);
+/* Of heads of that many columns, from column `offset` of each on. */
+void nano_build_rope_part(struct nano_builder *b, const char *label, struct nano_view x,
+                          int num_heads, int head_dim, int offset, int rope);
 
 /* What an attention has beyond the usual; zeros are the usual. */
 struct nano_attention_options {
@@ -164,13 +167,55 @@ struct nano_view nano_build_layer_norm(struct nano_builder *b, const char *name,
  * ffn_down(silu(ffn_gate) * ffn_up). */
 void nano_build_swiglu_ffn(struct nano_builder *b, struct nano_view x, enum nano_bias bias);
 
+/* True if the layer has "blk.L.NAME.weight". */
+bool nano_build_layer_has(const struct nano_builder *b, const char *name);
+
+/* LayerNorm of all columns, by the layer's tensor names. */
+struct nano_view nano_build_layer_mean_norm(struct nano_builder *b, const char *name,
+                                            struct nano_view in, enum nano_bias bias);
+
+/* q, k and v from "attn_q", "attn_k" and "attn_v", or from "attn_qkv", which is all of them. */
+struct nano_qkv {
+    struct nano_view q, k, v;
+};
+struct nano_qkv nano_build_layer_qkv(struct nano_builder *b, struct nano_view in,
+                                     enum nano_bias bias);
+void nano_build_qk_rope(struct nano_builder *b, const struct nano_qkv *qkv, int rope);
+
+/* The window of the current layer, 0 for none: attention.sliding_window in the layers that
+ * attention.sliding_window_pattern names, by a flag for each or by a period whose last layer sees
+ * everything. */
+int nano_build_layer_window(struct nano_builder *b, int default_window, int default_period);
+
+/* ffn_down(act(ffn_up)), and ffn_down(act(ffn_gate) * ffn_up). */
+struct nano_view nano_build_mlp(struct nano_builder *b, struct nano_view in, enum nano_act act,
+                                enum nano_bias bias);
+struct nano_view nano_build_gated_mlp(struct nano_builder *b, struct nano_view in,
+                                      enum nano_act act, enum nano_bias bias);
+
+/* As nano_build_head, with LayerNorm. */
+void nano_build_mean_norm_head(struct nano_builder *b, struct nano_view x,
+                               const struct nano_tensor *embedding);
+
 /* What ends most models: rows that are sampled, "output_norm.weight", logits with "output.weight"
- * or, without one, the embedding's matrix. */
-void nano_build_head(struct nano_builder *b, struct nano_view x,
-                     const struct nano_tensor *embedding);
+ * or, without one, the embedding's matrix. Returns the logits. */
+struct nano_view nano_build_head(struct nano_builder *b, struct nano_view x,
+                                 const struct nano_tensor *embedding);
 
 /* Adds the rotary embedding that the metadata describes (rope.freq_base, rope.dimension_count,
- * rope.scaling.*, rope_freqs.weight: linear, YaRN, Llama 3) and returns its index. */
+ * rope.scaling.*, rope_freqs.weight, rope_factors_{long,short}.weight: linear, YaRN, Llama 3,
+ * LongRoPE) and returns its index. */
 int nano_build_rope_from_metadata(struct nano_builder *b, bool adjacent);
+
+/* The same, but for what is not zero. */
+struct nano_rope_options {
+    bool adjacent;
+    bool unscaled;    /* none of rope.scaling.*, no factors */
+    double freq_base; /* instead of rope.freq_base */
+    int64_t head_dim; /* instead of the config's */
+    double magnitude; /* instead of YaRN's, still times rope.scaling.attn_factor */
+};
+int nano_build_rope_from_metadata_with(struct nano_builder *b,
+                                       const struct nano_rope_options *options);
 
 #endif

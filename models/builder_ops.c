@@ -154,13 +154,20 @@ struct nano_view nano_build_head_linear(struct nano_builder *b, const char *labe
 void nano_build_rope(struct nano_builder *b, const char *label, struct nano_view x, int num_heads,
                      int rope)
 {
+    nano_build_rope_part(b, label, x, num_heads, (int)b->program->config.head_dim, 0, rope);
+}
+
+void nano_build_rope_part(struct nano_builder *b, const char *label, struct nano_view x,
+                          int num_heads, int head_dim, int offset, int rope)
+{
     struct nano_op dummy;
     struct nano_op *op = add_op(b, NANO_OP_ROPE, label, &dummy);
     op->num_in = op->num_out = 1;
     op->in[0] = op->out[0] = x;
     op->rope = rope;
+    op->rope_offset = offset;
     op->num_heads = num_heads;
-    op->head_dim = (int)b->program->config.head_dim;
+    op->head_dim = head_dim;
 }
 
 static int add_kv_layer(struct nano_builder *b, const struct nano_kv_layer *layer)
@@ -487,8 +494,8 @@ void nano_build_swiglu_ffn(struct nano_builder *b, struct nano_view x, enum nano
     nano_build_add(b, x, nano_build_layer_linear(b, "ffn_down", act, c->hidden_size, bias));
 }
 
-void nano_build_head(struct nano_builder *b, struct nano_view x,
-                     const struct nano_tensor *embedding)
+struct nano_view nano_build_head(struct nano_builder *b, struct nano_view x,
+                                 const struct nano_tensor *embedding)
 {
     const struct nano_model_config *c = &b->program->config;
     b->layer = -1;
@@ -497,5 +504,5 @@ void nano_build_head(struct nano_builder *b, struct nano_view x,
     const struct nano_tensor *output =
         nano_build_weight_optional(b, "output.weight", c->hidden_size, c->vocab_size);
     x = nano_build_rms_norm(b, "output_norm", x, norm, c->hidden_size);
-    nano_build_logits(b, x, output ? output : embedding);
+    return nano_build_logits(b, x, output ? output : embedding);
 }

@@ -1,9 +1,9 @@
 /* Fusion: rewrites that make a program cheaper and change none of its values.
  *
  * A linear with several segments quantises its input once and gives the threads more rows to share;
- * accumulating saves a pass over the residual; a linear that normalises its input and multiplies
- * its gate while both are in the cache saves passes and barriers; rows that nobody samples need no
- * last feed-forward.
+ * accumulating saves a pass over the residual; a linear that normalises its input, and multiplies
+ * its gate or applies its act while they are in the cache, saves passes and barriers; rows that
+ * nobody samples need no last feed-forward.
  */
 #include <stdio.h>
 #include <string.h>
@@ -130,7 +130,8 @@ static enum nano_status absorb_norms(struct nano_program *p, struct nano_error *
     for (int i = 0; i + 1 < p->num_ops; i++) {
         const struct nano_op *norm = &p->ops[i];
         struct nano_op *linear = &p->ops[i + 1];
-        if (norm->kind != NANO_OP_RMS_NORM || linear->kind != NANO_OP_LINEAR || linear->norm ||
+        if ((norm->kind != NANO_OP_RMS_NORM && norm->kind != NANO_OP_LAYER_NORM) ||
+            linear->kind != NANO_OP_LINEAR || linear->norm ||
             norm->group_width != norm->in[0].width || !same_view(norm->out[0], linear->in[0]) ||
             norm->out[0].buffer == norm->in[0].buffer || !is_dead_after(p, norm->out[0].buffer, i))
             continue;
@@ -144,6 +145,8 @@ static enum nano_status absorb_norms(struct nano_program *p, struct nano_error *
             return nano_error_no_memory(err, "the program", 128);
         linear->label = label;
         linear->norm = norm->weight[0];
+        linear->norm_bias = norm->bias[0];
+        linear->is_layer_norm = norm->kind == NANO_OP_LAYER_NORM;
         linear->eps = norm->eps;
         linear->in[0] = norm->in[0];
         remove_op(p, i);
@@ -169,6 +172,20 @@ static void absorb_glu(struct nano_program *p)
     }
 }
 
+static void absorb_acts(struct nano_program *p)
+{
+    for (int i = 0; i + 1 < p->num_ops; i++) {
+        struct nano_op *linear = &p->ops[i];
+        const struct nano_op *act = &p->ops[i + 1];
+        if (linear->kind != NANO_OP_LINEAR || act->kind != NANO_OP_ACTIVATE || linear->accumulate ||
+            linear->num_out != 1 || linear->glu || linear->act ||
+            !same_view(act->in[0], linear->out[0]) || !same_view(act->out[0], linear->out[0]))
+            continue;
+        linear->act = act->act;
+        remove_op(p, i + 1);
+    }
+}
+
 enum nano_status nano_program_fuse(struct nano_program *p, struct nano_error *err)
 {
     enum nano_status status = join_linears(p, err);
@@ -176,8 +193,10 @@ enum nano_status nano_program_fuse(struct nano_program *p, struct nano_error *er
         accumulate_residuals(p);
     if (status == NANO_OK)
         status = absorb_norms(p, err);
-    if (status == NANO_OK)
+    if (status == NANO_OK) {
         absorb_glu(p);
+        absorb_acts(p);
+    }
     return status;
 }
 
@@ -283,7 +302,8 @@ void nano_program_reuse_dead_inputs(struct nano_program *p)
 {
     for (int i = 0; i < p->num_ops; i++) {
         const struct nano_op *op = &p->ops[i];
-        if (op->kind != NANO_OP_RMS_NORM)
+        if (op->kind != NANO_OP_RMS_NORM && op->kind != NANO_OP_LAYER_NORM &&
+            op->kind != NANO_OP_L2_NORM)
             continue;
         const int in = op->in[0].buffer, out = op->out[0].buffer;
         if (in == out || !same_view(op->in[0], (struct nano_view){in, 0, p->buffers[in].width}) ||

@@ -44,7 +44,7 @@ enum nano_op_kind {
     NANO_OP_L2_NORM,    /* out[0] = in[0] / max(|in[0]|, eps) over each group; no weight */
     NANO_OP_LINEAR, /* out[i] (+)= in[0] x weight[i]^T + bias[i] for each segment i; with a norm, of
                        the normalised in[0]; with glu, out[0] is one output of two segments,
-                       act(the first) * the second */
+                       act(the first) * the second; with an act else, of its only segment */
     NANO_OP_HEAD_LINEAR, /* for each of num_heads heads h, out[0]'s columns from h * out_stride are
                             in[0]'s columns from h * in_stride x weight[0][h]^T; weight[0] is
                             [cols, rows, num_heads] */
@@ -129,11 +129,13 @@ struct nano_op {
     const struct nano_tensor *bias[NANO_MAX_SEGMENTS];   /* F32 [rows], or NULL */
     bool accumulate;                /* LINEAR: adds to out, which an earlier op wrote (residual) */
     bool glu;                       /* LINEAR: of a gate and its factor */
-    enum nano_act act;              /* LINEAR with glu, GLU, ACTIVATE, MOE, SHORT_CONV */
-    const struct nano_tensor *norm; /* LINEAR: RMS norm of the whole input, or NULL */
-    float eps;                      /* norms, LINEAR with a norm */
-    int64_t group_width;            /* norms: columns that are normalised together */
-    int rope;                       /* ROPE: index in program->ropes */
+    enum nano_act act;              /* LINEAR, GLU, ACTIVATE, MOE, SHORT_CONV */
+    const struct nano_tensor *norm; /* LINEAR: norm of the whole input, or NULL */
+    const struct nano_tensor *norm_bias;
+    bool is_layer_norm;  /* LINEAR: the norm, else RMS norm */
+    float eps;           /* norms, LINEAR with a norm */
+    int64_t group_width; /* norms: columns that are normalised together */
+    int rope;            /* ROPE: index in program->ropes */
     int rope_offset;
     int kv_layer;                          /* KV_STORE, ATTENTION */
     int num_heads, num_kv_heads, head_dim; /* ROPE (num_heads, head_dim), KV_STORE, ATTENTION,
@@ -160,10 +162,13 @@ struct nano_buffer {
 
 /* One rotary embedding; all kinds of scaling end up in these numbers. */
 struct nano_rope {
-    int num_pairs;         /* head_dim / 2, or fewer: the rest of the head is left as it is */
-    const float *inv_freq; /* [num_pairs]: angle of pair i at position p is p * inv_freq[i] */
-    float magnitude;       /* multiplies cos and sin */
-    bool adjacent;         /* pairs (2i, 2i+1); else (i, i + num_pairs) */
+    int num_pairs;               /* head_dim / 2, or fewer: the rest of the head is left as it is */
+    const float *inv_freq;       /* [num_pairs]: angle of pair i at position p is p * inv_freq[i] */
+    const float *short_inv_freq; /* NULL, or those of a runner whose max_model_len is at most
+                                    short_context (LongRoPE) */
+    int64_t short_context;
+    float magnitude; /* multiplies cos and sin */
+    bool adjacent;   /* pairs (2i, 2i+1); else (i, i + num_pairs) */
 };
 
 /* Layers of one group have one block table per sequence: those that see everything, or some that

@@ -35,9 +35,25 @@ static void check_domains(struct check *c, const struct nano_op *op)
         expect(c, p->buffers[op->out[i].buffer].domain == out, "writes rows of the wrong domain");
 }
 
+static bool is_vector(const struct nano_tensor *tensor, int64_t count)
+{
+    return tensor && tensor->format == NANO_FORMAT_F32 &&
+           tensor->dims[0] * tensor->dims[1] * tensor->dims[2] * tensor->dims[3] == count;
+}
+
+/* True if it is a function of one value. */
+static bool has_act(enum nano_act act)
+{
+    return act >= 0 && act < NANO_NUM_ACTS && act != NANO_ACT_SWIGLU_CLAMPED;
+}
+
 static void check_linear(struct check *c, const struct nano_op *op)
 {
-    expect(c, !op->norm || op->norm->dims[0] == op->in[0].width, "has a norm of another shape");
+    expect(c, !op->norm || is_vector(op->norm, op->in[0].width), "has a norm of another shape");
+    expect(c, !op->norm_bias || (op->is_layer_norm && is_vector(op->norm_bias, op->in[0].width)),
+           "has a norm of another shape");
+    expect(c, op->glu || !op->act || (op->num_out == 1 && !op->accumulate && has_act(op->act)),
+           "has an act that does not fit");
     expect(c, !op->glu || (op->num_out == 1 && !op->accumulate),
            "has more than one output of a gate");
     for (int i = 0; i < nano_op_num_weights(op); i++) {
@@ -54,12 +70,6 @@ static void check_linear(struct check *c, const struct nano_op *op)
         for (int k = 0; k < i; k++)
             expect(c, !nano_view_overlaps(op->out[k], op->out[i]), "has overlapping segments");
     }
-}
-
-static bool is_vector(const struct nano_tensor *tensor, int64_t count)
-{
-    return tensor && tensor->format == NANO_FORMAT_F32 &&
-           tensor->dims[0] * tensor->dims[1] * tensor->dims[2] * tensor->dims[3] == count;
 }
 
 static void check_norm(struct check *c, const struct nano_op *op)
@@ -230,6 +240,8 @@ static void check_op(struct check *c, const struct nano_op *op)
     case NANO_OP_POSITION_SCALE:
         expect(c, op->num_in == 1 && op->num_out == 1 && op->in[0].width == op->out[0].width,
                "has operands of different widths");
+        expect(c, op->kind != NANO_OP_ACTIVATE || has_act(op->act), "has no act");
+        expect(c, op->kind != NANO_OP_SOFTCAP || op->softcap > 0, "has no cap");
         expect(c, op->kind != NANO_OP_POSITION_SCALE || op->scale_length > 0, "has no length");
         break;
     case NANO_OP_SPLIT_HEADS:
@@ -261,6 +273,7 @@ static void check_op(struct check *c, const struct nano_op *op)
                op->num_in == 2 && op->num_out == 1 && op->in[1].width == op->out[0].width &&
                    (op->in[0].width == op->out[0].width || op->in[0].width == 1),
                "has operands of different widths");
+        expect(c, op->in[0].width == op->out[0].width || has_act(op->act), "has no act");
         break;
     case NANO_OP_ADD:
         expect(c,

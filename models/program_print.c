@@ -54,19 +54,51 @@ static void append_tensor(struct text *text, const char *sign, const struct nano
     append(text, "]");
 }
 
+static const char *const act_names[NANO_NUM_ACTS] = {
+    "none", "silu",         "gelu",    "gelu_erf",       "gelu_quick",
+    "relu", "relu_squared", "sigmoid", "swiglu_clamped",
+};
+
 static void append_details(struct text *text, const struct nano_program *p,
                            const struct nano_op *op)
 {
     switch (op->kind) {
+    case NANO_OP_EMBED:
+        if (op->scale != 1)
+            append(text, "  scale %g", (double)op->scale);
+        break;
     case NANO_OP_RMS_NORM:
+    case NANO_OP_LAYER_NORM:
+    case NANO_OP_L2_NORM:
         append(text, "  groups of %lld, eps %g", (long long)op->group_width, (double)op->eps);
         break;
     case NANO_OP_ROPE: {
         const struct nano_rope *rope = &p->ropes[op->rope];
-        append(text, "  %d heads of %d, %d %s pairs, magnitude %g", op->num_heads, op->head_dim,
-               rope->num_pairs, rope->adjacent ? "adjacent" : "split", (double)rope->magnitude);
+        append(text, "  %d heads of %d, %d %s pairs from %d, magnitude %g", op->num_heads,
+               op->head_dim, rope->num_pairs, rope->adjacent ? "adjacent" : "split",
+               op->rope_offset, (double)rope->magnitude);
         break;
     }
+    case NANO_OP_LINEAR:
+    case NANO_OP_GLU:
+    case NANO_OP_ACTIVATE:
+        if (op->act != NANO_ACT_NONE)
+            append(text, "  act %s", act_names[op->act]);
+        break;
+    case NANO_OP_ADD:
+    case NANO_OP_SCALE:
+        if (op->scale != 1)
+            append(text, "  scale %g", (double)op->scale);
+        break;
+    case NANO_OP_SOFTCAP:
+        append(text, "  cap %g", (double)op->softcap);
+        break;
+    case NANO_OP_POSITION_SCALE:
+        append(text, "  1 + %g ln(1 + floor(position / %d))", (double)op->scale, op->scale_length);
+        break;
+    case NANO_OP_SPLIT_HEADS:
+        append(text, "  %d heads of %d and %d", op->num_heads, op->head_dim, op->head_dim);
+        break;
     case NANO_OP_KV_STORE:
         append(text, "  kv layer %d, %d heads of %d", op->kv_layer, op->num_kv_heads, op->head_dim);
         break;
@@ -94,16 +126,19 @@ static void append_op(struct text *text, const struct nano_program *p, int index
         append(text, "%s", i ? ", " : "");
         append_view(text, p, op->in[i]);
     }
-    const bool in_place = op->kind == NANO_OP_ROPE || op->kind == NANO_OP_ADD;
+    const bool in_place = op->kind == NANO_OP_ROPE || op->kind == NANO_OP_ADD ||
+                          op->kind == NANO_OP_SCALE || op->kind == NANO_OP_SOFTCAP ||
+                          op->kind == NANO_OP_POSITION_SCALE;
     append_tensor(text, "*", op->norm);
+    append_tensor(text, "+", op->norm_bias);
     for (int i = 0; i < nano_op_num_weights(op) && !in_place; i++) {
         append(text, "%s", i == 0 ? " -> " : op->glu ? ", act, times" : ", ");
         if (i < op->num_out)
             append_view(text, p, op->out[i]);
         append_tensor(text,
-                      op->kind == NANO_OP_RMS_NORM ? "*"
-                      : op->accumulate             ? "+="
-                                                   : "=",
+                      op->kind == NANO_OP_RMS_NORM || op->kind == NANO_OP_LAYER_NORM ? "*"
+                      : op->accumulate || op->kind == NANO_OP_POSITION_EMBED         ? "+="
+                                                                                     : "=",
                       op->weight[i]);
         append_tensor(text, "+", op->bias[i]);
     }

@@ -5,6 +5,8 @@
  *   plain    f[i] = b^(-2i/n)
  *   linear   f[i] / s
  *   Llama 3  f[i] / rope_freqs[i]
+ *   LongRoPE f[i] / rope_factors_long[i], or rope_factors_short where no sequence can become longer
+ *            than the original context; Ding et al. 2024
  *   YaRN     f[i] * (ramp + (1 - ramp) / s): pairs that turn more than beta_fast times within the
  *            original context are kept (ramp 1), those that turn less than beta_slow times are
  *            stretched as linear does (ramp 0), linear in between. Peng et al. 2023, as llama.cpp
@@ -34,11 +36,12 @@ static enum scaling read_scaling(struct nano_builder *b)
         b->status = nano_meta_get_string(b->weights, key, &type, b->err);
     if (b->status != NANO_OK || is(type, "none"))
         return SCALING_NONE;
-    if (is(type, "linear"))
+    if (is(type, "linear") || is(type, "longrope"))
         return SCALING_LINEAR;
     if (is(type, "yarn"))
         return SCALING_YARN;
-    nano_build_fail(b, NANO_ERR_UNSUPPORTED, "%s is '%.*s', expected none, linear or yarn", key,
+    nano_build_fail(b, NANO_ERR_UNSUPPORTED,
+                    "%s is '%.*s', expected none, linear, yarn or longrope", key,
                     (int)(type.num_bytes < 40 ? type.num_bytes : 40), type.bytes);
     return SCALING_NONE;
 }
@@ -79,54 +82,94 @@ static double yarn_ramp(const struct yarn *yarn, int pair)
     return 1 - fmin(1, fmax(0, t));
 }
 
-/* Divides by the factors of rope_freqs.weight, if the file has them. */
-static void divide_by_factors(struct nano_builder *b, float *inv_freq, int num_pairs)
+/* Divides by the factors of that tensor; false if the file has none. */
+static bool divide_by_factors(struct nano_builder *b, const char *name, float *inv_freq,
+                              int num_pairs)
 {
-    const struct nano_tensor *factors =
-        nano_build_weight_optional(b, "rope_freqs.weight", num_pairs, 0);
+    const struct nano_tensor *factors = nano_build_weight_optional(b, name, num_pairs, 0);
     if (!factors || b->status != NANO_OK)
-        return;
+        return false;
     for (int i = 0; i < num_pairs; i++) {
         float factor;
         memcpy(&factor, (const char *)factors->data + (size_t)i * sizeof factor, sizeof factor);
         if (!(factor >= 1 / MAX_FACTOR && factor <= MAX_FACTOR)) {
-            nano_build_fail(b, NANO_ERR_FORMAT,
-                            "tensor 'rope_freqs.weight': element %d is %g, expected > 0", i,
-                            (double)factor);
-            return;
+            nano_build_fail(b, NANO_ERR_FORMAT, "tensor '%s': element %d is %g, expected > 0", name,
+                            i, (double)factor);
+            return false;
         }
         inv_freq[i] /= factor;
     }
+    return true;
 }
 
-static struct nano_rope *add_rope(struct nano_builder *b, int num_pairs, float **inv_freq)
+static float *alloc_freqs(struct nano_builder *b, int num_pairs)
+{
+    float *freqs = b->status == NANO_OK
+                       ? nano_arena_alloc(&b->program->arena, (size_t)num_pairs, sizeof *freqs)
+                       : NULL;
+    if (!freqs)
+        nano_build_fail(b, NANO_ERR_NO_MEMORY, "no memory left for the program");
+    return freqs;
+}
+
+/* rope_freqs, or the two sets of LongRoPE. */
+static void apply_factors(struct nano_builder *b, struct nano_rope *rope, float *inv_freq)
+{
+    if (divide_by_factors(b, "rope_freqs.weight", inv_freq, rope->num_pairs))
+        return;
+    float *short_inv_freq = alloc_freqs(b, rope->num_pairs);
+    if (!short_inv_freq)
+        return;
+    memcpy(short_inv_freq, inv_freq, (size_t)rope->num_pairs * sizeof *inv_freq);
+    const bool is_long =
+        divide_by_factors(b, "rope_factors_long.weight", inv_freq, rope->num_pairs);
+    const bool is_short =
+        divide_by_factors(b, "rope_factors_short.weight", short_inv_freq, rope->num_pairs);
+    if (!is_long && !is_short)
+        return;
+    rope->short_inv_freq = short_inv_freq;
+    rope->short_context =
+        nano_build_int(b, "rope.scaling.original_context_length", 1, (int64_t)1 << 30,
+                       b->program->config.max_position_embeddings);
+}
+
+static struct nano_rope *add_rope(struct nano_builder *b)
 {
     struct nano_program *p = b->program;
     if (b->status != NANO_OK)
         return NULL;
     struct nano_rope *ropes = nano_arena_alloc(&p->arena, (size_t)p->num_ropes + 1, sizeof *ropes);
-    *inv_freq = nano_arena_alloc(&p->arena, (size_t)num_pairs, sizeof **inv_freq);
-    if (!ropes || !*inv_freq) {
+    if (!ropes) {
         nano_build_fail(b, NANO_ERR_NO_MEMORY, "no memory left for the program");
         return NULL;
     }
     if (p->num_ropes)
         memcpy(ropes, p->ropes, (size_t)p->num_ropes * sizeof *ropes);
     p->ropes = ropes;
+    ropes[p->num_ropes] = (struct nano_rope){0};
     return &ropes[p->num_ropes++];
 }
 
 int nano_build_rope_from_metadata(struct nano_builder *b, bool adjacent)
 {
-    const int64_t head_dim = b->program->config.head_dim;
+    const struct nano_rope_options options = {.adjacent = adjacent};
+    return nano_build_rope_from_metadata_with(b, &options);
+}
+
+int nano_build_rope_from_metadata_with(struct nano_builder *b,
+                                       const struct nano_rope_options *options)
+{
+    const int64_t head_dim = options->head_dim ? options->head_dim : b->program->config.head_dim;
     const int num_dims = (int)nano_build_int(b, "rope.dimension_count", 2, head_dim, head_dim);
-    const double base = nano_build_float(b, "rope.freq_base", 1.0001, 1e12, 10000);
+    double base = nano_build_float(b, "rope.freq_base", 1.0001, 1e12, 10000);
+    if (options->freq_base != 0)
+        base = options->freq_base;
     if (num_dims % 2)
         nano_build_fail(b, NANO_ERR_FORMAT,
                         "%s.rope.dimension_count is %d, expected an even number",
                         b->program->config.architecture, num_dims);
 
-    const enum scaling scaling = read_scaling(b);
+    const enum scaling scaling = options->unscaled ? SCALING_NONE : read_scaling(b);
     const double old_factor = nano_build_float(b, "rope.scale_linear", 0, MAX_FACTOR, 0);
     double factor = nano_build_float(b, "rope.scaling.factor", 0, MAX_FACTOR, old_factor);
     if (scaling == SCALING_NONE || factor == 0)
@@ -134,20 +177,25 @@ int nano_build_rope_from_metadata(struct nano_builder *b, bool adjacent)
     struct yarn yarn = {.magnitude = 1};
     if (scaling == SCALING_YARN)
         yarn = read_yarn(b, num_dims, base, factor);
-    const double attn_factor = nano_build_float(b, "rope.scaling.attn_factor", 1e-6, MAX_FACTOR, 1);
+    if (options->magnitude != 0)
+        yarn.magnitude = options->magnitude;
+    const double attn_factor =
+        options->unscaled ? 1
+                          : nano_build_float(b, "rope.scaling.attn_factor", 1e-6, MAX_FACTOR, 1);
 
-    float *inv_freq;
-    struct nano_rope *rope = add_rope(b, num_dims / 2, &inv_freq);
+    float *inv_freq = alloc_freqs(b, num_dims / 2);
+    struct nano_rope *rope = add_rope(b);
     if (!rope)
         return 0;
     for (int i = 0; i < num_dims / 2; i++) {
         const double ramp = scaling == SCALING_YARN ? yarn_ramp(&yarn, i) : 0;
         inv_freq[i] = (float)(pow(base, -2.0 * i / num_dims) * (ramp + (1 - ramp) / factor));
     }
-    divide_by_factors(b, inv_freq, num_dims / 2);
     rope->num_pairs = num_dims / 2;
     rope->inv_freq = inv_freq;
     rope->magnitude = (float)(yarn.magnitude * attn_factor);
-    rope->adjacent = adjacent;
+    rope->adjacent = options->adjacent;
+    if (!options->unscaled)
+        apply_factors(b, rope, inv_freq);
     return b->program->num_ropes - 1;
 }

@@ -6,6 +6,7 @@ librunner_la_SOURCES = \
   src/runner/cpu/cpu_layout.c \
   src/runner/cpu/cpu_limits.c \
   src/runner/cpu/cpu_linear.c \
+  src/runner/cpu/cpu_elementwise.c \
   src/runner/cpu/cpu_ops.c \
   src/runner/cpu/cpu_pool.c src/runner/cpu/cpu_pool.h \
   src/runner/cpu/cpu_run.c \

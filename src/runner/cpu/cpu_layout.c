@@ -94,6 +94,8 @@ static void carve_scratch(struct nano_cpu_runner *r, struct carver *c)
             if (op->norm && (size_t)op->in[0].width > row_floats)
                 row_floats = (size_t)op->in[0].width;
         }
+        if (op->kind == NANO_OP_POSITION_EMBED && (size_t)op->out[0].width > row_floats)
+            row_floats = (size_t)op->out[0].width;
         if (op->kind == NANO_OP_ATTENTION) {
             const size_t floats = r->kernels.attention_scratch_floats(op->head_dim);
             attention_floats = floats > attention_floats ? floats : attention_floats;
@@ -239,7 +241,7 @@ static void bind_weights(struct nano_cpu_runner *r, const struct nano_op *op,
         out->weight[k] = weight->packed ? weight->packed : tensor->data;
         out->matrix_bytes[k] = weight->matrix_bytes;
         out->linear[k] = &kernels->linear[tensor->format];
-        if (op->kind != NANO_OP_EMBED) /* which reads one row per token */
+        if (op->kind != NANO_OP_EMBED && op->kind != NANO_OP_POSITION_EMBED) /* a row per token */
             out->weight_bytes += tensor->num_bytes;
         if (op->kind == NANO_OP_LINEAR)
             out->macs_per_row += (uint64_t)tensor->dims[0] * (uint64_t)tensor->dims[1];

@@ -59,6 +59,12 @@ static void write_rows(const struct linear *l, int segment, int64_t row_begin, i
     args.row_begin = row_begin;
     args.row_end = row_end;
     l->bound->linear[segment]->linear(&args);
+    if (l->op->act == NANO_ACT_NONE)
+        return;
+    for (int64_t t = 0; t < l->num_tokens; t++) {
+        float *y = args.y + t * args.y_stride + row_begin;
+        l->w->runner->kernels.act[l->op->act](y, y, row_end - row_begin);
+    }
 }
 
 /* The gate goes to the output, the other factor to a tile: both are in the cache for the product.
@@ -112,6 +118,18 @@ static void do_units(const struct linear *l, int64_t begin, int64_t end)
     }
 }
 
+static void normalize(const struct linear *l, float *y, const float *x)
+{
+    const struct nano_kernels *kernels = &l->w->runner->kernels;
+    const struct nano_op *op = l->op;
+    const float *weight = op->norm->data;
+    const float *bias = op->norm_bias ? op->norm_bias->data : NULL;
+    if (op->is_layer_norm)
+        kernels->layer_norm(y, x, weight, bias, op->in[0].width, op->eps);
+    else
+        kernels->rms_norm(y, x, weight, op->in[0].width, op->eps);
+}
+
 /* Normalises and quantises the input rows in the formats that the segments want. A single row is
  * made by every thread for itself, which is quicker than to wait for one of them. */
 static void prepare_input(struct linear *l)
@@ -141,7 +159,7 @@ static void prepare_input(struct linear *l)
     for (int64_t t = begin; t < end; t++) {
         const float *row = nano_cpu_row(r, in, t);
         if (l->op->norm) {
-            r->kernels.rms_norm(w->scratch->row, row, l->op->norm->data, in.width, l->op->eps);
+            normalize(l, w->scratch->row, row);
             row = w->scratch->row;
         }
         for (int a = 0; a < NANO_NUM_ACTIVATIONS; a++)

@@ -160,13 +160,21 @@ bool nano_cpu_knows(enum nano_op_kind kind)
 {
     switch (kind) {
     case NANO_OP_EMBED:
+    case NANO_OP_POSITION_EMBED:
     case NANO_OP_RMS_NORM:
+    case NANO_OP_LAYER_NORM:
+    case NANO_OP_L2_NORM:
     case NANO_OP_LINEAR:
     case NANO_OP_ROPE:
     case NANO_OP_KV_STORE:
     case NANO_OP_ATTENTION:
     case NANO_OP_GLU:
+    case NANO_OP_ACTIVATE:
     case NANO_OP_ADD:
+    case NANO_OP_SCALE:
+    case NANO_OP_SOFTCAP:
+    case NANO_OP_POSITION_SCALE:
+    case NANO_OP_SPLIT_HEADS:
     case NANO_OP_GATHER:
         return true;
     default:
@@ -180,8 +188,13 @@ static void run_op(struct nano_cpu_worker *w, int index, int64_t rows)
     case NANO_OP_EMBED:
         nano_cpu_embed(w, index, rows);
         break;
+    case NANO_OP_POSITION_EMBED:
+        nano_cpu_position_embed(w, index, rows);
+        break;
     case NANO_OP_RMS_NORM:
-        nano_cpu_rms_norm(w, index, rows);
+    case NANO_OP_LAYER_NORM:
+    case NANO_OP_L2_NORM:
+        nano_cpu_norm(w, index, rows);
         break;
     case NANO_OP_LINEAR:
         nano_cpu_linear(w, index, rows);
@@ -200,6 +213,15 @@ static void run_op(struct nano_cpu_worker *w, int index, int64_t rows)
         break;
     case NANO_OP_ADD:
         nano_cpu_add(w, index, rows);
+        break;
+    case NANO_OP_ACTIVATE:
+    case NANO_OP_SCALE:
+    case NANO_OP_SOFTCAP:
+    case NANO_OP_POSITION_SCALE:
+        nano_cpu_map(w, index, rows);
+        break;
+    case NANO_OP_SPLIT_HEADS:
+        nano_cpu_split_heads(w, index, rows);
         break;
     case NANO_OP_GATHER:
         nano_cpu_gather(w, index, rows);

@@ -54,13 +54,22 @@ static enum nano_status check_config(const struct nano_runner_config *c, struct 
     return NANO_OK;
 }
 
-static enum nano_status check_program(const struct nano_program *p, struct nano_error *err)
+static enum nano_status check_program(const struct nano_runner_config *config,
+                                      struct nano_error *err)
 {
-    for (int i = 0; i < p->num_ops; i++)
-        if (!nano_cpu_knows(p->ops[i].kind))
-            return nano_error_set(
-                err, NANO_ERR_UNSUPPORTED, "%s: the cpu runner does not know the op %s",
-                nano_weights_label(p->weights), nano_op_kind_name(p->ops[i].kind));
+    const struct nano_program *p = config->program;
+    for (int i = 0; i < p->num_ops; i++) {
+        const struct nano_op *op = &p->ops[i];
+        if (!nano_cpu_knows(op->kind))
+            return nano_error_set(err, NANO_ERR_UNSUPPORTED,
+                                  "%s: the cpu runner does not know the op %s",
+                                  nano_weights_label(p->weights), nano_op_kind_name(op->kind));
+        if (op->kind == NANO_OP_POSITION_EMBED && config->max_model_len > op->weight[0]->dims[1])
+            return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
+                                  "%s: max_model_len %d, expected at most the %lld of tensor '%s'",
+                                  nano_weights_label(p->weights), config->max_model_len,
+                                  (long long)op->weight[0]->dims[1], op->weight[0]->name.bytes);
+    }
     return NANO_OK;
 }
 
@@ -71,7 +80,7 @@ static enum nano_status make(struct nano_cpu_runner **out, const struct nano_run
     *out = NULL;
     enum nano_status status = check_config(config, err);
     if (status == NANO_OK)
-        status = check_program(config->program, err);
+        status = check_program(config, err);
     if (status != NANO_OK)
         return status;
     struct nano_cpu_runner *r = nano_mem_alloc_aligned(sizeof *r);

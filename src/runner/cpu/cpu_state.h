@@ -6,7 +6,7 @@
  *   cpu_run.c        a step: checks, the walk over the ops, outputs, profile
  *   cpu_pool.c       the threads; cpu_barrier.c  how they wait for each other
  *   cpu_limits.c     what the machine does at best (no part of a runner)
- *   cpu_ops.c, cpu_linear.c, cpu_attention.c     what each op does
+ *   cpu_ops.c, cpu_elementwise.c, cpu_linear.c, cpu_attention.c     what each op does
  *   cpu_attention_plan.c     how a step's attention is cut into work items
  *
  * Invariant: after nano_cpu_lay_out nothing here is allocated but the KV pool; a step writes only
@@ -62,7 +62,7 @@ struct nano_cpu_weights {
 
 struct nano_cpu_thread {
     unsigned char *x; /* input of a linear of one token */
-    float *row;       /* of normalised input */
+    float *row;       /* of normalised input, or of a table of positions */
     float *tile;      /* [NANO_CPU_TILE_FLOATS] */
     float *attention;
 };
@@ -218,11 +218,14 @@ bool nano_cpu_knows(enum nano_op_kind kind);
 bool nano_cpu_is_row_local(enum nano_op_kind kind);
 
 void nano_cpu_embed(struct nano_cpu_worker *w, int op, int64_t rows);
-void nano_cpu_rms_norm(struct nano_cpu_worker *w, int op, int64_t rows);
+void nano_cpu_position_embed(struct nano_cpu_worker *w, int op, int64_t rows);
+void nano_cpu_norm(struct nano_cpu_worker *w, int op, int64_t rows);
 void nano_cpu_rope(struct nano_cpu_worker *w, int op, int64_t rows);
 void nano_cpu_rope_tables(struct nano_cpu_worker *w);
 void nano_cpu_glu(struct nano_cpu_worker *w, int op, int64_t rows);
 void nano_cpu_add(struct nano_cpu_worker *w, int op, int64_t rows);
+void nano_cpu_map(struct nano_cpu_worker *w, int op, int64_t rows);
+void nano_cpu_split_heads(struct nano_cpu_worker *w, int op, int64_t rows);
 void nano_cpu_gather(struct nano_cpu_worker *w, int op, int64_t rows);
 void nano_cpu_linear(struct nano_cpu_worker *w, int op, int64_t rows);
 void nano_cpu_kv_store(struct nano_cpu_worker *w, int op, int64_t rows);

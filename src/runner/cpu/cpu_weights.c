@@ -45,7 +45,8 @@ enum nano_status nano_cpu_weights_collect(struct nano_cpu_weights *weights,
 {
     *weights = (struct nano_cpu_weights){0};
     for (int i = 0; i < program->num_ops; i++)
-        weights->capacity += 2 * nano_op_num_weights(&program->ops[i]) + 1; /* bias, norm */
+        weights->capacity +=
+            2 * nano_op_num_weights(&program->ops[i]) + 2; /* bias, norm and its bias */
     weights->items = nano_mem_calloc((size_t)weights->capacity, sizeof *weights->items);
     if (!weights->items)
         return nano_error_no_memory(err, "the table of weights",
@@ -59,6 +60,7 @@ enum nano_status nano_cpu_weights_collect(struct nano_cpu_weights *weights,
             add(weights, op->bias[k], false);
         }
         add(weights, op->norm, false);
+        add(weights, op->norm_bias, false);
     }
     merge_equal(weights);
     for (int i = 0; i < weights->count; i++) {
