@@ -1,10 +1,19 @@
 noinst_LTLIBRARIES += libmodels.la
 libmodels_la_SOURCES = \
   models/builder.c models/builder.h \
+  models/builder_blocks.c \
   models/builder_ops.c \
+  models/falcon.c \
   models/fuse.c models/passes.h \
+  models/gemma.c \
+  models/gpt2.c \
+  models/gptneox.c \
+  models/granite.c \
   models/kv_groups.c \
   models/llama.c \
+  models/mistral3.c \
+  models/olmo2.c \
+  models/phi3.c \
   models/plan.c \
   models/program.c models/program.h \
   models/program_check.c \
@@ -12,4 +21,7 @@ libmodels_la_SOURCES = \
   models/qwen2.c \
   models/qwen3.c \
   models/registry.c \
-  models/rope.c
+  models/rope.c \
+  models/smollm3.c \
+  models/stablelm.c \
+  models/starcoder2.c

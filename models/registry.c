@@ -5,9 +5,20 @@
 #include "models/builder.h"
 
 #define ARCHITECTURES(ROW) \
+    ROW(falcon)            \
+    ROW(gemma)             \
+    ROW(gpt2)              \
+    ROW(gptneox)           \
+    ROW(granite)           \
     ROW(llama)             \
+    ROW(mistral3)          \
+    ROW(olmo2)             \
+    ROW(phi3)              \
     ROW(qwen2)             \
-    ROW(qwen3)
+    ROW(qwen3)             \
+    ROW(smollm3)           \
+    ROW(stablelm)          \
+    ROW(starcoder2)
 
 #define DECLARE(name) extern const struct nano_architecture nano_architecture_##name;
 ARCHITECTURES(DECLARE)
@@ -22,7 +33,7 @@ const struct nano_architecture *nano_architecture_at(size_t index)
 
 const struct nano_architecture *nano_architecture_find(const char *name, struct nano_error *err)
 {
-    char known[400] = "";
+    char known[600] = "";
     for (size_t i = 0; i < sizeof architectures / sizeof *architectures; i++) {
         if (strcmp(architectures[i]->name, name) == 0)
             return architectures[i];

@@ -138,6 +138,60 @@ Test(golden, qwen3)
     check_zoo("qwen3", 1e-4);
 }
 
+/* LayerNorm, feed-forwards without gate, learned positions, parallel halves. */
+Test(golden, gpt2)
+{
+    check_zoo("gpt2", 1e-4);
+}
+
+Test(golden, gptneox)
+{
+    check_zoo("gptneox", 1e-4);
+}
+
+Test(golden, falcon)
+{
+    check_zoo("falcon-7b", 1e-4);
+    check_zoo("falcon-40b", 1e-4);
+}
+
+Test(golden, starcoder2)
+{
+    check_zoo("starcoder2", 1e-4);
+}
+
+Test(golden, stablelm)
+{
+    check_zoo("stablelm", 1e-4);
+    check_zoo("stablelm-12b", 1e-4);
+}
+
+Test(golden, phi3)
+{
+    check_zoo("phi3", 1e-4);
+    check_zoo("phi3-longrope", 1e-4);
+}
+
+Test(golden, mistral3)
+{
+    check_zoo("mistral3", 1e-4);
+}
+
+Test(golden, granite)
+{
+    check_zoo("granite", 1e-4);
+}
+
+Test(golden, smollm3)
+{
+    check_zoo("smollm3", 1e-4);
+}
+
+Test(golden, olmo2)
+{
+    check_zoo("olmo2", 1e-4);
+}
+
 /* Activations are rounded as llama.cpp does, so its own quantised arithmetic is as near as with F32
  * (1e-6 measured), unless the last bit of a sum makes one activation round the other way. */
 Test(golden, k_quants)
@@ -225,7 +279,10 @@ Test(golden, greedy_tokens)
         check_greedy(&g, json_object_get(item, "prompt_ids"), json_object_get(item, "ids"));
     }
     golden_close(&g);
-    static const char *const names[] = {"llama", "llama3-tied", "qwen2", "qwen3"};
+    static const char *const names[] = {
+        "llama",         "llama3-tied", "qwen2",      "qwen3",    "gpt2", "gptneox",
+        "falcon-7b",     "falcon-40b",  "starcoder2", "stablelm", "phi3", "stablelm-12b",
+        "phi3-longrope", "mistral3",    "granite",    "smollm3",  "olmo2"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         golden_open(&g, names[i]);
         const json_t *item = json_object_get(g.json, "greedy");

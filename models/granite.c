@@ -1,0 +1,61 @@
+/* granite: Granite 3 and 4 (dense).
+ *
+ *   token_embd × embedding_scale ─▶ x
+ *   x ──┬─ attn_norm ─ attn_q, k, v ─ rope ─ attention ─ attn_output ─ × s ─ + ─┬─ ffn_norm ─
+ * SwiGLU ─ × s ─ + ─▶ └────────────────────────────────────────────────────────────────────┘
+ * └──────────────────────────┘ x of the last layer ─ output_norm ─ output ─ / logit_scale ─▶ logits
+ *
+ * Differs from llama: four multipliers, s = residual_scale and attention.scale among them; no
+ * rotary embedding where rope.scaling.finetuned is false. */
+#include "models/builder.h"
+
+struct granite {
+    int rope; /* -1: none */
+    float residual_scale, attention_scale;
+};
+
+static void build_layer(struct nano_builder *b, struct nano_view x, const struct granite *g)
+{
+    const struct nano_model_config *c = &b->program->config;
+    struct nano_view h = nano_build_layer_norm(b, "attn_norm", x, c->hidden_size);
+    struct nano_qkv qkv = nano_build_layer_qkv(b, h, NANO_BIAS_OPTIONAL);
+    if (g->rope >= 0)
+        nano_build_qk_rope(b, &qkv, g->rope);
+    struct nano_view attention = nano_build_attention(b, qkv.q, qkv.k, qkv.v, g->attention_scale);
+    h = nano_build_layer_linear(b, "attn_output", attention, c->hidden_size, NANO_BIAS_OPTIONAL);
+    nano_build_add_scaled(b, x, h, g->residual_scale);
+
+    h = nano_build_layer_norm(b, "ffn_norm", x, c->hidden_size);
+    h = nano_build_gated_mlp(b, h, NANO_ACT_SILU, NANO_BIAS_OPTIONAL);
+    nano_build_add_scaled(b, x, h, g->residual_scale);
+}
+
+/* A multiplier; 0 and a missing one stand for 1. */
+static float multiplier(struct nano_builder *b, const char *key)
+{
+    const float value = (float)nano_build_float(b, key, 0, 1e6, 0);
+    return value == 0 ? 1 : value;
+}
+
+static void build(struct nano_builder *b)
+{
+    const struct nano_model_config *c = nano_build_config(b);
+    struct granite g = {
+        .rope = -1,
+        .residual_scale = multiplier(b, "residual_scale"),
+        .attention_scale = (float)nano_build_float(b, "attention.scale", 0, 1e6, 0),
+    };
+    const float embedding_scale = multiplier(b, "embedding_scale");
+    const double logit_scale = nano_build_float(b, "logit_scale", 1e-6, 1e6, NANO_REQUIRED);
+    if (nano_build_bool(b, "rope.scaling.finetuned", true))
+        g.rope = nano_build_rope_from_metadata(b, true);
+    const struct nano_tensor *embedding =
+        nano_build_weight(b, "token_embd.weight", c->hidden_size, c->vocab_size);
+
+    struct nano_view x = nano_build_embed(b, embedding, embedding_scale);
+    for (b->layer = 0; b->layer < c->num_layers; b->layer++)
+        build_layer(b, x, &g);
+    nano_build_scale(b, nano_build_head(b, x, embedding), (float)(1 / logit_scale));
+}
+
+const struct nano_architecture nano_architecture_granite = {"granite", build};
