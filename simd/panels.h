@@ -33,7 +33,9 @@
 #include <stdint.h>
 
 #include "simd/formats.h"
-#include "simd/kernels.h"
+#include "simd/linear.h"
+
+struct nano_kernels;
 
 enum { NANO_PANEL_ROWS = 16, NANO_LINE_BYTES = 64, NANO_UNIT_COLS = 32 };
 

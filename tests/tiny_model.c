@@ -168,7 +168,7 @@ void tiny_model_make(struct nano_weights *out, const struct tiny_shape *s,
     add_int(&m, "block_count", s->num_layers);
     add_int(&m, "embedding_length", s->hidden_size);
     add_int(&m, "feed_forward_length", s->intermediate_size);
-    add_int(&m, "context_length", 512);
+    add_int(&m, "context_length", 1024);
     add_int(&m, "attention.head_count", s->num_heads);
     add_int(&m, "attention.head_count_kv", s->num_kv_heads);
     add_int(&m, "attention.key_length", s->head_dim);

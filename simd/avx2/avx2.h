@@ -2,12 +2,8 @@
 #ifndef NANO_SIMD_AVX2_AVX2_H
 #define NANO_SIMD_AVX2_AVX2_H
 
+#include "simd/avx2/linears_avx2.h"
 #include "simd/kernels.h"
-
-#define NANO_FORMAT(NAME, name, gguf_id, length, bytes, activation) \
-    nano_linear_fn nano_linear_##name##_avx2;
-#include "simd/quant.def"
-#undef NANO_FORMAT
 
 void nano_quantize_q8_32_avx2(void *x, int64_t token, const float *src, int64_t cols);
 void nano_quantize_q8_256_avx2(void *x, int64_t token, const float *src, int64_t cols);

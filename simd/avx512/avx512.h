@@ -2,12 +2,8 @@
 #ifndef NANO_SIMD_AVX512_AVX512_H
 #define NANO_SIMD_AVX512_AVX512_H
 
+#include "simd/avx512/linears_avx512.h"
 #include "simd/kernels.h"
-
-#define NANO_FORMAT(NAME, name, gguf_id, length, bytes, activation) \
-    nano_linear_fn nano_linear_##name##_avx512, nano_linear_##name##_avx512_amd;
-#include "simd/quant.def"
-#undef NANO_FORMAT
 
 void nano_quantize_q8_32_avx512(void *x, int64_t token, const float *src, int64_t cols);
 void nano_quantize_q8_256_avx512(void *x, int64_t token, const float *src, int64_t cols);

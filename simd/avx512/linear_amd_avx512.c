@@ -1,5 +1,5 @@
 /* linear of the integer formats in the tile that suits AMD's cores (veci_avx512.h). */
-#include "simd/avx512/avx512.h"
+#include "simd/avx512/linears_avx512.h"
 
 #define VEC_NAME(name) name##_avx512_amd
 #define VECI_FEW_LOADS

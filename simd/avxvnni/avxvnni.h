@@ -2,12 +2,8 @@
 #ifndef NANO_SIMD_AVXVNNI_AVXVNNI_H
 #define NANO_SIMD_AVXVNNI_AVXVNNI_H
 
+#include "simd/avxvnni/linears_avxvnni.h"
 #include "simd/kernels.h"
-
-#define NANO_FORMAT(NAME, name, gguf_id, length, bytes, activation) \
-    nano_linear_fn nano_linear_##name##_avxvnni;
-#include "simd/quant.def"
-#undef NANO_FORMAT
 
 void nano_peak_init_avxvnni(struct nano_peak_kernels *peak);
 

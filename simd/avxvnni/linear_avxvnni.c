@@ -1,5 +1,5 @@
 /* linear of every format with 256-bit vectors and VPDPBUSD. */
-#include "simd/avxvnni/avxvnni.h"
+#include "simd/avxvnni/linears_avxvnni.h"
 
 #define VEC_NAME(name) name##_avxvnni
 #define VECI_VNNI

@@ -1,5 +1,5 @@
 /* linear of every format: a quarter of a panel's rows are the lanes. */
-#include "simd/neon/neon.h"
+#include "simd/neon/linears_neon.h"
 
 #include "simd/neon/veci_neon.h"
 

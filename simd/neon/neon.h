@@ -2,12 +2,8 @@
 #ifndef NANO_SIMD_NEON_NEON_H
 #define NANO_SIMD_NEON_NEON_H
 
+#include "simd/neon/linears_neon.h"
 #include "simd/kernels.h"
-
-#define NANO_FORMAT(NAME, name, gguf_id, length, bytes, activation) \
-    nano_linear_fn nano_linear_##name##_neon;
-#include "simd/quant.def"
-#undef NANO_FORMAT
 
 void nano_quantize_q8_32_neon(void *x, int64_t token, const float *src, int64_t cols);
 void nano_quantize_q8_256_neon(void *x, int64_t token, const float *src, int64_t cols);

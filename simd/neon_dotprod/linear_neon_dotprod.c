@@ -1,5 +1,5 @@
 /* linear of every format with SDOT. */
-#include "simd/neon_dotprod/neon_dotprod.h"
+#include "simd/neon_dotprod/linears_neon_dotprod.h"
 
 #define VEC_NAME(name) name##_neon_dotprod
 #include "simd/neon/veci_neon.h"

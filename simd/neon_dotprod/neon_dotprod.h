@@ -2,11 +2,7 @@
 #ifndef NANO_SIMD_NEON_DOTPROD_NEON_DOTPROD_H
 #define NANO_SIMD_NEON_DOTPROD_NEON_DOTPROD_H
 
+#include "simd/neon_dotprod/linears_neon_dotprod.h"
 #include "simd/kernels.h"
-
-#define NANO_FORMAT(NAME, name, gguf_id, length, bytes, activation) \
-    nano_linear_fn nano_linear_##name##_neon_dotprod;
-#include "simd/quant.def"
-#undef NANO_FORMAT
 
 #endif

@@ -1,5 +1,5 @@
 /* linear of every format with SMMLA. */
-#include "simd/neon_i8mm/neon_i8mm.h"
+#include "simd/neon_i8mm/linears_neon_i8mm.h"
 
 #define VEC_NAME(name) name##_neon_i8mm
 #include "simd/neon/veci_neon.h"

@@ -1,0 +1,12 @@
+/* The linear kernels of this folder: apart from the others, since they take long to compile. */
+#ifndef NANO_SIMD_AVX512_LINEARS_AVX512_H
+#define NANO_SIMD_AVX512_LINEARS_AVX512_H
+
+#include "simd/linear.h"
+
+#define NANO_FORMAT(NAME, name, gguf_id, length, bytes, activation) \
+    nano_linear_fn nano_linear_##name##_avx512, nano_linear_##name##_avx512_amd;
+#include "simd/quant.def"
+#undef NANO_FORMAT
+
+#endif
