@@ -55,5 +55,25 @@ const struct grown_spec grown_specs[] = {
     {"olmo2", "olmo2", SMALL RMS HEADS FFN, EMBEDDING},
     {"gemma", "gemma", SMALL RMS HEADS FFN "attention.key_length=16 attention.value_length=16",
      EMBEDDING},
+    {"gemma2", "gemma2",
+     SMALL RMS HEADS FFN "attention.key_length=16 attention.value_length=16 "
+                         "attention.sliding_window=8 attn_logit_softcapping=5.0 "
+                         "final_logit_softcapping=10.0",
+     EMBEDDING},
+    {"gemma3", "gemma3",
+     SMALL RMS HEADS FFN "attention.key_length=16 attention.value_length=16 "
+                         "attention.sliding_window=8 attention.sliding_window_pattern=2 "
+                         "rope.freq_base=1e6 rope.freq_base_swa=100.0",
+     EMBEDDING},
+    {"olmo3", "olmo2",
+     SMALL RMS HEADS FFN "attention.sliding_window=8 attention.sliding_window_pattern=[1,0] "
+                         "rope.scaling.type=yarn rope.scaling.factor=4.0 "
+                         "rope.scaling.original_context_length=16",
+     EMBEDDING},
+    {"starcoder2, all biases", "starcoder2", SMALL LAYER_NORM HEADS FFN,
+     EMBEDDING
+     " blk.0.attn_q.bias=32 blk.0.attn_k.bias=16 blk.0.attn_v.bias=16 blk.0.attn_output.bias=32 "
+     "blk.0.ffn_up.bias=48 blk.0.ffn_down.bias=32 blk.1.attn_q.bias=32 blk.1.attn_k.bias=16 "
+     "blk.1.attn_v.bias=16 blk.1.attn_output.bias=32 blk.1.ffn_up.bias=48 blk.1.ffn_down.bias=32"},
 };
 const int num_grown_specs = sizeof grown_specs / sizeof *grown_specs;
