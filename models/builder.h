@@ -174,12 +174,15 @@ bool nano_build_layer_has(const struct nano_builder *b, const char *name);
 struct nano_view nano_build_layer_mean_norm(struct nano_builder *b, const char *name,
                                             struct nano_view in, enum nano_bias bias);
 
-/* q, k and v from "attn_q", "attn_k" and "attn_v", or from "attn_qkv", which is all of them. */
+/* q, k and v from "attn_q", "attn_k" and "attn_v", or from "attn_qkv", which is all of them: which
+ * of both a file has is looked at, and the usual one is asked for where it has neither. */
 struct nano_qkv {
     struct nano_view q, k, v;
 };
 struct nano_qkv nano_build_layer_qkv(struct nano_builder *b, struct nano_view in,
                                      enum nano_bias bias);
+struct nano_qkv nano_build_layer_fused_qkv(struct nano_builder *b, struct nano_view in,
+                                           enum nano_bias bias);
 void nano_build_qk_rope(struct nano_builder *b, const struct nano_qkv *qkv, int rope);
 
 /* The window of the current layer, 0 for none: attention.sliding_window in the layers that

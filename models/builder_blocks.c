@@ -32,15 +32,15 @@ struct nano_view nano_build_layer_mean_norm(struct nano_builder *b, const char *
     return nano_build_layer_norm_op(b, name, in, weight, bias, in.width);
 }
 
-struct nano_qkv nano_build_layer_qkv(struct nano_builder *b, struct nano_view in,
-                                     enum nano_bias bias)
+static struct nano_qkv build_qkv(struct nano_builder *b, struct nano_view in, enum nano_bias bias,
+                                 bool fused)
 {
     const struct nano_model_config *c = &b->program->config;
     const int64_t q_width = c->num_heads * c->head_dim, kv_width = c->num_kv_heads * c->head_dim;
     if (nano_build_float(b, "attention.clamp_kqv", 0, 1e30, 0) > 0)
         nano_build_fail(b, NANO_ERR_UNSUPPORTED, "%s.attention.clamp_kqv is not supported",
                         c->architecture);
-    if (nano_build_layer_has(b, "attn_qkv")) {
+    if (fused) {
         const struct nano_view qkv =
             nano_build_layer_linear(b, "attn_qkv", in, q_width + 2 * kv_width, bias);
         return (struct nano_qkv){.q = nano_build_slice(b, qkv, 0, q_width),
@@ -52,6 +52,18 @@ struct nano_qkv nano_build_layer_qkv(struct nano_builder *b, struct nano_view in
     out.k = nano_build_layer_linear(b, "attn_k", in, kv_width, bias);
     out.v = nano_build_layer_linear(b, "attn_v", in, kv_width, bias);
     return out;
+}
+
+struct nano_qkv nano_build_layer_qkv(struct nano_builder *b, struct nano_view in,
+                                     enum nano_bias bias)
+{
+    return build_qkv(b, in, bias, nano_build_layer_has(b, "attn_qkv"));
+}
+
+struct nano_qkv nano_build_layer_fused_qkv(struct nano_builder *b, struct nano_view in,
+                                           enum nano_bias bias)
+{
+    return build_qkv(b, in, bias, !nano_build_layer_has(b, "attn_q"));
 }
 
 void nano_build_qk_rope(struct nano_builder *b, const struct nano_qkv *qkv, int rope)

@@ -15,7 +15,7 @@ static void build_layer(struct nano_builder *b, struct nano_view x, int rope)
     const bool two_norms = nano_build_layer_has(b, "attn_norm_2");
     const char *name = two_norms ? "attn_norm_2" : "attn_norm";
     struct nano_view h = nano_build_layer_mean_norm(b, name, x, NANO_BIAS_REQUIRED);
-    struct nano_qkv qkv = nano_build_layer_qkv(b, h, NANO_BIAS_NONE);
+    struct nano_qkv qkv = nano_build_layer_fused_qkv(b, h, NANO_BIAS_NONE);
     nano_build_qk_rope(b, &qkv, rope);
     struct nano_view attention = nano_build_attention(b, qkv.q, qkv.k, qkv.v, 0);
     if (two_norms)

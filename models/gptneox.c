@@ -18,7 +18,7 @@ static void build_layer(struct nano_builder *b, struct nano_view x, int rope, bo
 {
     const struct nano_model_config *c = &b->program->config;
     struct nano_view h = nano_build_layer_mean_norm(b, "attn_norm", x, NANO_BIAS_REQUIRED);
-    struct nano_qkv qkv = nano_build_layer_qkv(b, h, NANO_BIAS_REQUIRED);
+    struct nano_qkv qkv = nano_build_layer_fused_qkv(b, h, NANO_BIAS_REQUIRED);
     nano_build_qk_rope(b, &qkv, rope);
     struct nano_view attention = nano_build_attention(b, qkv.q, qkv.k, qkv.v, 0);
     if (parallel)

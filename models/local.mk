@@ -6,6 +6,8 @@ libmodels_la_SOURCES = \
   models/falcon.c \
   models/fuse.c models/passes.h \
   models/gemma.c \
+  models/gemma2.c \
+  models/gemma3.c \
   models/gpt2.c \
   models/gptneox.c \
   models/granite.c \

@@ -17,7 +17,7 @@ static void build_layer(struct nano_builder *b, struct nano_view x, int rope)
     const struct nano_model_config *c = &b->program->config;
     const int64_t width = c->intermediate_size;
     struct nano_view h = nano_build_layer_norm(b, "attn_norm", x, c->hidden_size);
-    struct nano_qkv qkv = nano_build_layer_qkv(b, h, NANO_BIAS_OPTIONAL);
+    struct nano_qkv qkv = nano_build_layer_fused_qkv(b, h, NANO_BIAS_OPTIONAL);
     nano_build_qk_rope(b, &qkv, rope);
     struct nano_view attention = nano_build_attention(b, qkv.q, qkv.k, qkv.v, 0);
     nano_build_add(

@@ -7,6 +7,8 @@
 #define ARCHITECTURES(ROW) \
     ROW(falcon)            \
     ROW(gemma)             \
+    ROW(gemma2)            \
+    ROW(gemma3)            \
     ROW(gpt2)              \
     ROW(gptneox)           \
     ROW(granite)           \

@@ -3,6 +3,8 @@
 
 #define SMALL "context_length=512 embedding_length=32 block_count=2 "
 #define RMS "attention.layer_norm_rms_epsilon=1e-5 "
+#define LAYER_NORM "attention.layer_norm_epsilon=1e-5 "
+#define FFN "feed_forward_length=48 "
 #define HEADS "attention.head_count=4 attention.head_count_kv=2 "
 #define EMBEDDING "token_embd.weight=32x80"
 
@@ -13,5 +15,65 @@ const struct grown_spec grown_specs[] = {
      SMALL RMS HEADS "feed_forward_length=48 attention.key_length=16 "
                      "attention.value_length=16",
      EMBEDDING},
+
+    {"gpt2", "gpt2", SMALL LAYER_NORM "attention.head_count=4 " FFN, EMBEDDING},
+    {"gptneox", "gptneox",
+     SMALL LAYER_NORM
+     "attention.head_count=4 rope.dimension_count=4 use_parallel_residual=true " FFN,
+     EMBEDDING},
+    {"gptneox, sequential", "gptneox",
+     SMALL LAYER_NORM "attention.head_count=4 use_parallel_residual=false " FFN, EMBEDDING},
+    {"falcon 7b", "falcon",
+     SMALL LAYER_NORM "attention.head_count=4 attention.head_count_kv=1 " FFN, EMBEDDING},
+    {"falcon 40b", "falcon", SMALL LAYER_NORM HEADS FFN,
+     EMBEDDING " blk.0.attn_norm_2.weight=32 blk.1.attn_norm_2.weight=32"},
+    {"starcoder2", "starcoder2", SMALL LAYER_NORM HEADS FFN,
+     EMBEDDING " blk.0.attn_q.bias=32 blk.1.attn_output.bias=32 blk.0.ffn_up.bias=48"},
+    {"stablelm", "stablelm", SMALL LAYER_NORM HEADS "rope.dimension_count=4 " FFN,
+     EMBEDDING " blk.0.ffn_norm.weight=32 blk.0.ffn_norm.bias=32 blk.1.ffn_norm.weight=32"},
+    {"stablelm 12b", "stablelm", SMALL LAYER_NORM HEADS FFN,
+     EMBEDDING " blk.0.attn_q_norm.weight=8x4 blk.0.attn_k_norm.weight=8x2"},
+    {"phi3", "phi3", SMALL RMS HEADS FFN, EMBEDDING},
+    {"phi3, longrope", "phi3",
+     SMALL RMS HEADS FFN "rope.scaling.original_context_length=64 rope.scaling.attn_factor=1.2 "
+                         "rope.dimension_count=4",
+     EMBEDDING " rope_factors_long.weight=2 rope_factors_short.weight=2"},
+    {"mistral3", "mistral3",
+     SMALL RMS HEADS FFN "attention.temperature_scale=0.1 rope.scaling.type=yarn "
+                         "rope.scaling.factor=8.0 rope.scaling.original_context_length=8 "
+                         "rope.scaling.yarn_log_multiplier=1.0",
+     EMBEDDING},
+    {"granite", "granite",
+     SMALL RMS HEADS FFN "embedding_scale=6.0 residual_scale=0.6 attention.scale=0.11 "
+                         "logit_scale=1.6",
+     EMBEDDING},
+    {"granite, no rope", "granite",
+     SMALL RMS HEADS FFN "logit_scale=8.0 rope.scaling.finetuned=false",
+     EMBEDDING " blk.1.attn_v.bias=16"},
+    {"smollm3", "smollm3", "context_length=512 embedding_length=32 block_count=5 " RMS HEADS FFN,
+     EMBEDDING},
+    {"olmo2", "olmo2", SMALL RMS HEADS FFN, EMBEDDING},
+    {"gemma", "gemma", SMALL RMS HEADS FFN "attention.key_length=16 attention.value_length=16",
+     EMBEDDING},
+    {"gemma2", "gemma2",
+     SMALL RMS HEADS FFN "attention.key_length=16 attention.value_length=16 "
+                         "attention.sliding_window=8 attn_logit_softcapping=5.0 "
+                         "final_logit_softcapping=10.0",
+     EMBEDDING},
+    {"gemma3", "gemma3",
+     SMALL RMS HEADS FFN "attention.key_length=16 attention.value_length=16 "
+                         "attention.sliding_window=8 attention.sliding_window_pattern=2 "
+                         "rope.freq_base=1e6 rope.freq_base_swa=100.0",
+     EMBEDDING},
+    {"olmo3", "olmo2",
+     SMALL RMS HEADS FFN "attention.sliding_window=8 attention.sliding_window_pattern=[1,0] "
+                         "rope.scaling.type=yarn rope.scaling.factor=4.0 "
+                         "rope.scaling.original_context_length=16",
+     EMBEDDING},
+    {"starcoder2, all biases", "starcoder2", SMALL LAYER_NORM HEADS FFN,
+     EMBEDDING
+     " blk.0.attn_q.bias=32 blk.0.attn_k.bias=16 blk.0.attn_v.bias=16 blk.0.attn_output.bias=32 "
+     "blk.0.ffn_up.bias=48 blk.0.ffn_down.bias=32 blk.1.attn_q.bias=32 blk.1.attn_k.bias=16 "
+     "blk.1.attn_v.bias=16 blk.1.attn_output.bias=32 blk.1.ffn_up.bias=48 blk.1.ffn_down.bias=32"},
 };
 const int num_grown_specs = sizeof grown_specs / sizeof *grown_specs;

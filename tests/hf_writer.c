@@ -24,8 +24,50 @@ struct folder {
     struct stored tensors[MAX_TENSORS];
     int count;
     int64_t num_heads, num_kv_heads;
-    bool pairs;
+    const struct class *class;
 };
+
+/* What a class calls otherwise than most, by GGUF's name. */
+struct renamed {
+    const char *gguf, *stored;
+};
+
+static const struct renamed around[] = {{"post_attention_norm", "post_attention_layernorm"},
+                                        {"ffn_norm", "pre_feedforward_layernorm"},
+                                        {"post_ffw_norm", "post_feedforward_layernorm"},
+                                        {NULL, NULL}};
+static const struct renamed fused[] = {
+    {"attn_qkv", "self_attn.qkv_proj"}, {"ffn_up", "mlp.gate_up_proj"}, {NULL, NULL}};
+static const struct renamed plain_mlp[] = {
+    {"ffn_up", "mlp.c_fc"}, {"ffn_down", "mlp.c_proj"}, {NULL, NULL}};
+
+static const struct class
+{
+    const char *architecture, *name;
+    bool pairs, norms_less_one;
+    const struct renamed *renamed;
+} classes[] = {
+    {"llama", "LlamaForCausalLM", true, false, NULL},
+    {"qwen2", "Qwen2ForCausalLM", false, false, NULL},
+    {"qwen3", "Qwen3ForCausalLM", false, false, NULL},
+    {"gemma", "GemmaForCausalLM", false, true, NULL},
+    {"gemma2", "Gemma2ForCausalLM", false, true, around},
+    {"gemma3", "Gemma3ForCausalLM", false, true, around},
+    {"phi3", "Phi3ForCausalLM", false, false, fused},
+    {"mistral3", "Ministral3ForCausalLM", true, false, NULL},
+    {"olmo2", "Olmo3ForCausalLM", false, false, around},
+    {"granite", "GraniteForCausalLM", true, false, NULL},
+    {"starcoder2", "Starcoder2ForCausalLM", false, false, plain_mlp},
+    {"smollm3", "SmolLM3ForCausalLM", true, false, NULL},
+};
+
+static const struct class *find_class(const char *architecture)
+{
+    for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
+        if (strcmp(classes[i].architecture, architecture) == 0)
+            return &classes[i];
+    return NULL;
+}
 
 static const struct {
     const char *gguf, *stored;
@@ -46,23 +88,30 @@ static const struct {
     {"ffn_down", "mlp.down_proj"},
 };
 
-static void translate(const char *gguf, char out[128], char part[64])
+static const char *stored_name(const struct class *class, const char *part)
+{
+    for (const struct renamed *r = class->renamed; r && r->gguf; r++)
+        if (strcmp(part, r->gguf) == 0)
+            return r->stored;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(part, names[i].gguf) == 0)
+            return names[i].stored;
+    return NULL;
+}
+
+static void translate(const struct class *class, const char *gguf, char out[128], char part[64])
 {
     int layer = -1, skip = 0;
     if (sscanf(gguf, "blk.%d.%n", &layer, &skip) < 1)
         skip = 0;
     const char *dot = strrchr(gguf, '.');
     snprintf(part, 64, "%.*s", (int)(dot - gguf - skip), gguf + skip);
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (strcmp(part, names[i].gguf) != 0)
-            continue;
-        if (layer >= 0)
-            snprintf(out, 128, "model.layers.%d.%s%s", layer, names[i].stored, dot);
-        else
-            snprintf(out, 128, "%s%s", names[i].stored, dot);
-        return;
-    }
-    cr_assert_fail("no name for %s", gguf);
+    const char *stored = stored_name(class, part);
+    cr_assert_not_null(stored, "no name for %s", gguf);
+    if (layer >= 0)
+        snprintf(out, 128, "model.layers.%d.%s%s", layer, stored, dot);
+    else
+        snprintf(out, 128, "%s%s", stored, dot);
 }
 
 /* Where row r of GGUF's pairs stands in halves of a head. */
@@ -119,7 +168,7 @@ static struct stored *add(struct folder *f, const char *name, const char *dtype,
 static void add_tensor(struct folder *f, const struct nano_tensor *tensor, const char *dtype)
 {
     char name[128], part[64];
-    translate(tensor->name.bytes, name, part);
+    translate(f->class, tensor->name.bytes, name, part);
     const bool vector = tensor->num_dims == 1;
     const int64_t rows = vector ? tensor->dims[0] : tensor->dims[1];
     const int64_t cols = vector ? 1 : tensor->dims[0];
@@ -131,11 +180,12 @@ static void add_tensor(struct folder *f, const struct nano_tensor *tensor, const
                                                         : 0;
     struct stored *s = add(f, name, dtype, rows, vector ? 0 : cols);
     const float *values = tensor->data;
+    const float less = f->class->norms_less_one && strstr(part, "norm") ? 1 : 0;
     for (int64_t r = 0; r < rows; r++) {
-        const int64_t to = heads && f->pairs ? half_row(r, rows / heads) : r;
+        const int64_t to = heads && f->class->pairs ? half_row(r, rows / heads) : r;
         for (int64_t c = 0; c < cols; c++)
             store(s->bytes + (size_t)(to * cols + c) * dtype_bytes(dtype), dtype,
-                  values[r * cols + c]);
+                  values[r * cols + c] - less);
     }
     if (strcmp(dtype, "F8_E4M3") == 0) {
         const float one = 1;
@@ -234,10 +284,6 @@ static void write_config(const struct hf_writer *writer, const struct nano_weigh
 {
     char text[4096];
     const int64_t hidden = get_int(w, arch, "embedding_length", 0);
-    const bool llama = strcmp(arch, "llama") == 0;
-    const char *class_name = llama                        ? "LlamaForCausalLM"
-                             : strcmp(arch, "qwen2") == 0 ? "Qwen2ForCausalLM"
-                                                          : "Qwen3ForCausalLM";
     const int n = snprintf(
         text, sizeof text,
         "{%s\"architectures\":[\"%s\"],\"hidden_size\":%lld,\"intermediate_size\":%lld,"
@@ -245,17 +291,19 @@ static void write_config(const struct hf_writer *writer, const struct nano_weigh
         "\"head_dim\":%lld,\"vocab_size\":%lld,\"max_position_embeddings\":%lld,"
         "\"rms_norm_eps\":%.9g,\"rope_theta\":%.9g,\"tie_word_embeddings\":%s,"
         "\"attention_bias\":%s,\"mlp_bias\":%s}",
-        writer->config ? writer->config : "", class_name, (long long)hidden,
+        writer->config ? writer->config : "", f->class->name, (long long)hidden,
         (long long)get_int(w, arch, "feed_forward_length", 0),
         (long long)get_int(w, arch, "block_count", 0), (long long)f->num_heads,
         (long long)f->num_kv_heads,
         (long long)get_int(w, arch, "attention.key_length", hidden / f->num_heads),
         (long long)nano_weights_find(w, "token_embd.weight")->dims[1],
         (long long)get_int(w, arch, "context_length", 0),
-        get_float(w, arch, "attention.layer_norm_rms_epsilon", 0),
+        get_float(w, arch, "attention.layer_norm_rms_epsilon",
+                  get_float(w, arch, "attention.layer_norm_epsilon", 0)),
         get_float(w, arch, "rope.freq_base", 10000),
         nano_weights_find(w, "output.weight") ? "false" : "true",
-        llama && nano_weights_find(w, "blk.0.attn_q.bias") ? "true" : "false",
+        strncmp(arch, "qwen", 4) != 0 && nano_weights_find(w, "blk.0.attn_q.bias") ? "true"
+                                                                                   : "false",
         nano_weights_find(w, "blk.0.ffn_up.bias") ? "true" : "false");
     hf_write_file(folder, "config.json", text, (size_t)n);
 }
@@ -270,11 +318,12 @@ void hf_write(const struct hf_writer *writer, const struct nano_weights *weights
     struct folder *f = calloc(1, sizeof *f);
     f->num_heads = get_int(weights, arch, "attention.head_count", 0);
     f->num_kv_heads = get_int(weights, arch, "attention.head_count_kv", f->num_heads);
-    f->pairs = strcmp(arch, "llama") == 0;
+    f->class = find_class(arch);
+    cr_assert_not_null(f->class, "%s", arch);
     for (size_t i = 0; i < weights->num_tensors; i++) {
         const struct nano_tensor *tensor = &weights->tensors[i];
         cr_assert_eq(tensor->format, NANO_FORMAT_F32, "%s", tensor->name.bytes);
-        if (strcmp(tensor->name.bytes, "rope_freqs.weight") != 0)
+        if (strncmp(tensor->name.bytes, "rope_", 5) != 0)
             add_tensor(f, tensor, writer->dtype);
     }
     write_weights(f, folder, writer->num_shards);

@@ -16,6 +16,12 @@ tests_test_architectures_SOURCES = tests/test_architectures.c tests/grown_model.
 tests_test_architectures_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_test_architectures_LDADD = $(LOWER_LIBS)
 
+check_PROGRAMS += tests/test_op_values
+tests_test_op_values_SOURCES = tests/test_op_values.c tests/naive_program.c tests/naive_program.h \
+  tests/grown_model.c tests/grown_model.h tests/grown_specs.c $(RUNNER_TEST_SOURCES)
+tests_test_op_values_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_test_op_values_LDADD = $(LOWER_LIBS)
+
 check_PROGRAMS += tests/check_cpu_pool
 tests_check_cpu_pool_SOURCES = tests/check_cpu_pool.c tests/require.h
 tests_check_cpu_pool_LDADD = $(NANO_LAYERS) $(NANO_LIBS)

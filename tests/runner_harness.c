@@ -9,25 +9,35 @@
 #include "runner/cpu/cpu_runner.h"
 #include "tests/tiny_model.h"
 
+/* Learned positions end where their table does. */
+static int max_len(const struct nano_program *program)
+{
+    int64_t most = HARNESS_MAX_LEN;
+    for (int i = 0; i < program->num_ops; i++)
+        if (program->ops[i].kind == NANO_OP_POSITION_EMBED &&
+            program->ops[i].weight[0]->dims[1] < most)
+            most = program->ops[i].weight[0]->dims[1];
+    return (int)most;
+}
+
 void harness_open(struct harness *h, const struct nano_program *program,
                   const struct harness_config *config)
 {
     struct nano_error err;
-    const int64_t context = program->config.max_position_embeddings;
     *h = (struct harness){.runner = &nano_runner_cpu,
                           .config = *config,
                           .num_kv_groups = program->num_kv_groups,
                           .vocab_size = program->config.vocab_size};
-    const struct nano_runner_config c = {
-        .program = program,
-        .num_threads = config->num_threads,
-        .max_num_batched_tokens = config->max_num_batched_tokens,
-        .max_num_seqs = config->max_num_seqs,
-        .max_model_len = context < HARNESS_MAX_LEN ? (int)context : HARNESS_MAX_LEN,
-        .block_size = config->block_size,
-        .kv_format = config->kv_format,
-        .on_linear_input = config->on_linear_input,
-        .on_linear_input_context = config->on_linear_input_context};
+    const struct nano_runner_config c = {.program = program,
+                                         .num_threads = config->num_threads,
+                                         .max_num_batched_tokens = config->max_num_batched_tokens,
+                                         .max_num_seqs = config->max_num_seqs,
+                                         .max_model_len = max_len(program),
+                                         .block_size = config->block_size,
+                                         .kv_format = config->kv_format,
+                                         .on_linear_input = config->on_linear_input,
+                                         .on_linear_input_context =
+                                             config->on_linear_input_context};
     cr_assert_eq(h->runner->open(&h->state, &c, &err), NANO_OK, "%s", err.message);
     h->num_blocks =
         program->num_kv_groups * config->max_num_seqs * (HARNESS_MAX_LEN / config->block_size + 1);

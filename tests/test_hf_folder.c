@@ -11,6 +11,7 @@
 #include "format/gguf.h"
 #include "format/hf_folder.h"
 #include "format/requantize.h"
+#include "tests/grown_model.h"
 #include "tests/hf_writer.h"
 #include "tests/runner_harness.h"
 #include "tests/tiny_model.h"
@@ -104,6 +105,91 @@ Test(hf_folder, tiny_models_are_equal_to_the_bit)
         num_tested++;
     }
     cr_assert_geq(num_tested, 5);
+}
+
+/* ---- classes with fields of their own ---- */
+
+/* What their configurations say beyond what hf_write does, to match the spec of that name. */
+static const struct {
+    const char *spec, *config;
+} class_fields[] = {
+    {"llama", NULL},
+    {"gemma", NULL},
+    {"gemma2", "\"sliding_window\":8,\"query_pre_attn_scalar\":16,\"attn_logit_softcapping\":5,"
+               "\"final_logit_softcapping\":10,\"hidden_activation\":\"gelu_pytorch_tanh\","},
+    {"gemma3", "\"sliding_window\":8,\"query_pre_attn_scalar\":16,\"sliding_window_pattern\":2,"
+               "\"rope_local_base_freq\":100,\"final_logit_softcapping\":null,"},
+    {"gemma3", "\"sliding_window\":8,\"query_pre_attn_scalar\":16,\"layer_types\":"
+               "[\"sliding_attention\",\"full_attention\"],"
+               "\"rope_parameters\":{\"full_attention\":{\"rope_type\":\"default\"},"
+               "\"sliding_attention\":{\"rope_theta\":100}},"},
+    {"phi3", NULL},
+    {"phi3, longrope", "\"original_max_position_embeddings\":64,\"partial_rotary_factor\":0.5,"},
+    {"mistral3", "\"rope_parameters\":{\"rope_type\":\"yarn\",\"factor\":8,\"mscale\":1,"
+                 "\"mscale_all_dim\":1,\"original_max_position_embeddings\":8,"
+                 "\"llama_4_scaling_beta\":0.1},"},
+    {"olmo3", "\"sliding_window\":8,\"layer_types\":[\"sliding_attention\",\"full_attention\"],"
+              "\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":4,"
+              "\"original_max_position_embeddings\":16},"},
+    {"granite", "\"embedding_multiplier\":6,\"residual_multiplier\":0.6,"
+                "\"attention_multiplier\":0.11,\"logits_scaling\":1.6,"},
+    {"starcoder2, all biases", NULL},
+    {"smollm3", "\"no_rope_layers\":[1,1,1,0,1],"},
+};
+
+static const struct grown_spec *find_spec(const char *name)
+{
+    for (int i = 0; i < num_grown_specs; i++)
+        if (strcmp(grown_specs[i].name, name) == 0)
+            return &grown_specs[i];
+    cr_assert_fail("no spec %s", name);
+    return NULL;
+}
+
+static size_t append_factors(char *out, size_t bytes, const char *field,
+                             const struct nano_tensor *tensor)
+{
+    size_t length = (size_t)snprintf(out, bytes, "\"%s\":[", field);
+    for (int64_t i = 0; i < tensor->dims[0]; i++)
+        length += (size_t)snprintf(out + length, bytes - length, "%s%.9g", i ? "," : "",
+                                   (double)((const float *)tensor->data)[i]);
+    return length + (size_t)snprintf(out + length, bytes - length, "]");
+}
+
+/* The fields, and the arrays of LongRoPE if the model has them. */
+static void make_config(char *out, size_t bytes, const char *fields,
+                        const struct nano_weights *made)
+{
+    const struct nano_tensor *far = nano_weights_find(made, "rope_factors_long.weight"),
+                             *near = nano_weights_find(made, "rope_factors_short.weight");
+    size_t length = (size_t)snprintf(out, bytes, "%s", fields ? fields : "");
+    if (!far)
+        return;
+    length += (size_t)snprintf(out + length, bytes - length,
+                               "\"rope_scaling\":{\"type\":\"longrope\","
+                               "\"attention_factor\":1.2,");
+    length += append_factors(out + length, bytes - length, "long_factor", far);
+    length += (size_t)snprintf(out + length, bytes - length, ",");
+    length += append_factors(out + length, bytes - length, "short_factor", near);
+    snprintf(out + length, bytes - length, "},");
+}
+
+Test(hf_folder, every_class_is_equal_to_the_bit)
+{
+    for (size_t i = 0; i < sizeof class_fields / sizeof *class_fields; i++) {
+        const struct grown_spec *spec = find_spec(class_fields[i].spec);
+        struct nano_weights made, weights;
+        char folder[64], fields[1024];
+        grown_model_make(&made, spec);
+        make_config(fields, sizeof fields, class_fields[i].config, &made);
+        hf_make_folder(folder);
+        hf_write(&(struct hf_writer){"F32", 1, fields}, &made, folder);
+        open_folder(&weights, folder);
+        expect_equal(&made, &weights, 80, spec->name);
+        nano_weights_close(&weights);
+        nano_weights_close(&made);
+        hf_remove_folder(folder);
+    }
 }
 
 /* A folder that is saved is a GGUF of the same tensors; so is one that is quantised on load. */

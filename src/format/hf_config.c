@@ -1,5 +1,4 @@
-/* Configurations of the known classes of models, with the defaults of transformers' configuration
- * classes. */
+/* What configurations of all classes have, and how the weights are stored. */
 #include "format/hf_config.h"
 
 #include <limits.h>
@@ -10,31 +9,34 @@
 #define MAX_SIZE ((int64_t)1 << 24)
 #define MAX_CONTEXT ((int64_t)1 << 30)
 
-static const struct nano_hf_architecture architectures[] = {
-    {"LlamaForCausalLM", "llama", "llama", nano_hf_names_llama, true, false, 32, 4096, 11008, 2048,
-     32, 0, 0, 0},
-    {"MistralForCausalLM", "mistral", "llama", nano_hf_names_llama, true, false, 32, 4096, 14336,
-     131072, 32, 8, 0, 4096},
-    {"Qwen2ForCausalLM", "qwen2", "qwen2", nano_hf_names_qwen2, false, false, 32, 4096, 22016,
-     32768, 32, 32, 0, INT_MAX},
-    {"Qwen3ForCausalLM", "qwen3", "qwen3", nano_hf_names_qwen3, false, false, 32, 4096, 22016,
-     32768, 32, 32, 128, INT_MAX},
-};
-#define NUM_ARCHITECTURES (sizeof architectures / sizeof *architectures)
+/* The row of a class; of several with its name that with the model type, if there is one. */
+static const struct nano_hf_architecture *find_row(const char *class_name, const char *model_type)
+{
+    const struct nano_hf_architecture *found = NULL;
+    for (const struct nano_hf_architecture *a = nano_hf_architectures; a->class_name; a++) {
+        const bool same_type = strcmp(a->model_type, model_type) == 0;
+        if (class_name ? strcmp(a->class_name, class_name) == 0 && (!found || same_type)
+                       : same_type && !found)
+            found = a;
+    }
+    return found;
+}
 
 static const struct nano_hf_architecture *find_architecture(struct nano_hf_json *config)
 {
     const json_t *classes = json_object_get(config->object, "architectures");
+    const json_t *text = json_object_get(config->object, "text_config");
     const char *class_name = json_string_value(json_array_get(classes, 0));
+    const char *text_type = json_string_value(json_object_get(text, "model_type"));
     const char *model_type = nano_hf_string(config, "model_type", "");
-    for (size_t i = 0; i < NUM_ARCHITECTURES; i++)
-        if (class_name ? strcmp(architectures[i].class_name, class_name) == 0
-                       : strcmp(architectures[i].model_type, model_type) == 0)
-            return &architectures[i];
-    char known[256] = "";
-    for (size_t i = 0, used = 0; i < NUM_ARCHITECTURES && used < sizeof known; i++)
-        used +=
-            (size_t)snprintf(known + used, sizeof known - used, " %s", architectures[i].class_name);
+    const struct nano_hf_architecture *found =
+        find_row(class_name, class_name && text_type ? text_type : model_type);
+    if (found)
+        return found;
+    char known[400] = "";
+    for (size_t i = 0, used = 0; nano_hf_architectures[i].class_name && used < sizeof known; i++)
+        used += (size_t)snprintf(known + used, sizeof known - used, " %s",
+                                 nano_hf_architectures[i].class_name);
     if (class_name || *model_type)
         nano_hf_fail(config, NANO_ERR_UNSUPPORTED, "%s '%.80s' is unknown, expected one of:%s",
                      class_name ? "architectures: class" : "model_type",
@@ -120,6 +122,8 @@ static void read_sizes(struct nano_hf_model *model, struct nano_hf_json *config,
     model->sizes[NANO_HF_HEAD] = head_dim;
     model->sizes[NANO_HF_Q] = heads * head_dim;
     model->sizes[NANO_HF_KV] = kv_heads * head_dim;
+    model->sizes[NANO_HF_QKV] = (heads + 2 * kv_heads) * head_dim;
+    model->sizes[NANO_HF_FFN2] = 2 * model->sizes[NANO_HF_FFN];
     nano_meta_add_u32(builder, ".block_count", (uint32_t)model->num_layers);
     nano_meta_add_u32(builder, ".context_length", (uint32_t)context_length(config, a));
     nano_meta_add_u32(builder, ".embedding_length", (uint32_t)hidden);
@@ -129,7 +133,9 @@ static void read_sizes(struct nano_hf_model *model, struct nano_hf_json *config,
     nano_meta_add_u32(builder, ".attention.key_length", (uint32_t)head_dim);
     nano_meta_add_u32(builder, ".attention.value_length", (uint32_t)head_dim);
     nano_meta_add_f32(builder, ".attention.layer_norm_rms_epsilon",
-                      nano_hf_float(config, "rms_norm_eps", 0, 1, 1e-6));
+                      nano_hf_float(config, "rms_norm_eps", 0, 1,
+                                    nano_hf_float(config, "norm_epsilon", 0, 1,
+                                                  a->norm_eps > 0 ? a->norm_eps : 1e-6)));
 }
 
 const char *nano_hf_size_name(enum nano_hf_size size)
@@ -142,8 +148,24 @@ const char *nano_hf_size_name(enum nano_hf_size size)
         [NANO_HF_HEAD] = "head_dim",
         [NANO_HF_Q] = "num_attention_heads x head_dim",
         [NANO_HF_KV] = "num_key_value_heads x head_dim",
+        [NANO_HF_QKV] = "(num_attention_heads + 2 x num_key_value_heads) x head_dim",
+        [NANO_HF_FFN2] = "2 x intermediate_size",
     };
     return names[size];
+}
+
+/* Gemma's hidden_act says "gelu" where the models have the tanh form. */
+static void check_activation(const struct nano_hf_architecture *a, struct nano_hf_json *config)
+{
+    const char *fallback = a->gelu ? "gelu_pytorch_tanh" : "silu";
+    const char *found = nano_hf_string(
+        config, "hidden_activation",
+        a->norms_less_one ? fallback : nano_hf_string(config, "hidden_act", fallback));
+    const bool fits = a->gelu ? strcmp(found, fallback) == 0
+                              : strcmp(found, "silu") == 0 || strcmp(found, "swish") == 0;
+    if (!fits)
+        nano_hf_fail(config, NANO_ERR_UNSUPPORTED,
+                     "hidden_act '%.40s' is not supported, expected %s", found, fallback);
 }
 
 enum nano_status nano_hf_config_read(struct nano_hf_model *model, struct nano_meta_builder *builder,
@@ -167,9 +189,8 @@ enum nano_status nano_hf_config_read(struct nano_hf_model *model, struct nano_me
     model->tied = nano_hf_bool(&config, "tie_word_embeddings", model->architecture->tied);
     model->attention_bias = nano_hf_bool(&config, "attention_bias", false);
     model->mlp_bias = nano_hf_bool(&config, "mlp_bias", false);
-    const char *activation = nano_hf_string(&config, "hidden_act", "silu");
-    if (strcmp(activation, "silu") != 0 && strcmp(activation, "swish") != 0)
-        nano_hf_fail(&config, NANO_ERR_UNSUPPORTED,
-                     "hidden_act '%.40s' is not supported, expected silu", activation);
+    check_activation(model->architecture, &config);
+    if (model->architecture->read_more)
+        model->architecture->read_more(model, &config, builder);
     return config.status;
 }

@@ -11,6 +11,8 @@ enum nano_hf_size {
     NANO_HF_HEAD, /* one head's dimensions */
     NANO_HF_Q,    /* all heads' */
     NANO_HF_KV,   /* all key and value heads' */
+    NANO_HF_QKV,  /* queries, keys and values */
+    NANO_HF_FFN2, /* gate and up */
     NANO_HF_NUM_SIZES
 };
 
@@ -31,6 +33,7 @@ struct nano_hf_name {
 
 /* Ended by a row of NULLs. */
 extern const struct nano_hf_name nano_hf_names_llama[], nano_hf_names_qwen2[],
-    nano_hf_names_qwen3[];
+    nano_hf_names_qwen3[], nano_hf_names_gemma[], nano_hf_names_gemma2[], nano_hf_names_gemma3[],
+    nano_hf_names_phi3[], nano_hf_names_olmo2[], nano_hf_names_starcoder2[];
 
 #endif

@@ -53,6 +53,32 @@ static void read_yarn(struct nano_hf_json *rope, struct nano_meta_builder *build
                           magnitude / yarn_magnitude(factor, 1));
 }
 
+/* The factors go to the model; what multiplies cos and sin is the root of how much more the model
+ * can say about a place, Ding et al. 2024. */
+static void read_longrope(struct nano_hf_model *model, struct nano_hf_json *config,
+                          struct nano_hf_json *rope, struct nano_meta_builder *builder,
+                          int64_t context)
+{
+    const int64_t original = nano_hf_int(
+        rope, "original_max_position_embeddings", 1, MAX_CONTEXT,
+        nano_hf_int(config, "original_max_position_embeddings", 1, MAX_CONTEXT, context));
+    const double scale =
+        nano_hf_float(rope, "factor", 1, MAX_FACTOR, (double)context / (double)original);
+    const double fallback = scale > 1 ? sqrt(1 + log(scale) / log((double)original)) : 1;
+    const size_t num_pairs = (size_t)model->rotary_dims / 2;
+    model->longrope.long_factors = nano_hf_find(rope, "long_factor");
+    model->longrope.short_factors = nano_hf_find(rope, "short_factor");
+    if (json_array_size(model->longrope.long_factors) != num_pairs ||
+        json_array_size(model->longrope.short_factors) != num_pairs)
+        nano_hf_fail(rope, NANO_ERR_FORMAT,
+                     "long_factor and short_factor have %zu and %zu elements, expected %zu",
+                     json_array_size(model->longrope.long_factors),
+                     json_array_size(model->longrope.short_factors), num_pairs);
+    nano_meta_add_u32(builder, ".rope.scaling.original_context_length", (uint32_t)original);
+    nano_meta_add_f32(builder, ".rope.scaling.attn_factor",
+                      nano_hf_float(rope, "attention_factor", 1e-6, MAX_FACTOR, fallback));
+}
+
 void nano_hf_rope_read(struct nano_hf_model *model, struct nano_hf_json *config,
                        struct nano_meta_builder *builder)
 {
@@ -64,8 +90,14 @@ void nano_hf_rope_read(struct nano_hf_model *model, struct nano_hf_json *config,
         rope.object = nano_hf_find(config, field = fields[i]);
     if (rope.object && !json_is_object(rope.object))
         nano_hf_fail(&rope, NANO_ERR_FORMAT, "%s is no object", field);
-    model->rope_theta = nano_hf_float(&rope, "rope_theta", 1.0001, 1e12,
-                                      nano_hf_float(config, "rope_theta", 1.0001, 1e12, 10000));
+    /* Where layers differ, those that see everything have this one. */
+    const json_t *of_full_layers = json_object_get(rope.object, "full_attention");
+    if (of_full_layers)
+        rope.object = of_full_layers;
+    const double theta = model->architecture->rope_theta;
+    model->rope_theta =
+        nano_hf_float(&rope, "rope_theta", 1.0001, 1e12,
+                      nano_hf_float(config, "rope_theta", 1.0001, 1e12, theta > 0 ? theta : 10000));
     const double share = nano_hf_float(&rope, "partial_rotary_factor", 1e-3, 1,
                                        nano_hf_float(config, "partial_rotary_factor", 1e-3, 1, 1));
     if (share != 1 && model->architecture->pairs)
@@ -85,10 +117,12 @@ void nano_hf_rope_read(struct nano_hf_model *model, struct nano_hf_json *config,
         read_llama3(model, &rope, context);
     } else if (strcmp(type, "yarn") == 0) {
         read_yarn(&rope, builder, context);
+    } else if (strcmp(type, "longrope") == 0 || strcmp(type, "su") == 0) {
+        read_longrope(model, config, &rope, builder, context);
     } else if (strcmp(type, "default") != 0) {
         nano_hf_fail(&rope, NANO_ERR_UNSUPPORTED,
-                     "%s: rope_type '%.40s' is not supported, expected default, linear, llama3 or "
-                     "yarn",
+                     "%s: rope_type '%.40s' is not supported, expected default, linear, llama3, "
+                     "longrope or yarn",
                      field, type);
     }
     if (config->status == NANO_OK)

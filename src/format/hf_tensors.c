@@ -218,6 +218,9 @@ static enum nano_status add_vector(struct maker *m, const struct nano_safetensor
     struct nano_tensor *tensor = add(m, name);
     if (!values || !tensor)
         return no_memory(m);
+    if (m->model->architecture->norms_less_one && strstr(row->name, "norm"))
+        for (int64_t i = 0; i < n; i++)
+            values[i] += 1;
     if (pairs) { /* as the matrix's rows */
         float *ordered = nano_arena_alloc(&m->weights->arena, (size_t)n, sizeof *ordered);
         if (!ordered)
@@ -294,22 +297,48 @@ fail:
     return status;
 }
 
-static enum nano_status add_rope_factors(struct maker *m)
+/* A vector with an element per rotary pair, to be filled; NULL without memory. */
+static float *add_pairs(struct maker *m, const char *name)
 {
     const int64_t num_pairs = m->model->rotary_dims / 2;
-    if (m->model->llama3.factor == 0)
-        return NANO_OK;
-    struct nano_tensor *tensor = add(m, "rope_freqs.weight");
+    struct nano_tensor *tensor = add(m, name);
     float *factors = nano_arena_alloc(&m->weights->arena, (size_t)num_pairs, sizeof *factors);
     if (!tensor || !factors)
-        return no_memory(m);
-    nano_hf_rope_factors(m->model, factors, num_pairs);
+        return NULL;
     tensor->format = NANO_FORMAT_F32;
     tensor->num_dims = 1;
     tensor->dims[0] = num_pairs;
     tensor->num_bytes = (size_t)num_pairs * sizeof *factors;
     tensor->data = factors;
+    return factors;
+}
+
+static enum nano_status add_long_factors(struct maker *m, const char *name, const json_t *array)
+{
+    float *factors = add_pairs(m, name);
+    if (!factors)
+        return no_memory(m);
+    for (size_t i = 0; i < json_array_size(array); i++)
+        factors[i] = (float)json_number_value(json_array_get(array, i));
     return NANO_OK;
+}
+
+static enum nano_status add_rope_factors(struct maker *m)
+{
+    enum nano_status status = NANO_OK;
+    if (m->model->llama3.factor != 0) {
+        float *factors = add_pairs(m, "rope_freqs.weight");
+        if (!factors)
+            return no_memory(m);
+        nano_hf_rope_factors(m->model, factors, m->model->rotary_dims / 2);
+    }
+    if (m->model->longrope.long_factors) {
+        NANO_TRY(add_long_factors(m, "rope_factors_long.weight", m->model->longrope.long_factors));
+        NANO_TRY(
+            add_long_factors(m, "rope_factors_short.weight", m->model->longrope.short_factors));
+    }
+fail:
+    return status;
 }
 
 /* What the program does not compute with would change the model's meaning, but for tables that it
@@ -318,6 +347,7 @@ static enum nano_status check_all_used(const struct maker *m)
 {
     static const char *const harmless[] = {"rotary_emb.inv_freq",
                                            ".input_scale",
+                                           ".activation_scale",
                                            ".k_scale",
                                            ".v_scale",
                                            "visual.",
@@ -359,9 +389,9 @@ enum nano_status nano_hf_tensors_make(struct nano_weights *weights,
     enum nano_status status;
     struct maker m = {.weights = weights, .model = model, .files = files, .err = err};
     NANO_TRY(find_prefix(&m));
-    /* every tensor but the made one is stored */
+    /* every tensor but those of rope factors is stored */
     weights->tensors =
-        nano_arena_alloc(&weights->arena, files->num_tensors + 1, sizeof *weights->tensors);
+        nano_arena_alloc(&weights->arena, files->num_tensors + 3, sizeof *weights->tensors);
     m.used = nano_mem_calloc(files->num_tensors, sizeof *m.used);
     if (!weights->tensors || !m.used) {
         status = no_memory(&m);

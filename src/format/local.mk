@@ -8,6 +8,7 @@ libformat_la_SOURCES = \
   src/format/gguf_save.c \
   src/format/gguf_writer.c src/format/gguf_writer.h \
   src/format/gguf_tensors.c src/format/gguf_tensors.h \
+  src/format/hf_classes.c \
   src/format/hf_config.c src/format/hf_config.h \
   src/format/hf_files.c src/format/hf_files.h \
   src/format/hf_folder.c src/format/hf_folder.h \

@@ -1,0 +1,266 @@
+/* The interpreter of plain loops. */
+#include "tests/naive_program.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct naive {
+    const struct nano_program *p;
+    const int32_t *tokens;
+    int num_tokens;
+    double **buffers; /* [num_tokens, width] each */
+    double **k, **v;  /* of each kv layer */
+};
+
+bool naive_knows(const struct nano_program *p)
+{
+    for (int i = 0; i < p->num_ops; i++)
+        switch (p->ops[i].kind) {
+        case NANO_OP_ROUTE:
+        case NANO_OP_MOE:
+        case NANO_OP_SHORT_CONV:
+        case NANO_OP_MAMBA2:
+        case NANO_OP_DELTA_NET:
+        case NANO_OP_HEAD_LINEAR:
+            return false;
+        default:
+            break;
+        }
+    return true;
+}
+
+static double *row_of(const struct naive *n, struct nano_view view, int token)
+{
+    return n->buffers[view.buffer] + token * n->p->buffers[view.buffer].width + view.offset;
+}
+
+static double value(const struct nano_tensor *tensor, int64_t index)
+{
+    return (double)((const float *)tensor->data)[index];
+}
+
+static double act_of(enum nano_act act, double x)
+{
+    switch (act) {
+    case NANO_ACT_SILU:
+        return x / (1 + exp(-x));
+    case NANO_ACT_GELU:
+        return x / 2 * (1 + tanh(sqrt(2 / 3.14159265358979323846) * (x + 0.044715 * x * x * x)));
+    case NANO_ACT_GELU_ERF:
+        return x / 2 * (1 + erf(x / sqrt(2)));
+    case NANO_ACT_GELU_QUICK:
+        return x / (1 + exp(-1.702 * x));
+    case NANO_ACT_RELU:
+        return fmax(x, 0);
+    case NANO_ACT_RELU_SQUARED:
+        return fmax(x, 0) * fmax(x, 0);
+    case NANO_ACT_SIGMOID:
+        return 1 / (1 + exp(-x));
+    default:
+        return x;
+    }
+}
+
+static double glu_of(enum nano_act act, double gate, double factor)
+{
+    if (act == NANO_ACT_SWIGLU_CLAMPED)
+        return act_of(NANO_ACT_GELU_QUICK, fmin(gate, 7)) * (fmin(fmax(factor, -7), 7) + 1);
+    return act_of(act, gate) * factor;
+}
+
+static void norm(const struct nano_op *op, const double *in, double *out)
+{
+    const int64_t group = op->group_width;
+    for (int64_t begin = 0; begin < op->in[0].width; begin += group) {
+        double mean = 0, squares = 0;
+        for (int64_t i = 0; i < group && op->kind == NANO_OP_LAYER_NORM; i++)
+            mean += in[begin + i] / (double)group;
+        for (int64_t i = 0; i < group; i++)
+            squares += (in[begin + i] - mean) * (in[begin + i] - mean);
+        double scale = 1 / sqrt(squares / (double)group + (double)op->eps);
+        if (op->kind == NANO_OP_L2_NORM)
+            scale = 1 / fmax(sqrt(squares), (double)op->eps);
+        for (int64_t i = 0; i < group; i++) {
+            double y = (in[begin + i] - mean) * scale;
+            if (op->weight[0])
+                y *=
+                    value(op->weight[0],
+                          op->weight[0]->num_bytes > (size_t)group * sizeof(float) ? begin + i : i);
+            out[begin + i] = y + (op->bias[0] ? value(op->bias[0], i) : 0);
+        }
+    }
+}
+
+static void linear(const struct nano_op *op, const double *in, double *out)
+{
+    const struct nano_tensor *w = op->weight[0];
+    cr_assert(op->num_out == 1 && !op->norm && !op->glu && !op->act && !op->accumulate);
+    for (int64_t r = 0; r < w->dims[1]; r++) {
+        double sum = op->bias[0] ? value(op->bias[0], r) : 0;
+        for (int64_t c = 0; c < w->dims[0]; c++)
+            sum += value(w, r * w->dims[0] + c) * in[c];
+        out[r] = sum;
+    }
+}
+
+static void rope(const struct naive *n, const struct nano_op *op, double *x, int position)
+{
+    const struct nano_rope *rope = &n->p->ropes[op->rope];
+    for (int head = 0; head < op->num_heads; head++)
+        for (int i = 0; i < rope->num_pairs; i++) {
+            double *pairs = x + head * op->head_dim + op->rope_offset;
+            double *a = &pairs[rope->adjacent ? 2 * i : i];
+            double *b = rope->adjacent ? a + 1 : a + rope->num_pairs;
+            const double angle = position * (double)rope->inv_freq[i];
+            const double cosine = cos(angle) * (double)rope->magnitude,
+                         sine = sin(angle) * (double)rope->magnitude, old = *a;
+            *a = old * cosine - *b * sine;
+            *b = old * sine + *b * cosine;
+        }
+}
+
+static void attend(const struct naive *n, const struct nano_op *op, const double *q, double *out,
+                   int position)
+{
+    const struct nano_kv_layer *kv = &n->p->kv_layers[op->kv_layer];
+    const int k_width = kv->num_kv_heads * kv->head_dim,
+              v_width = kv->num_kv_heads * kv->v_head_dim;
+    const int first = kv->window && position >= kv->window ? position - kv->window + 1 : 0;
+    const int last = op->bidirectional ? n->num_tokens - 1 : position;
+    double *weights = calloc((size_t)n->num_tokens, sizeof *weights);
+    for (int head = 0; head < op->num_heads; head++) {
+        const int kv_head = head / (op->num_heads / op->num_kv_heads);
+        double max = op->weight[0] ? value(op->weight[0], head) : -INFINITY, sum;
+        for (int p = first; p <= last; p++) {
+            const double *k = n->k[op->kv_layer] + p * k_width + kv_head * kv->head_dim;
+            double score = 0;
+            for (int d = 0; d < kv->head_dim; d++)
+                score += q[head * kv->head_dim + d] * k[d];
+            score *= (double)op->scale;
+            if (op->softcap > 0)
+                score = (double)op->softcap * tanh(score / (double)op->softcap);
+            weights[p] = score;
+            max = fmax(max, score);
+        }
+        sum = op->weight[0] ? exp(value(op->weight[0], head) - max) : 0;
+        for (int p = first; p <= last; p++)
+            sum += weights[p] = exp(weights[p] - max);
+        for (int d = 0; d < kv->v_head_dim; d++) {
+            double y = 0;
+            for (int p = first; p <= last; p++)
+                y += weights[p] / sum *
+                     (kv->v_in_k ? n->k[op->kv_layer][p * k_width + kv_head * kv->head_dim + d]
+                                 : n->v[op->kv_layer][p * v_width + kv_head * kv->v_head_dim + d]);
+            out[head * kv->v_head_dim + d] = y;
+        }
+    }
+    free(weights);
+}
+
+static void store(const struct naive *n, const struct nano_op *op, int token)
+{
+    memcpy(n->k[op->kv_layer] + token * op->in[0].width, row_of(n, op->in[0], token),
+           (size_t)op->in[0].width * sizeof(double));
+    if (op->num_in > 1)
+        memcpy(n->v[op->kv_layer] + token * op->in[1].width, row_of(n, op->in[1], token),
+               (size_t)op->in[1].width * sizeof(double));
+}
+
+/* Ops of which a column is made from the same column of the operands. */
+static double column_of(const struct nano_op *op, const double *in, const double *other, double out,
+                        int64_t c, int position)
+{
+    switch (op->kind) {
+    case NANO_OP_GLU:
+        return glu_of(op->act, in[op->in[0].width == 1 ? 0 : c], other[c]);
+    case NANO_OP_ACTIVATE:
+        return act_of(op->act, in[c]);
+    case NANO_OP_ADD:
+        return out + (double)op->scale * in[c];
+    case NANO_OP_SCALE:
+        return (double)op->scale * in[c];
+    case NANO_OP_SOFTCAP:
+        return (double)op->softcap * tanh(in[c] / (double)op->softcap);
+    case NANO_OP_POSITION_SCALE:
+        return in[c] *
+               (1 + (double)op->scale * log(1 + floor((double)position / op->scale_length)));
+    default:
+        return in[c];
+    }
+}
+
+static void run_row(const struct naive *n, const struct nano_op *op, int t)
+{
+    const double *in = op->num_in ? row_of(n, op->in[0], t) : NULL;
+    const double *other = op->num_in > 1 ? row_of(n, op->in[1], t) : NULL;
+    double *out = op->num_out ? row_of(n, op->out[0], t) : NULL;
+    const int64_t width = op->num_out ? op->out[0].width : 0;
+    switch (op->kind) {
+    case NANO_OP_EMBED:
+        for (int64_t c = 0; c < width; c++)
+            out[c] = (double)op->scale * value(op->weight[0], n->tokens[t] * width + c);
+        break;
+    case NANO_OP_POSITION_EMBED:
+        for (int64_t c = 0; c < width; c++)
+            out[c] += value(op->weight[0], t * width + c);
+        break;
+    case NANO_OP_RMS_NORM:
+    case NANO_OP_LAYER_NORM:
+    case NANO_OP_L2_NORM:
+        norm(op, in, out);
+        break;
+    case NANO_OP_LINEAR:
+        linear(op, in, out);
+        break;
+    case NANO_OP_ROPE:
+        rope(n, op, out, t);
+        break;
+    case NANO_OP_KV_STORE:
+        store(n, op, t);
+        break;
+    case NANO_OP_ATTENTION:
+        attend(n, op, in, out, t);
+        break;
+    case NANO_OP_SPLIT_HEADS:
+        for (int64_t c = 0; c < 2 * width; c++)
+            row_of(n, op->out[c / op->head_dim % 2],
+                   t)[c / (2 * op->head_dim) * op->head_dim + c % op->head_dim] = in[c];
+        break;
+    default:
+        for (int64_t c = 0; c < width; c++)
+            out[c] = column_of(op, in, other, out[c], c, t);
+    }
+}
+
+double *naive_logits(const struct nano_program *p, const int32_t *tokens, int num_tokens)
+{
+    struct naive n = {.p = p, .tokens = tokens, .num_tokens = num_tokens};
+    const size_t rows = (size_t)num_tokens;
+    n.buffers = calloc((size_t)p->num_buffers, sizeof *n.buffers);
+    n.k = calloc((size_t)p->num_kv_layers + 1, sizeof *n.k);
+    n.v = calloc((size_t)p->num_kv_layers + 1, sizeof *n.v);
+    for (int i = 0; i < p->num_buffers; i++)
+        n.buffers[i] = calloc(rows * (size_t)p->buffers[i].width, sizeof(double));
+    for (int i = 0; i < p->num_kv_layers; i++) {
+        const struct nano_kv_layer *kv = &p->kv_layers[i];
+        n.k[i] = calloc(rows * (size_t)(kv->num_kv_heads * kv->head_dim), sizeof(double));
+        n.v[i] = calloc(rows * (size_t)(kv->num_kv_heads * kv->v_head_dim), sizeof(double));
+    }
+    for (int i = 0; i < p->num_ops; i++)
+        for (int t = 0; t < num_tokens; t++)
+            run_row(&n, &p->ops[i], t);
+    double *logits = n.buffers[p->logits_buffer];
+    for (int i = 0; i < p->num_buffers; i++)
+        if (i != p->logits_buffer)
+            free(n.buffers[i]);
+    for (int i = 0; i < p->num_kv_layers; i++) {
+        free(n.k[i]);
+        free(n.v[i]);
+    }
+    free(n.buffers);
+    free(n.k);
+    free(n.v);
+    return logits;
+}
