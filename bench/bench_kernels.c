@@ -195,7 +195,7 @@ static void run_attention(void *context)
 }
 
 struct attention_shape {
-    int dim, heads, positions, queries;
+    int dim, heads, positions, queries, window, v_in_k; /* v_in_k: so many elements; 0: none */
 };
 
 /* A group of heads at the end of a context; 1 query is decode, 64 are prefill. */
@@ -205,19 +205,26 @@ static void bench_attention(const struct nano_kernels *kernels, const char *filt
     const int dim = shape->dim, heads = shape->heads, positions = shape->positions,
               queries = shape->queries;
     char slot[64], name[128];
-    snprintf(slot, sizeof slot, "attention %dx%d @%d x%d", heads, dim, positions, queries);
+    snprintf(slot, sizeof slot, "attention %dx%d @%d x%d%s%s", heads, dim, positions, queries,
+             shape->window ? " window" : "", shape->v_in_k ? " v in k" : "");
     snprintf(name, sizeof name, "%s %s %s", kernels->name, slot, kv_format_names[format]);
     if (!strstr(name, filter))
         return;
     const int64_t kv_floats = (int64_t)positions * dim, q_floats = (int64_t)queries * heads * dim;
-    struct nano_kv_layout layout = {format, 1, dim, 32};
+    const int v_dim = shape->v_in_k ? shape->v_in_k : dim;
+    const struct nano_kv_layout layout = {.format = format,
+                                          .num_kv_heads = 1,
+                                          .head_dim = dim,
+                                          .v_head_dim = v_dim,
+                                          .block_size = 32,
+                                          .v_in_k = shape->v_in_k != 0};
     float *k = malloc((size_t)kv_floats * 4), *v = malloc((size_t)kv_floats * 4);
     float *q = malloc((size_t)q_floats * 4), *out = malloc((size_t)q_floats * 4);
     fill_floats(k, kv_floats, PATTERN_RANDOM);
     fill_floats(v, kv_floats, PATTERN_RANDOM);
     fill_floats(q, q_floats, PATTERN_RANDOM);
     struct kv_case kv = kv_case_make(kernels, layout, positions, k, v);
-    struct output scratch = output_alloc(kernels->attention_scratch_floats(dim) * 4, 0);
+    struct output scratch = output_alloc(kernels->attention_scratch_floats(dim, v_dim) * 4, 0);
     struct attention_call c = {
         .slots = &kernels->kv[format],
         .args =
@@ -229,18 +236,24 @@ static void bench_attention(const struct nano_kernels *kernels, const char *filt
                 .num_q_heads = heads,
                 .num_queries = queries,
                 .first_position = positions - queries,
+                .window = shape->window,
                 .q = q,
                 .q_stride = (int64_t)heads * dim,
                 .out = out,
-                .out_stride = (int64_t)heads * dim,
+                .out_stride = (int64_t)heads * v_dim,
                 .scale = 1 / sqrtf((float)dim),
                 .scratch = scratch.data,
             },
     };
-    const double num_bytes = 2.0 * positions * (double)nano_kv_token_bytes(&layout);
-    const double pairs = (positions - (queries - 1) / 2.0) * queries; /* (query, position) */
+    const int seen = shape->window ? shape->window + queries - 1 : positions;
+    const double num_bytes =
+        (double)seen * (double)(nano_kv_token_bytes(&layout, dim) +
+                                (layout.v_in_k ? 0 : nano_kv_token_bytes(&layout, v_dim)));
+    const double pairs = shape->window /* (query, position) */
+                             ? (double)shape->window * queries
+                             : (positions - (queries - 1) / 2.0) * queries;
     report(kernels, slot, kv_format_names[format], filter,
-           (struct work){run_attention, &c, num_bytes, 2 * pairs * dim * heads});
+           (struct work){run_attention, &c, num_bytes, pairs * (dim + v_dim) * heads});
     output_free(&scratch);
     kv_case_free(&kv);
     free(k);
@@ -252,10 +265,12 @@ static void bench_attention(const struct nano_kernels *kernels, const char *filt
 static void bench_attentions(const struct nano_kernels *kernels, const char *filter)
 {
     static const struct attention_shape shapes[] = {
-        {64, 4, 1024, 1},   {64, 4, 4096, 1},  {64, 7, 4096, 1},   {128, 4, 4096, 1},
-        {64, 7, 4096, 4},   {64, 7, 4096, 16}, {64, 4, 4096, 30},  {64, 4, 1024, 64},
-        {64, 4, 4096, 64},  {64, 7, 4096, 64}, {128, 4, 4096, 64}, {64, 7, 512, 512},
-        {128, 4, 512, 512},
+        {64, 4, 1024, 1, 0, 0},     {64, 4, 4096, 1, 0, 0},     {64, 7, 4096, 1, 0, 0},
+        {128, 4, 4096, 1, 0, 0},    {64, 7, 4096, 4, 0, 0},     {64, 7, 4096, 16, 0, 0},
+        {64, 4, 4096, 30, 0, 0},    {64, 4, 1024, 64, 0, 0},    {64, 4, 4096, 64, 0, 0},
+        {64, 7, 4096, 64, 0, 0},    {128, 4, 4096, 64, 0, 0},   {64, 7, 512, 512, 0, 0},
+        {128, 4, 512, 512, 0, 0},   {64, 4, 4096, 1, 128, 0},   {64, 4, 4096, 64, 128, 0},
+        {576, 16, 4096, 1, 0, 512}, {576, 16, 4096, 7, 0, 512}, {576, 128, 4096, 1, 0, 512},
     };
     const bool slow = strcmp(kernels->name, "ref") == 0;
     for (int format = 0; format < NANO_NUM_KV_FORMATS; format++)

@@ -115,6 +115,11 @@ static void check_attention(struct check *c, const struct nano_op *op)
            "has q of another width");
     expect(c, !op->weight[0] || is_vector(op->weight[0], op->num_heads),
            "has sinks of another shape");
+    expect(c, !op->bidirectional || !kv->window, "has a window and looks ahead");
+    for (int i = 0; i < p->num_ops; i++)
+        expect(c,
+               p->ops[i].kind != NANO_OP_ATTENTION || p->ops[i].bidirectional == op->bidirectional,
+               "looks ahead, but not every attention does");
     expect(c, !nano_view_overlaps(op->in[0], op->out[0]), "writes its own input");
 }
 

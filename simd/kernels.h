@@ -35,7 +35,8 @@ enum nano_kv_format {
  * and the same for V: its (block, head) page, laid out as kv_layout.h says. */
 struct nano_kv_layout {
     enum nano_kv_format format;
-    int num_kv_heads, head_dim, block_size;
+    int num_kv_heads, head_dim, v_head_dim, block_size;
+    bool v_in_k; /* V is the first v_head_dim elements of K and has no pool */
 };
 
 enum {
@@ -48,33 +49,42 @@ enum {
 };
 
 /* One work item: some queries for the q heads that share one KV head. Query i stands at position
- * first_position + i and sees positions 0 … first_position + i. */
+ * first_position + i and sees positions 0 … first_position + i, or as many of the last of them as
+ * the window has; or all queries see positions 0 … num_positions - 1. */
 struct nano_attention_args {
     struct nano_kv_layout kv;
-    const void *k_pool, *v_pool; /* of this layer */
-    const int32_t *block_table;  /* position p is in block block_table[p / block_size] */
+    const void *k_pool, *v_pool; /* of this layer; v_pool is not looked at with v_in_k */
+    const int32_t *block_table;  /* position p is in block block_table[p / block_size]; entries of
+                                    blocks that no query sees are not looked at */
     int kv_head;
     int num_q_heads; /* sharing this KV head: consecutive in q and out */
     int num_queries, first_position;
-    const float *q; /* query i, head h: q + i * q_stride + h * head_dim */
+    int window;        /* 0: none */
+    int num_positions; /* not 0: of every query, whatever first_position and window are */
+    const float *q;    /* query i, head h: q + i * q_stride + h * head_dim */
     int64_t q_stride;
-    float *out; /* the same shape */
+    float *out; /* query i, head h: out + i * out_stride + h * v_head_dim */
     int64_t out_stride;
     float scale;
-    float *scratch; /* attention_scratch_floats(head_dim) floats of the caller's */
+    float softcap;      /* not 0: scores are softcap * tanh(scale * q . k / softcap) */
+    const float *sinks; /* NULL, or a score of each q head that takes its part of the sum of
+                           weights, but has no value */
+    float *scratch;     /* attention_scratch_floats(head_dim, v_head_dim) floats of the caller's */
 
     /* Not NULL: only the range of positions that begins at `begin`, a multiple of
-     * NANO_ATTENTION_SPLIT, and only its part that a query sees. `out` is not touched; query i,
-     * head h gets its sums at partial + i * partial_stride + h * attention_partial_floats(head_dim)
-     * unless it sees nothing of the range. Queries of several sequences can be given where all see
-     * all of a range that lies in the same blocks: first_position then only has to be large. */
+     * NANO_ATTENTION_SPLIT, and only its part that a query sees. `out` is not touched and sinks are
+     * not looked at; query i, head h gets its sums at
+     * partial + i * partial_stride + h * attention_partial_floats(v_head_dim), unless it sees
+     * nothing of the range. Queries of several sequences can be given where all see all of a range
+     * that lies in the same blocks: num_positions is its end then. */
     float *partial;
     int64_t partial_stride;
     int begin;
 };
 
 struct nano_kv_kernels {
-    /* Stores k and v [num_kv_heads * head_dim] of one token at slot block * block_size + offset. */
+    /* Stores k [num_kv_heads * head_dim] and v [num_kv_heads * v_head_dim] of one token at slot
+     * block * block_size + offset. With v_in_k, v and its pool are not looked at. */
     void (*store)(const struct nano_kv_layout *kv, void *k_pool, void *v_pool, int32_t slot,
                   const float *k, const float *v);
     void (*attention)(const struct nano_attention_args *args);
@@ -102,13 +112,14 @@ struct nano_kernels {
     struct nano_linear_kernels linear[NANO_NUM_FORMATS];
     struct nano_activation_kernels activation[NANO_NUM_ACTIVATIONS];
     struct nano_kv_kernels kv[NANO_NUM_KV_FORMATS];
-    size_t (*attention_scratch_floats)(int head_dim);
-    size_t (*attention_partial_floats)(int head_dim);
+    size_t (*attention_scratch_floats)(int head_dim, int v_head_dim);
+    size_t (*attention_partial_floats)(int v_head_dim);
 
-    /* out[head_dim] of one row from the partial sums of its ranges 0 … num_partials - 1, `stride`
-     * floats apart: the bits that attention over all of them would give. */
+    /* out[v_head_dim] of one row from the partial sums of its ranges, the first it sees to the
+     * last, `stride` floats apart, and its sink or NULL: the bits that attention over all of them
+     * would give. */
     void (*attention_merge)(float *out, const float *partials, int64_t stride, int num_partials,
-                            int head_dim);
+                            const float *sink, int v_head_dim);
 
     /* y[i] = x[i] * weight[i] / sqrt(mean(x^2) + eps), i in [0, n); y may be x. */
     void (*rms_norm)(float *y, const float *x, const float *weight, int64_t n, float eps);

@@ -30,22 +30,24 @@ struct kv_case kv_case_make(const struct nano_kernels *kernels, struct nano_kv_l
     const struct nano_kv_kernels *slots = &kernels->kv[layout.format];
     struct kv_case kv = {.layout = layout, .num_positions = num_positions};
     int num_used = (num_positions + layout.block_size - 1) / layout.block_size;
-    int64_t width = (int64_t)layout.num_kv_heads * layout.head_dim;
+    int64_t k_width = (int64_t)layout.num_kv_heads * layout.head_dim,
+            v_width = (int64_t)layout.num_kv_heads * layout.v_head_dim;
     kv.num_blocks = num_used + 2;
     kv.block_table = malloc((size_t)num_used * sizeof *kv.block_table);
     fill_block_table(kv.block_table, num_used, kv.num_blocks);
-    size_t pool_bytes =
-        nano_kv_page_bytes(&layout) * (size_t)layout.num_kv_heads * (size_t)kv.num_blocks;
-    kv.k_pool = input_alloc((pool_bytes + 63) / 64 * 64);
-    kv.v_pool = input_alloc((pool_bytes + 63) / 64 * 64);
+    size_t k_bytes = nano_kv_block_bytes(&layout, layout.head_dim) * (size_t)kv.num_blocks;
+    size_t v_bytes =
+        layout.v_in_k ? 0 : nano_kv_block_bytes(&layout, layout.v_head_dim) * (size_t)kv.num_blocks;
+    kv.k_pool = input_alloc((k_bytes + 63) / 64 * 64);
+    kv.v_pool = input_alloc((v_bytes + 63) / 64 * 64);
     /* What was never stored is NaN and must not be seen. */
-    memset(kv.k_pool.data, 0xFF, pool_bytes);
-    memset(kv.v_pool.data, 0xFF, pool_bytes);
+    memset(kv.k_pool.data, 0xFF, k_bytes);
+    memset(kv.v_pool.data, 0xFF, v_bytes);
     for (int p = num_positions - 1; p >= 0; p--) {
         int32_t block = kv.block_table[p / layout.block_size];
         slots->store(&layout, kv.k_pool.data, kv.v_pool.data,
-                     block * layout.block_size + p % layout.block_size, k + p * width,
-                     v + p * width);
+                     block * layout.block_size + p % layout.block_size, k + p * k_width,
+                     layout.v_in_k ? NULL : v + p * v_width);
     }
     return kv;
 }
@@ -57,20 +59,45 @@ void kv_case_free(struct kv_case *kv)
     input_free(&kv->v_pool);
 }
 
-/* The sizes of one random case; q and out are [num_positions, num_kv_heads, group, head_dim]. */
+/* One random case; q is [num_positions, num_kv_heads, group, head_dim], out the same with
+ * v_head_dim. */
 struct sizes {
     enum nano_kv_format format;
-    int num_kv_heads, group, head_dim, num_positions;
-    float scale;
+    int num_kv_heads, group, head_dim, v_head_dim, num_positions;
+    bool v_in_k, bidirectional;
+    int window; /* 0: none */
+    float scale, softcap;
+    const float *sinks; /* [num_kv_heads, group], or NULL */
 };
+
+static struct nano_kv_layout layout_of(const struct sizes *s, int block_size)
+{
+    return (struct nano_kv_layout){.format = s->format,
+                                   .num_kv_heads = s->num_kv_heads,
+                                   .head_dim = s->head_dim,
+                                   .v_head_dim = s->v_head_dim,
+                                   .block_size = block_size,
+                                   .v_in_k = s->v_in_k};
+}
+
+/* What a query sees. */
+static int first_seen(const struct sizes *s, int query)
+{
+    return s->window && query >= s->window ? query - s->window + 1 : 0;
+}
+
+static int end_seen(const struct sizes *s, int query)
+{
+    return s->bidirectional ? s->num_positions : query + 1;
+}
 
 /* Queries [begin, end), heads [head_begin, head_end) of the group. */
 static struct nano_attention_args make_args(const struct sizes *s, const struct kv_case *kv,
                                             int kv_head, int begin, int end, int head_begin,
                                             int head_end, const float *q, float *out)
 {
-    int64_t stride = (int64_t)s->num_kv_heads * s->group * s->head_dim;
-    int64_t at = begin * stride + (int64_t)(kv_head * s->group + head_begin) * s->head_dim;
+    const int64_t heads = (int64_t)s->num_kv_heads * s->group,
+                  head = kv_head * s->group + head_begin;
     return (struct nano_attention_args){
         .kv = kv->layout,
         .k_pool = kv->k_pool.data,
@@ -80,22 +107,38 @@ static struct nano_attention_args make_args(const struct sizes *s, const struct 
         .num_q_heads = head_end - head_begin,
         .num_queries = end - begin,
         .first_position = begin,
-        .q = q + at,
-        .q_stride = stride,
-        .out = out + at,
-        .out_stride = stride,
+        .window = s->window,
+        .num_positions = s->bidirectional ? s->num_positions : 0,
+        .q = q + (begin * heads + head) * s->head_dim,
+        .q_stride = heads * s->head_dim,
+        .out = out + (begin * heads + head) * s->v_head_dim,
+        .out_stride = heads * s->v_head_dim,
         .scale = s->scale,
+        .softcap = s->softcap,
+        .sinks = s->sinks ? s->sinks + head : NULL,
     };
 }
 
+/* Blocks that no query sees have been given back. */
 static void run(const struct nano_kernels *kernels, struct nano_attention_args *args)
 {
-    struct output scratch =
-        output_alloc(kernels->attention_scratch_floats(args->kv.head_dim) * sizeof(float), 0);
+    const int first = args->num_positions || args->first_position < args->window || !args->window
+                          ? 0
+                          : args->first_position - args->window + 1;
+    const int num_hidden = (first > args->begin ? first : args->begin) / args->kv.block_size;
+    const size_t bytes = (size_t)num_hidden * sizeof(int32_t);
+    int32_t *entries = malloc(bytes + 1), *table = (int32_t *)(uintptr_t)args->block_table;
+    memcpy(entries, table, bytes);
+    memset(table, 0xFF, bytes);
+    struct output scratch = output_alloc(
+        kernels->attention_scratch_floats(args->kv.head_dim, args->kv.v_head_dim) * sizeof(float),
+        0);
     args->scratch = scratch.data;
     kernels->kv[args->kv.format].attention(args);
     check_that(output_guards_intact(&scratch), "wrote outside the scratch");
     output_free(&scratch);
+    memcpy(table, entries, bytes);
+    free(entries);
 }
 
 static void attend(const struct nano_kernels *kernels, const struct sizes *s,
@@ -114,8 +157,9 @@ static void attend_in_ranges(const struct nano_kernels *kernels, const struct si
                              const float *q, float *out)
 {
     struct nano_attention_args args = make_args(s, kv, kv_head, begin, end, 0, s->group, q, out);
-    const int num_ranges = (end - 1) / NANO_ATTENTION_SPLIT + 1, num_queries = end - begin;
-    const int64_t floats = (int64_t)kernels->attention_partial_floats(s->head_dim);
+    const int num_ranges = (end_seen(s, end - 1) - 1) / NANO_ATTENTION_SPLIT + 1,
+              num_queries = end - begin;
+    const int64_t floats = (int64_t)kernels->attention_partial_floats(s->v_head_dim);
     const int64_t range_floats = floats * s->group * num_queries;
     struct output partials = output_alloc((size_t)(num_ranges * range_floats) * sizeof(float), 0);
     args.partial_stride = floats * s->group;
@@ -123,20 +167,24 @@ static void attend_in_ranges(const struct nano_kernels *kernels, const struct si
     for (int r = num_ranges - 1; r >= 0; r--) {
         args.partial = (float *)partials.data + r * range_floats;
         args.begin = r * NANO_ATTENTION_SPLIT;
-        if (args.begin + NANO_ATTENTION_SPLIT <= begin + 1)
-            args.first_position = args.begin + NANO_ATTENTION_SPLIT;
-        else
-            args.first_position = begin;
+        const int range_end = args.begin + NANO_ATTENTION_SPLIT;
+        const bool whole = first_seen(s, end - 1) <= args.begin && range_end <= end_seen(s, begin);
+        args.num_positions = whole ? range_end : s->bidirectional ? s->num_positions : 0;
         run(kernels, &args);
     }
     check_that(output_guards_intact(&partials), "wrote outside the partial results");
-    const int64_t stride = (int64_t)s->num_kv_heads * s->group * s->head_dim;
-    for (int i = begin; i < end; i++)
-        for (int h = 0; h < s->group; h++)
-            kernels->attention_merge(out + i * stride +
-                                         (int64_t)(kv_head * s->group + h) * s->head_dim,
-                                     (float *)partials.data + ((i - begin) * s->group + h) * floats,
-                                     range_floats, i / NANO_ATTENTION_SPLIT + 1, s->head_dim);
+    for (int i = begin; i < end; i++) {
+        const int first = first_seen(s, i) / NANO_ATTENTION_SPLIT;
+        for (int h = 0; h < s->group; h++) {
+            const int64_t head = kv_head * s->group + h;
+            kernels->attention_merge(
+                out + ((int64_t)i * s->num_kv_heads * s->group + head) * s->v_head_dim,
+                (float *)partials.data + first * range_floats +
+                    ((i - begin) * s->group + h) * floats,
+                range_floats, (end_seen(s, i) - 1) / NANO_ATTENTION_SPLIT + 1 - first,
+                s->sinks ? s->sinks + head : NULL, s->v_head_dim);
+        }
+    }
     output_free(&partials);
 }
 
@@ -163,50 +211,62 @@ static double rounded(enum nano_kv_format format, const float *row, int dim, int
     return (double)scale * rint(row[i] * inverse);
 }
 
-/* [num_positions, num_kv_heads * head_dim], rounded. */
-static double *rounded_copy(const struct sizes *s, const float *x)
+/* [num_positions, num_kv_heads, dim], rounded. */
+static double *rounded_copy(const struct sizes *s, const float *x, int dim)
 {
     const int64_t rows = (int64_t)s->num_positions * s->num_kv_heads;
-    double *copy = malloc((size_t)(rows * s->head_dim) * sizeof *copy);
+    double *copy = malloc((size_t)(rows * dim) * sizeof *copy);
     for (int64_t row = 0; row < rows; row++)
-        for (int i = 0; i < s->head_dim; i++)
-            copy[row * s->head_dim + i] = rounded(s->format, x + row * s->head_dim, s->head_dim, i);
+        for (int i = 0; i < dim; i++)
+            copy[row * dim + i] = rounded(s->format, x + row * dim, dim, i);
     return copy;
 }
 
-/* One query of one head in double. */
+/* One query of one head in double. v_width floats lie from position to position of v. */
 static void check_values(const struct sizes *s, const float *q, const double *k, const double *v,
-                         int query, int head, const float *out)
+                         int64_t v_stride, int query, int head, const float *out)
 {
-    int64_t width = (int64_t)s->num_kv_heads * s->head_dim,
-            column = (int64_t)(head / s->group) * s->head_dim;
-    double *p = malloc((size_t)(query + 1) * sizeof *p), max = -INFINITY, sum = 0, score_error = 0;
+    const int64_t k_stride = (int64_t)s->num_kv_heads * s->head_dim;
+    const int first = first_seen(s, query), end = end_seen(s, query);
+    double *p = malloc((size_t)end * sizeof *p), max = -INFINITY, sum = 0, score_error = 0;
     const double unit = 0x1p-24;
-    for (int j = 0; j <= query; j++) {
+    k += (int64_t)(head / s->group) * s->head_dim;
+    v += (int64_t)(head / s->group) * (s->v_in_k ? s->head_dim : s->v_head_dim);
+    for (int j = first; j < end; j++) {
         double magnitude = 0;
         p[j] = 0;
         for (int i = 0; i < s->head_dim; i++) {
-            double term = q[i] * k[j * width + column + i] * s->scale;
+            double term = q[i] * k[j * k_stride + i] * s->scale;
             p[j] += term;
             magnitude += fabs(term);
+        }
+        if (s->softcap != 0) {
+            p[j] = s->softcap * tanh(p[j] / s->softcap);
+            magnitude += 4 * fabs(p[j]);
         }
         max = fmax(max, p[j]);
         score_error = fmax(score_error, (s->head_dim + 2) * unit * magnitude);
     }
-    for (int j = 0; j <= query; j++)
+    if (s->sinks) {
+        max = fmax(max, s->sinks[head]);
+        sum = exp(s->sinks[head] - max);
+    }
+    for (int j = first; j < end; j++)
         sum += p[j] = exp(p[j] - max);
-    for (int i = 0; i < s->head_dim; i++) {
+    for (int i = 0; i < s->v_head_dim; i++) {
         double expected = 0, magnitude = 0;
-        for (int j = 0; j <= query; j++) {
-            double term = p[j] / sum * v[j * width + column + i];
+        for (int j = first; j < end; j++) {
+            double term = p[j] / sum * v[j * v_stride + i];
             expected += term;
             magnitude += fabs(term);
         }
         /* exp turns the error of a score into a relative one, in the numerator and in the sum. */
-        double tolerance = magnitude * (4 * score_error + (query + 40) * unit) + 1e-38;
+        double tolerance = magnitude * (4 * score_error + (end - first + 40) * unit) + 1e-38;
         check_that(fabs(out[i] - expected) <= tolerance,
-                   "dim %d, query %d head %d: out[%d] = %.9g, expected %.9g within %.2g",
-                   s->head_dim, query, head, i, (double)out[i], expected, tolerance);
+                   "dim %d and %d, window %d, query %d head %d: out[%d] = %.9g, expected %.9g "
+                   "within %.2g",
+                   s->head_dim, s->v_head_dim, s->window, query, head, i, (double)out[i], expected,
+                   tolerance);
     }
     free(p);
 }
@@ -216,8 +276,7 @@ static void check_invariance(const struct tiers *tiers, const struct sizes *s, c
                              const float *k, const float *v, const float *whole, size_t num_bytes)
 {
     static const int block_sizes[] = {1, 4, 7, 16, 32, 64, 100, 256};
-    struct nano_kv_layout layout = {s->format, s->num_kv_heads, s->head_dim,
-                                    block_sizes[random_below(8)]};
+    struct nano_kv_layout layout = layout_of(s, block_sizes[random_below(8)]);
     struct kv_case kv = kv_case_make(tiers->test, layout, s->num_positions, k, v);
     struct output out = output_alloc(num_bytes, 4 * (size_t)random_below(16));
     for (int head = 0; head < s->num_kv_heads; head++) {
@@ -237,46 +296,90 @@ static void check_invariance(const struct tiers *tiers, const struct sizes *s, c
     }
     check_that(
         memcmp(out.data, whole, num_bytes) == 0,
-        "dim %d, %d heads, %d positions, block size %d: bits depend on blocks, chunks or ranges",
-        s->head_dim, s->group, s->num_positions, layout.block_size);
+        "dim %d and %d, %d heads, window %d, %d positions, block size %d: bits depend on blocks, "
+        "chunks or ranges",
+        s->head_dim, s->v_head_dim, s->group, s->window, s->num_positions, layout.block_size);
     check_that(output_guards_intact(&out), "wrote outside the output");
     output_free(&out);
     kv_case_free(&kv);
 }
 
+static float *random_floats(size_t count, float range)
+{
+    float *x = malloc(count * sizeof *x);
+    for (size_t i = 0; i < count; i++)
+        x[i] = random_float() * range;
+    return x;
+}
+
 static void check_case(const struct tiers *tiers, const struct sizes *s, float range)
 {
-    size_t num_kv = (size_t)s->num_positions * (size_t)(s->num_kv_heads * s->head_dim);
-    size_t num_q = num_kv * (size_t)s->group;
-    float *k = malloc(num_kv * 4), *v = malloc(num_kv * 4), *out = malloc(num_q * 4);
-    struct input q = input_alloc(num_q * 4);
+    const int num_heads = s->num_kv_heads * s->group;
+    const size_t rows = (size_t)s->num_positions, kv_heads = (size_t)s->num_kv_heads;
+    const size_t num_q = rows * (size_t)(num_heads * s->head_dim),
+                 num_out = rows * (size_t)(num_heads * s->v_head_dim);
+    float *k = random_floats(rows * kv_heads * (size_t)s->head_dim, range);
+    float *v = random_floats(rows * kv_heads * (size_t)s->v_head_dim, 4);
+    float *out = malloc(num_out * sizeof *out);
+    struct input q = input_alloc(num_q * sizeof(float));
     float *qf = q.data;
-    for (size_t i = 0; i < num_kv; i++) {
-        k[i] = random_float() * range;
-        v[i] = random_float() * 4;
-    }
     for (size_t i = 0; i < num_q; i++)
         qf[i] = random_float() * range;
-    struct nano_kv_layout layout = {s->format, s->num_kv_heads, s->head_dim, 16};
-    struct kv_case kv = kv_case_make(tiers->test, layout, s->num_positions, k, v);
+    struct kv_case kv = kv_case_make(tiers->test, layout_of(s, 16), s->num_positions, k, v);
     attend_all(tiers->test, s, &kv, qf, out);
-    double *rounded_k = rounded_copy(s, k), *rounded_v = rounded_copy(s, v);
-    int num_heads = s->num_kv_heads * s->group;
+    double *rounded_k = rounded_copy(s, k, s->head_dim);
+    double *rounded_v = s->v_in_k ? NULL : rounded_copy(s, v, s->v_head_dim);
     for (int i = 0; i < 12; i++) {
         int query = i == 0 ? s->num_positions - 1 : random_below(s->num_positions);
         int head = random_below(num_heads);
-        size_t at = (size_t)(query * num_heads + head) * (size_t)s->head_dim;
-        check_values(s, qf + at, rounded_k, rounded_v, query, head, out + at);
+        size_t at = (size_t)(query * num_heads + head);
+        check_values(s, qf + at * (size_t)s->head_dim, rounded_k, s->v_in_k ? rounded_k : rounded_v,
+                     (int64_t)s->num_kv_heads * (s->v_in_k ? s->head_dim : s->v_head_dim), query,
+                     head, out + at * (size_t)s->v_head_dim);
     }
     free(rounded_k);
     free(rounded_v);
     for (int i = 0; i < 3; i++)
-        check_invariance(tiers, s, qf, k, v, out, num_q * 4);
+        check_invariance(tiers, s, qf, k, v, out, num_out * sizeof *out);
     kv_case_free(&kv);
     input_free(&q);
     free(k);
     free(v);
     free(out);
+}
+
+/* One of the sizes, or any. */
+static int random_dim(void)
+{
+    static const int dims[] = {1, 8, 20, 48, 64, 96, 192, 256, 576};
+    return random_below(3) ? dims[random_below(9)] : 1 + random_below(130);
+}
+
+/* A case with some of what models add to plain attention. */
+static void check_features(const struct tiers *tiers, enum nano_kv_format format, int num_positions)
+{
+    static const int windows[] = {1, 2, 5, 31, 32, 64, 100, 256, 300, 512};
+    float sinks[32];
+    struct sizes s = {.format = format,
+                      .num_kv_heads = 1 + random_below(2),
+                      .group = 1 + random_below(random_below(4) ? 5 : 16),
+                      .head_dim = random_dim(),
+                      .num_positions = num_positions};
+    for (size_t i = 0; i < sizeof sinks / sizeof *sinks; i++)
+        sinks[i] = random_float() * 5;
+    s.scale = (0.5f + random_float() * 0.3f) / sqrtf((float)s.head_dim);
+    s.v_in_k = random_below(3) == 0;
+    s.v_head_dim = s.v_in_k          ? 1 + random_below(s.head_dim)
+                   : random_below(2) ? s.head_dim
+                                     : random_dim();
+    s.bidirectional = random_below(4) == 0;
+    if (!s.bidirectional && random_below(3))
+        s.window = windows[random_below(10)];
+    if (random_below(2))
+        s.softcap = random_below(2) ? 50 : 2;
+    if (random_below(2))
+        s.sinks = sinks;
+    check_case(tiers, &s, random_below(2) ? 8 : 1);
 }
 
 void check_attention(const struct tiers *tiers)
@@ -293,12 +396,16 @@ void check_attention(const struct tiers *tiers)
                 .num_kv_heads = 1 + random_below(2),
                 .group = 1 + random_below(9),
                 .head_dim = dim,
+                .v_head_dim = dim,
                 .num_positions = positions[random_below(quick ? 9 : 10)],
                 .scale = 1 / sqrtf((float)dim),
             };
             check_case(tiers, &s,
                        (i + i / 10) % 2 ? 8 : 1); /* 8: scores far apart, exp down to 0 */
         }
+        for (int i = 0; i < (quick ? 10 : 40); i++)
+            check_features(tiers, (enum nano_kv_format)format,
+                           positions[random_below(quick ? 9 : 10)]);
         check_end();
     }
 }

@@ -84,7 +84,6 @@ struct kv_case {
     struct nano_kv_layout layout;
     int num_positions, num_blocks;
     int32_t *block_table;
-    float *k, *v; /* [num_positions, num_kv_heads * head_dim] before rounding to the format */
     struct input k_pool, v_pool;
 };
 struct kv_case kv_case_make(const struct nano_kernels *kernels, struct nano_kv_layout layout,

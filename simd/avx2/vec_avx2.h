@@ -237,6 +237,30 @@ NANO_INLINE vec vec_scale(vec x, vec n)
     return _mm256_mul_ps(x, vec_power_of_two(_mm256_sub_epi32(whole, half)));
 }
 
+/* x[i][k] and x[k][i] change places. */
+NANO_INLINE void vec_transpose(vec x[VEC_LANES])
+{
+    __m256 pairs[8], fours[8];
+    NANO_UNROLL
+    for (int i = 0; i < 8; i += 2) {
+        pairs[i] = _mm256_unpacklo_ps(x[i], x[i + 1]);
+        pairs[i + 1] = _mm256_unpackhi_ps(x[i], x[i + 1]);
+    }
+    NANO_UNROLL
+    for (int i = 0; i < 8; i += 4) {
+        NANO_UNROLL
+        for (int k = 0; k < 2; k++) {
+            fours[i + 2 * k] = _mm256_shuffle_ps(pairs[i + k], pairs[i + k + 2], 0x44);
+            fours[i + 2 * k + 1] = _mm256_shuffle_ps(pairs[i + k], pairs[i + k + 2], 0xEE);
+        }
+    }
+    NANO_UNROLL
+    for (int i = 0; i < 4; i++) {
+        x[i] = _mm256_permute2f128_ps(fours[i], fours[i + 4], 0x20);
+        x[i + 4] = _mm256_permute2f128_ps(fours[i], fours[i + 4], 0x31);
+    }
+}
+
 /* ---- Rotation of pairs (a, b) by (cos, sin) ----------------------------------------------------
  */
 

@@ -214,6 +214,37 @@ NANO_INLINE vec vec_scale(vec x, vec n)
     return _mm512_scalef_ps(x, n);
 }
 
+/* x[i][k] and x[k][i] change places. */
+NANO_INLINE void vec_transpose(vec x[VEC_LANES])
+{
+    __m512 pairs[16], fours[16];
+    NANO_UNROLL
+    for (int i = 0; i < 16; i += 2) {
+        pairs[i] = _mm512_unpacklo_ps(x[i], x[i + 1]);
+        pairs[i + 1] = _mm512_unpackhi_ps(x[i], x[i + 1]);
+    }
+    NANO_UNROLL
+    for (int i = 0; i < 16; i += 4) {
+        NANO_UNROLL
+        for (int k = 0; k < 2; k++) {
+            fours[i + 2 * k] = _mm512_shuffle_ps(pairs[i + k], pairs[i + k + 2], 0x44);
+            fours[i + 2 * k + 1] = _mm512_shuffle_ps(pairs[i + k], pairs[i + k + 2], 0xEE);
+        }
+    }
+    /* fours[4 * b + c] has, in quarter q, x[4 * b …][4 * q + c]. */
+    NANO_UNROLL
+    for (int c = 0; c < 4; c++) {
+        const __m512 even_low = _mm512_shuffle_f32x4(fours[c], fours[4 + c], 0x88),
+                     odd_low = _mm512_shuffle_f32x4(fours[c], fours[4 + c], 0xDD),
+                     even_high = _mm512_shuffle_f32x4(fours[8 + c], fours[12 + c], 0x88),
+                     odd_high = _mm512_shuffle_f32x4(fours[8 + c], fours[12 + c], 0xDD);
+        x[c] = _mm512_shuffle_f32x4(even_low, even_high, 0x88);
+        x[8 + c] = _mm512_shuffle_f32x4(even_low, even_high, 0xDD);
+        x[4 + c] = _mm512_shuffle_f32x4(odd_low, odd_high, 0x88);
+        x[12 + c] = _mm512_shuffle_f32x4(odd_low, odd_high, 0xDD);
+    }
+}
+
 /* ---- Rotation of pairs (a, b) by (cos, sin) ----------------------------------------------------
  */
 

@@ -240,6 +240,16 @@ NANO_INLINE vec vec_scale(vec x, vec n)
     return vmulq_f32(x, vec_power_of_two(vsubq_s32(whole, half)));
 }
 
+/* x[i][k] and x[k][i] change places. */
+NANO_INLINE void vec_transpose(vec x[VEC_LANES])
+{
+    const float32x4x2_t a = vtrnq_f32(x[0], x[1]), b = vtrnq_f32(x[2], x[3]);
+    x[0] = vcombine_f32(vget_low_f32(a.val[0]), vget_low_f32(b.val[0]));
+    x[1] = vcombine_f32(vget_low_f32(a.val[1]), vget_low_f32(b.val[1]));
+    x[2] = vcombine_f32(vget_high_f32(a.val[0]), vget_high_f32(b.val[0]));
+    x[3] = vcombine_f32(vget_high_f32(a.val[1]), vget_high_f32(b.val[1]));
+}
+
 /* ---- Rotation of pairs (a, b) by (cos, sin) ----------------------------------------------------
  */
 

@@ -31,116 +31,124 @@ static void store_value(uint8_t *values, size_t i, enum nano_kv_format format, f
                        format == NANO_KV_FORMAT_F16 ? nano_f32_to_f16(x) : nano_f32_to_bf16(x));
 }
 
-/* One token's values of one head in a group of a pool, `step` elements apart. */
-static void store_token(const struct nano_kv_layout *kv, uint8_t *group, int token, size_t first,
-                        size_t step, const float *x)
+/* One token's dim values of one head in a group of a pool, `step` elements apart. */
+static void store_token(const struct nano_kv_layout *kv, int dim, uint8_t *group, int token,
+                        size_t first, size_t step, const float *x)
 {
     if (kv->format != NANO_KV_FORMAT_Q8_0) {
-        for (int i = 0; i < kv->head_dim; i++)
+        for (int i = 0; i < dim; i++)
             store_value(group, first + (size_t)i * step, kv->format, x[i]);
         return;
     }
     float largest = 0;
-    for (int i = 0; i < kv->head_dim; i++)
+    for (int i = 0; i < dim; i++)
         largest = fabsf(x[i]) > largest ? fabsf(x[i]) : largest;
     const float scale = largest / 127;
     const float inverse = scale >= FLT_MIN ? 1 / scale : 0;
-    for (int i = 0; i < kv->head_dim; i++) {
+    for (int i = 0; i < dim; i++) {
         const float level = rintf(x[i] * inverse);
         group[first + (size_t)i * step] = (uint8_t)(int8_t)(fabsf(level) <= 127 ? level : 0);
     }
-    memcpy(group + nano_kv_scales_offset(kv) + 4 * (size_t)token, &scale, sizeof scale);
+    memcpy(group + nano_kv_scales_offset(kv, dim) + 4 * (size_t)token, &scale, sizeof scale);
 }
 
 void nano_kv_store_ref(const struct nano_kv_layout *kv, void *k_pool, void *v_pool, int32_t slot,
                        const float *k, const float *v)
 {
-    const int tokens = nano_kv_group_tokens(kv), dim = kv->head_dim;
-    const int offset = slot % kv->block_size, token = offset % tokens;
-    for (int head = 0; head < kv->num_kv_heads; head++, k += dim, v += dim) {
-        const size_t at = nano_kv_group_offset(kv, slot / kv->block_size, offset, head);
-        store_token(kv, (uint8_t *)k_pool + at, token, (size_t)token, (size_t)tokens, k);
-        store_token(kv, (uint8_t *)v_pool + at, token, (size_t)(token * dim), 1, v);
+    const int tokens = nano_kv_group_tokens(kv), dim = kv->head_dim, v_dim = kv->v_head_dim;
+    const int block = slot / kv->block_size, offset = slot % kv->block_size,
+              token = offset % tokens;
+    for (int head = 0; head < kv->num_kv_heads; head++) {
+        store_token(kv, dim, (uint8_t *)k_pool + nano_kv_group_offset(kv, dim, block, offset, head),
+                    token, (size_t)token, (size_t)tokens, k + head * dim);
+        if (!kv->v_in_k)
+            store_token(kv, v_dim,
+                        (uint8_t *)v_pool + nano_kv_group_offset(kv, v_dim, block, offset, head),
+                        token, (size_t)(token * v_dim), 1, v + head * v_dim);
     }
 }
 
-size_t nano_attention_scratch_floats_ref(int head_dim)
+size_t nano_attention_scratch_floats_ref(int head_dim, int v_head_dim)
 {
-    return nano_attention_partial_floats_ref(head_dim);
+    (void)head_dim;
+    return nano_attention_partial_floats_ref(v_head_dim);
 }
 
-size_t nano_attention_partial_floats_ref(int head_dim)
+size_t nano_attention_partial_floats_ref(int v_head_dim)
 {
-    return (size_t)head_dim + 2;
+    return (size_t)v_head_dim + 2;
 }
 
+/* Where the elements of a token's K or V are. */
 struct token {
-    const uint8_t *k, *v; /* its groups */
-    size_t index;         /* in them */
+    const uint8_t *group;
+    size_t first, step;
+    float scale;
 };
 
-static struct token token_at(const struct nano_attention_args *args, int position)
+static struct token token_at(const struct nano_attention_args *args, bool v, int position)
 {
     const struct nano_kv_layout *kv = &args->kv;
     const int offset = position % kv->block_size;
-    const size_t at = nano_kv_group_offset(kv, args->block_table[position / kv->block_size], offset,
-                                           args->kv_head);
-    return (struct token){(const uint8_t *)args->k_pool + at, (const uint8_t *)args->v_pool + at,
-                          (size_t)(offset % nano_kv_group_tokens(kv))};
-}
-
-static float scale_of(const struct nano_kv_layout *kv, const uint8_t *group, size_t token)
-{
-    return kv->format == NANO_KV_FORMAT_Q8_0
-               ? nano_load_f32(group + nano_kv_scales_offset(kv) + 4 * token)
-               : 1;
+    const bool in_v_pool = v && !kv->v_in_k;
+    const int dim = in_v_pool ? kv->v_head_dim : kv->head_dim;
+    const size_t index = (size_t)(offset % nano_kv_group_tokens(kv));
+    const uint8_t *group =
+        (const uint8_t *)(in_v_pool ? args->v_pool : args->k_pool) +
+        nano_kv_group_offset(kv, dim, args->block_table[position / kv->block_size], offset,
+                             args->kv_head);
+    return (struct token){
+        .group = group,
+        .first = in_v_pool ? index * (size_t)dim : index,
+        .step = in_v_pool ? 1 : (size_t)nano_kv_group_tokens(kv),
+        .scale = kv->format == NANO_KV_FORMAT_Q8_0
+                     ? nano_load_f32(group + nano_kv_scales_offset(kv, dim) + 4 * index)
+                     : 1};
 }
 
 static float score(const struct nano_attention_args *args, const float *q, int position)
 {
-    const struct nano_kv_layout *kv = &args->kv;
-    const struct token token = token_at(args, position);
-    const size_t step = (size_t)nano_kv_group_tokens(kv);
+    const struct token k = token_at(args, false, position);
     float dot = 0;
-    for (int i = 0; i < kv->head_dim; i++)
-        dot += q[i] * load_value(token.k, (size_t)i * step + token.index, kv->format);
-    return dot * scale_of(kv, token.k, token.index) * args->scale;
+    for (int i = 0; i < args->kv.head_dim; i++)
+        dot += q[i] * load_value(k.group, k.first + (size_t)i * k.step, args->kv.format);
+    dot *= k.scale * args->scale;
+    return args->softcap != 0 ? args->softcap * tanhf(dot / args->softcap) : dot;
 }
 
 static void add_value(const struct nano_attention_args *args, float *out, float weight,
                       int position)
 {
-    const struct nano_kv_layout *kv = &args->kv;
-    const struct token token = token_at(args, position);
-    const size_t first = token.index * (size_t)kv->head_dim;
-    weight *= scale_of(kv, token.v, token.index);
-    for (int i = 0; i < kv->head_dim; i++)
-        out[i] += weight * load_value(token.v, first + (size_t)i, kv->format);
+    const struct token v = token_at(args, true, position);
+    weight *= v.scale;
+    for (int i = 0; i < args->kv.v_head_dim; i++)
+        out[i] += weight * load_value(v.group, v.first + (size_t)i * v.step, args->kv.format);
 }
 
 /* One query of one head over positions [begin, end) of a range. */
 static void attend(const struct nano_attention_args *args, const float *q, float *partial,
                    int begin, int end)
 {
-    const int dim = args->kv.head_dim;
+    const int dim = args->kv.v_head_dim;
     float max = -INFINITY, sum = 0, scores[GROUP];
     for (int i = 0; i < dim; i++)
         partial[i] = 0;
-    for (; begin < end; begin += GROUP) {
-        const int n = end - begin < GROUP ? end - begin : GROUP;
+    for (int next; begin < end; begin = next) {
+        next = (begin / GROUP + 1) * GROUP;
+        next = next < end ? next : end;
         const float old_max = max;
-        for (int p = 0; p < n; p++) {
-            scores[p] = score(args, q, begin + p);
-            max = scores[p] > max ? scores[p] : max;
+        for (int p = begin; p < next; p++) {
+            scores[p - begin] = score(args, q, p);
+            max = scores[p - begin] > max ? scores[p - begin] : max;
         }
         const float keep = nano_exp_ref(old_max - max);
         sum *= keep;
         for (int i = 0; i < dim; i++)
             partial[i] *= keep;
-        for (int p = 0; p < n; p++) {
-            const float weight = nano_exp_ref(scores[p] - max);
+        for (int p = begin; p < next; p++) {
+            const float weight = nano_exp_ref(scores[p - begin] - max);
             sum += weight;
-            add_value(args, partial, weight, begin + p);
+            add_value(args, partial, weight, p);
         }
     }
     partial[dim] = max;
@@ -166,15 +174,26 @@ static void begin_merge(float *out, float *max, float *sum, int dim)
     *sum = 0;
 }
 
+static void end_merge(float *out, float max, float sum, const float *sink, int dim)
+{
+    float keep = 1;
+    if (sink) {
+        const float new_max = *sink > max ? *sink : max;
+        keep = nano_exp_ref(max - new_max);
+        sum = sum * keep + nano_exp_ref(*sink - new_max);
+    }
+    for (int i = 0; i < dim; i++)
+        out[i] = out[i] * keep / sum;
+}
+
 void nano_attention_merge_ref(float *out, const float *partials, int64_t stride, int num_partials,
-                              int head_dim)
+                              const float *sink, int v_head_dim)
 {
     float max, sum;
-    begin_merge(out, &max, &sum, head_dim);
+    begin_merge(out, &max, &sum, v_head_dim);
     for (int i = 0; i < num_partials; i++)
-        merge(out, &max, &sum, partials + i * stride, head_dim);
-    for (int i = 0; i < head_dim; i++)
-        out[i] /= sum;
+        merge(out, &max, &sum, partials + i * stride, v_head_dim);
+    end_merge(out, max, sum, sink, v_head_dim);
 }
 
 static int smaller(int a, int b)
@@ -182,33 +201,44 @@ static int smaller(int a, int b)
     return a < b ? a : b;
 }
 
-static void attend_all_ranges(const struct nano_attention_args *args, const float *q, float *out,
-                              int num_positions)
+static int larger(int a, int b)
+{
+    return a > b ? a : b;
+}
+
+static void attend_all_ranges(const struct nano_attention_args *args, const float *q,
+                              const float *sink, float *out, int first, int end)
 {
     float max, sum;
-    begin_merge(out, &max, &sum, args->kv.head_dim);
-    for (int begin = 0; begin < num_positions; begin += NANO_ATTENTION_SPLIT) {
-        attend(args, q, args->scratch, begin, smaller(begin + NANO_ATTENTION_SPLIT, num_positions));
-        merge(out, &max, &sum, args->scratch, args->kv.head_dim);
+    begin_merge(out, &max, &sum, args->kv.v_head_dim);
+    for (int next; first < end; first = next) {
+        next = smaller((first / NANO_ATTENTION_SPLIT + 1) * NANO_ATTENTION_SPLIT, end);
+        attend(args, q, args->scratch, first, next);
+        merge(out, &max, &sum, args->scratch, args->kv.v_head_dim);
     }
-    for (int i = 0; i < args->kv.head_dim; i++)
-        out[i] /= sum;
+    end_merge(out, max, sum, sink, args->kv.v_head_dim);
 }
 
 void nano_attention_ref(const struct nano_attention_args *args)
 {
-    const int dim = args->kv.head_dim;
-    const int64_t partial_floats = (int64_t)nano_attention_partial_floats_ref(dim);
+    const int dim = args->kv.head_dim, v_dim = args->kv.v_head_dim;
+    const int64_t partial_floats = (int64_t)nano_attention_partial_floats_ref(v_dim);
     for (int i = 0; i < args->num_queries; i++) {
-        const int num_positions = args->first_position + i + 1;
+        const int end = args->num_positions ? args->num_positions : args->first_position + i + 1;
+        const int first = args->num_positions || !args->window ? 0 : larger(end - args->window, 0);
         for (int h = 0; h < args->num_q_heads; h++) {
             const float *q = args->q + i * args->q_stride + (int64_t)h * dim;
-            if (!args->partial)
-                attend_all_ranges(args, q, args->out + i * args->out_stride + (int64_t)h * dim,
-                                  num_positions);
-            else if (num_positions > args->begin)
-                attend(args, q, args->partial + i * args->partial_stride + h * partial_floats,
-                       args->begin, smaller(args->begin + NANO_ATTENTION_SPLIT, num_positions));
+            if (!args->partial) {
+                attend_all_ranges(args, q, args->sinks ? args->sinks + h : NULL,
+                                  args->out + i * args->out_stride + (int64_t)h * v_dim, first,
+                                  end);
+                continue;
+            }
+            const int from = larger(first, args->begin),
+                      to = smaller(end, args->begin + NANO_ATTENTION_SPLIT);
+            if (from < to)
+                attend(args, q, args->partial + i * args->partial_stride + h * partial_floats, from,
+                       to);
         }
     }
 }

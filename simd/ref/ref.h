@@ -79,10 +79,10 @@ void nano_quantize_q8_256_ref(void *x, int64_t token, const float *src, int64_t 
 void nano_kv_store_ref(const struct nano_kv_layout *kv, void *k_pool, void *v_pool, int32_t slot,
                        const float *k, const float *v);
 void nano_attention_ref(const struct nano_attention_args *args);
-size_t nano_attention_scratch_floats_ref(int head_dim);
-size_t nano_attention_partial_floats_ref(int head_dim);
+size_t nano_attention_scratch_floats_ref(int head_dim, int v_head_dim);
+size_t nano_attention_partial_floats_ref(int v_head_dim);
 void nano_attention_merge_ref(float *out, const float *partials, int64_t stride, int num_partials,
-                              int head_dim);
+                              const float *sink, int v_head_dim);
 
 void nano_rms_norm_ref(float *y, const float *x, const float *weight, int64_t n, float eps);
 void nano_rope_ref(float *x, const float *cos_sin, int64_t num_pairs, bool adjacent);

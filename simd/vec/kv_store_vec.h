@@ -43,20 +43,20 @@ NANO_INLINE float largest_magnitude(const float *x, int dim)
 }
 
 /* One token of one head: value i goes to place first + i * step of the group. */
-NANO_INLINE void store_token(enum nano_kv_format format, const struct nano_kv_layout *kv,
+NANO_INLINE void store_token(enum nano_kv_format format, const struct nano_kv_layout *kv, int dim,
                              unsigned char *group, int token, size_t first, size_t step,
                              const float *x)
 {
     const size_t bytes = nano_kv_value_bytes(format);
     float inverse = 1;
     if (format == NANO_KV_FORMAT_Q8_0) {
-        const float scale = largest_magnitude(x, kv->head_dim) / 127;
+        const float scale = largest_magnitude(x, dim) / 127;
         inverse = scale >= FLT_MIN ? 1 / scale : 0;
-        memcpy(group + nano_kv_scales_offset(kv) + 4 * (size_t)token, &scale, sizeof scale);
+        memcpy(group + nano_kv_scales_offset(kv, dim) + 4 * (size_t)token, &scale, sizeof scale);
     }
-    for (int i = 0; i < kv->head_dim; i += VEC_LANES) {
+    for (int i = 0; i < dim; i += VEC_LANES) {
         unsigned char values[VEC_LANES * sizeof(float)];
-        const int n = lanes_at(i, kv->head_dim);
+        const int n = lanes_at(i, dim);
         unsigned char *to = group + (first + (size_t)i * step) * bytes;
         to_format(format, values, vec_load_part(x + i, n), inverse);
         if (step == 1)
@@ -70,12 +70,17 @@ NANO_INLINE void store_heads(enum nano_kv_format format, const struct nano_kv_la
                              unsigned char *k_pool, unsigned char *v_pool, int32_t slot,
                              const float *k, const float *v)
 {
-    const int tokens = nano_kv_group_tokens(kv), dim = kv->head_dim;
-    const int offset = slot % kv->block_size, token = offset % tokens;
-    for (int head = 0; head < kv->num_kv_heads; head++, k += dim, v += dim) {
-        const size_t at = nano_kv_group_offset(kv, slot / kv->block_size, offset, head);
-        store_token(format, kv, k_pool + at, token, (size_t)token, (size_t)tokens, k);
-        store_token(format, kv, v_pool + at, token, (size_t)(token * dim), 1, v);
+    const int tokens = nano_kv_group_tokens(kv), dim = kv->head_dim, v_dim = kv->v_head_dim;
+    const int block = slot / kv->block_size, offset = slot % kv->block_size,
+              token = offset % tokens;
+    for (int head = 0; head < kv->num_kv_heads; head++, k += dim) {
+        store_token(format, kv, dim, k_pool + nano_kv_group_offset(kv, dim, block, offset, head),
+                    token, (size_t)token, (size_t)tokens, k);
+        if (kv->v_in_k)
+            continue;
+        store_token(format, kv, v_dim,
+                    v_pool + nano_kv_group_offset(kv, v_dim, block, offset, head), token,
+                    (size_t)(token * v_dim), 1, v + head * v_dim);
     }
 }
 

@@ -17,44 +17,54 @@ void nano_cpu_kv_store(struct nano_cpu_worker *w, int index, int64_t rows)
     for (int64_t t = begin; t < end; t++)
         r->kernels.kv[kv.format].store(&kv, r->k_pools[layer->slot], r->v_pools[layer->slot],
                                        slots[t], nano_cpu_row(r, op->in[0], t),
-                                       nano_cpu_row(r, op->in[1], t));
+                                       layer->v_in_k ? NULL : nano_cpu_row(r, op->in[1], t));
 }
 
 /* Partial results of a query of a chunk: [num_heads] of an op's. */
 static float *partial_of(const struct nano_cpu_runner *r, const struct nano_cpu_chunk *chunk,
                          int range, int query)
 {
-    const size_t unit =
-        (size_t)chunk->first_unit + (size_t)range * (size_t)chunk->num_queries + (size_t)query;
+    const size_t unit = (size_t)chunk->first_unit +
+                        (size_t)(range - chunk->first_range) * (size_t)chunk->num_queries +
+                        (size_t)query;
     return r->attention.partials + unit * r->attention.unit_floats;
 }
 
+static const float *sinks_of(const struct nano_op *op, int head)
+{
+    return op->weight[0] ? (const float *)op->weight[0]->data + head : NULL;
+}
+
+/* After the last of the chunk's items, which is given. */
 static void merge(const struct nano_cpu_runner *r, const struct nano_op *op,
-                  const struct nano_cpu_chunk *chunk, int kv_head)
+                  const struct nano_cpu_chunk *chunk, const struct nano_cpu_attention_item *item,
+                  int kv_head)
 {
     const int num_q_heads = op->num_heads / op->num_kv_heads;
-    const size_t floats = r->kernels.attention_partial_floats(op->head_dim);
+    const int window = r->program->kv_layers[op->kv_layer].window;
+    const size_t floats = r->kernels.attention_partial_floats(op->v_head_dim);
     const int64_t stride = (int64_t)chunk->num_queries * (int64_t)r->attention.unit_floats;
     for (int i = 0; i < chunk->num_queries; i++) {
-        const int row = chunk->first_row + i;
-        const int num_ranges = r->positions[row] / NANO_ATTENTION_SPLIT + 1;
-        const float *partials = partial_of(r, chunk, 0, i);
+        const int row = chunk->first_row + i, position = r->positions[row];
+        const int first = nano_cpu_first_seen(window, position) / NANO_ATTENTION_SPLIT;
+        const int last = op->bidirectional ? item->num_positions - 1 : position;
+        const float *partials = partial_of(r, chunk, first, i);
         float *out = nano_cpu_row(r, op->out[0], row);
         for (int h = kv_head * num_q_heads; h < (kv_head + 1) * num_q_heads; h++)
-            r->kernels.attention_merge(out + (int64_t)h * op->head_dim,
-                                       partials + (size_t)h * floats, stride, num_ranges,
-                                       op->head_dim);
+            r->kernels.attention_merge(
+                out + (int64_t)h * op->v_head_dim, partials + (size_t)h * floats, stride,
+                last / NANO_ATTENTION_SPLIT + 1 - first, sinks_of(op, h), op->v_head_dim);
     }
 }
 
 static void attend(const struct nano_cpu_worker *w, const struct nano_op *op,
+                   const struct nano_cpu_attention_plan *plan,
                    const struct nano_cpu_attention_item *item, int kv_head)
 {
     const struct nano_cpu_runner *r = w->runner;
-    const struct nano_cpu_chunk *chunk = &r->attention.chunks[item->chunk];
-    const int num_q_heads = op->num_heads / op->num_kv_heads;
-    const int64_t row = chunk->first_row + item->first_query,
-                  column = (int64_t)kv_head * num_q_heads * op->head_dim;
+    const struct nano_cpu_chunk *chunk = &plan->chunks[item->chunk];
+    const int num_q_heads = op->num_heads / op->num_kv_heads, head = kv_head * num_q_heads;
+    const int64_t row = chunk->first_row + item->first_query;
     struct nano_attention_args args = {
         .kv = nano_cpu_kv_layout(r, op->kv_layer),
         .k_pool = r->k_pools[r->program->kv_layers[op->kv_layer].slot],
@@ -64,11 +74,15 @@ static void attend(const struct nano_cpu_worker *w, const struct nano_op *op,
         .num_q_heads = num_q_heads,
         .num_queries = item->num_queries,
         .first_position = item->first_position,
-        .q = nano_cpu_row(r, op->in[0], row) + column,
+        .window = plan->window,
+        .num_positions = item->num_positions,
+        .q = nano_cpu_row(r, op->in[0], row) + (int64_t)head * op->head_dim,
         .q_stride = nano_cpu_stride(r, op->in[0]),
-        .out = nano_cpu_row(r, op->out[0], row) + column,
+        .out = nano_cpu_row(r, op->out[0], row) + (int64_t)head * op->v_head_dim,
         .out_stride = nano_cpu_stride(r, op->out[0]),
         .scale = op->scale,
+        .softcap = op->softcap,
+        .sinks = sinks_of(op, head),
         .scratch = w->scratch->attention,
     };
     if (!chunk->in_ranges) {
@@ -76,16 +90,15 @@ static void attend(const struct nano_cpu_worker *w, const struct nano_op *op,
         return;
     }
     args.begin = item->range * NANO_ATTENTION_SPLIT;
-    args.partial =
-        partial_of(r, chunk, item->range, item->first_query) +
-        (size_t)(kv_head * num_q_heads) * r->kernels.attention_partial_floats(op->head_dim);
+    args.partial = partial_of(r, chunk, item->range, item->first_query) +
+                   (size_t)head * r->kernels.attention_partial_floats(op->v_head_dim);
     args.partial_stride = (int64_t)r->attention.unit_floats;
     r->kernels.kv[args.kv.format].attention(&args);
     _Atomic int *num_done =
         &r->attention.num_done[item->chunk * r->attention.max_kv_heads + kv_head];
     if (atomic_fetch_add_explicit(num_done, 1, memory_order_acq_rel) + 1 == chunk->num_items) {
         atomic_store_explicit(num_done, 0, memory_order_relaxed);
-        merge(r, op, chunk, kv_head);
+        merge(r, op, chunk, item, kv_head);
     }
 }
 
@@ -93,11 +106,13 @@ void nano_cpu_attention(struct nano_cpu_worker *w, int index)
 {
     const struct nano_cpu_runner *r = w->runner;
     const struct nano_op *op = &r->program->ops[index];
-    const int64_t count = (int64_t)r->attention.num_items * op->num_kv_heads;
+    const struct nano_cpu_attention_plan *plan =
+        &r->attention.plans[r->program->kv_layers[op->kv_layer].group];
+    const int64_t count = (int64_t)plan->num_items * op->num_kv_heads;
     _Atomic int64_t *next = nano_cpu_shared_loop_begin(w);
     int64_t begin, end;
     while (nano_cpu_shared_loop_next(next, count, 1, &begin, &end)) {
-        const int item = r->attention.order[begin / op->num_kv_heads];
-        attend(w, op, &r->attention.items[item], (int)(begin % op->num_kv_heads));
+        const int item = plan->order[begin / op->num_kv_heads];
+        attend(w, op, plan, &plan->items[item], (int)(begin % op->num_kv_heads));
     }
 }

@@ -39,13 +39,21 @@ struct nano_kv_layout nano_cpu_kv_layout(const struct nano_cpu_runner *r, int kv
     return (struct nano_kv_layout){.format = r->config.kv_format,
                                    .num_kv_heads = layer->num_kv_heads,
                                    .head_dim = layer->head_dim,
-                                   .block_size = r->config.block_size};
+                                   .v_head_dim = layer->v_head_dim,
+                                   .block_size = r->config.block_size,
+                                   .v_in_k = layer->v_in_k};
 }
 
-size_t nano_cpu_kv_block_bytes(const struct nano_cpu_runner *r, int kv_layer)
+size_t nano_cpu_k_block_bytes(const struct nano_cpu_runner *r, int kv_layer)
 {
     const struct nano_kv_layout kv = nano_cpu_kv_layout(r, kv_layer);
-    return (size_t)kv.num_kv_heads * nano_kv_page_bytes(&kv);
+    return nano_kv_block_bytes(&kv, kv.head_dim);
+}
+
+size_t nano_cpu_v_block_bytes(const struct nano_cpu_runner *r, int kv_layer)
+{
+    const struct nano_kv_layout kv = nano_cpu_kv_layout(r, kv_layer);
+    return kv.v_in_k ? 0 : nano_kv_block_bytes(&kv, kv.v_head_dim);
 }
 
 static int64_t max_rows_of(const struct nano_cpu_runner *r, int op)
@@ -97,7 +105,7 @@ static void carve_scratch(struct nano_cpu_runner *r, struct carver *c)
         if (op->kind == NANO_OP_POSITION_EMBED && (size_t)op->out[0].width > row_floats)
             row_floats = (size_t)op->out[0].width;
         if (op->kind == NANO_OP_ATTENTION) {
-            const size_t floats = r->kernels.attention_scratch_floats(op->head_dim);
+            const size_t floats = r->kernels.attention_scratch_floats(op->head_dim, op->v_head_dim);
             attention_floats = floats > attention_floats ? floats : attention_floats;
         }
     }
@@ -115,13 +123,23 @@ static void carve_scratch(struct nano_cpu_runner *r, struct carver *c)
 
 static void carve_attention(struct nano_cpu_runner *r, struct carver *c)
 {
-    struct nano_cpu_attention_plan *plan = &r->attention;
-    nano_cpu_attention_size(plan, r);
-    plan->chunks = carve(c, (size_t)plan->max_chunks, sizeof *plan->chunks);
-    plan->items = carve(c, (size_t)plan->max_items, sizeof *plan->items);
-    plan->order = carve(c, (size_t)plan->max_items, sizeof *plan->order);
-    plan->num_done = carve(c, (size_t)plan->max_chunks, (size_t)plan->max_kv_heads * sizeof(int));
-    plan->partials = carve(c, (size_t)plan->max_units, plan->unit_floats * sizeof(float));
+    struct nano_cpu_attention *attention = &r->attention;
+    nano_cpu_attention_size(attention, r);
+    const size_t chunks = (size_t)attention->max_chunks, items = (size_t)attention->max_items;
+    attention->num_done = carve(c, chunks, (size_t)attention->max_kv_heads * sizeof(int));
+    attention->partials =
+        carve(c, (size_t)attention->max_units, attention->unit_floats * sizeof(float));
+    attention->plans = carve(c, (size_t)r->program->num_kv_groups, sizeof *attention->plans);
+    for (int g = 0; g < r->program->num_kv_groups; g++) {
+        const struct nano_cpu_attention_plan plan = {
+            .window = r->program->kv_groups[g].window,
+            .chunks = carve(c, chunks, sizeof *plan.chunks),
+            .items = carve(c, items, sizeof *plan.items),
+            .order = carve(c, items, sizeof *plan.order),
+        };
+        if (attention->plans)
+            attention->plans[g] = plan;
+    }
 }
 
 static size_t profile_name_bytes(const struct nano_program *p)

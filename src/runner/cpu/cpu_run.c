@@ -66,6 +66,10 @@ static enum nano_status check_seq(const struct nano_cpu_runner *r, const struct 
             err, NANO_ERR_INVALID_ARGUMENT,
             "batch: sequence %d has tokens %d … %d, expected to begin at %d and end by %d", index,
             seq->first_token, seq->first_token + seq->num_tokens, next_token, batch->num_tokens);
+    if (r->attention.bidirectional && seq->first_position != 0)
+        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
+                              "batch: sequence %d begins at position %d, expected a whole one",
+                              index, seq->first_position);
     if (seq->first_position < 0 || end_position > r->config.max_model_len)
         return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
                               "batch: sequence %d ends at position %lld, expected at most %d",
@@ -131,11 +135,10 @@ static enum nano_status check_batch(const struct nano_cpu_runner *r, const struc
     return status;
 }
 
-/* Positions, slots and the attention plan; returns how many (query, position) pairs there are. */
-static uint64_t prepare(struct nano_cpu_runner *r, const struct nano_batch *batch)
+/* Positions, slots and the attention plans. */
+static void prepare(struct nano_cpu_runner *r, const struct nano_batch *batch)
 {
     const int block_size = r->config.block_size;
-    uint64_t num_pairs = 0;
     for (int s = 0; s < batch->num_seqs; s++) {
         const struct nano_batch_seq *seq = &batch->seqs[s];
         for (int i = 0; i < seq->num_tokens; i++) {
@@ -145,13 +148,11 @@ static uint64_t prepare(struct nano_cpu_runner *r, const struct nano_batch *batc
                 r->slots[(int64_t)g * r->config.max_num_batched_tokens + seq->first_token + i] =
                     seq->block_table[g * seq->table_stride + position / block_size] * block_size +
                     position % block_size;
-            num_pairs += (uint64_t)position + 1;
         }
     }
-    nano_cpu_attention_prepare(r, batch, num_pairs);
+    nano_cpu_attention_prepare(r, batch);
     atomic_store_explicit(&r->next_item[0], 0, memory_order_relaxed);
     atomic_store_explicit(&r->next_item[1], 0, memory_order_relaxed);
-    return num_pairs;
 }
 
 /* ---- the walk ---- */
@@ -231,8 +232,7 @@ static void run_op(struct nano_cpu_worker *w, int index, int64_t rows)
     }
 }
 
-static void account(struct nano_cpu_runner *r, int index, uint64_t ns, int64_t rows,
-                    uint64_t num_pairs)
+static void account(struct nano_cpu_runner *r, int index, uint64_t ns, int64_t rows)
 {
     const struct nano_op *op = &r->program->ops[index];
     struct nano_op_profile *profile = &r->profile[r->ops[index].profile];
@@ -241,12 +241,14 @@ static void account(struct nano_cpu_runner *r, int index, uint64_t ns, int64_t r
     profile->weight_bytes += r->ops[index].weight_bytes;
     profile->num_macs += r->ops[index].macs_per_row * (uint64_t)rows;
     if (op->kind == NANO_OP_ATTENTION)
-        profile->num_macs += 2 * num_pairs * (uint64_t)op->num_heads * (uint64_t)op->head_dim;
+        profile->num_macs +=
+            r->attention.plans[r->program->kv_layers[op->kv_layer].group].num_pairs *
+            (uint64_t)op->num_heads * (uint64_t)(op->head_dim + op->v_head_dim);
 }
 
 /* Ops [begin, end), and a barrier. Thread 0 charges an op with its own time and, where a barrier
  * follows, that of waiting for the others. */
-static void run_ops(struct nano_cpu_worker *w, int begin, int end, int64_t rows, uint64_t num_pairs)
+static void run_ops(struct nano_cpu_worker *w, int begin, int end, int64_t rows)
 {
     uint64_t last_ns = w->index == 0 ? nano_os_clock_ns() : 0;
     for (int i = begin; i < end; i++) {
@@ -255,7 +257,7 @@ static void run_ops(struct nano_cpu_worker *w, int begin, int end, int64_t rows,
             nano_cpu_sync(w);
         if (w->index == 0) {
             const uint64_t now_ns = nano_os_clock_ns();
-            account(w->runner, i, now_ns - last_ns, rows, num_pairs);
+            account(w->runner, i, now_ns - last_ns, rows);
             last_ns = now_ns;
         }
     }
@@ -282,7 +284,6 @@ static void deliver_logits(struct nano_cpu_worker *w)
 struct step {
     struct nano_cpu_runner *runner;
     struct nano_batch *batch;
-    uint64_t num_pairs;
 };
 
 static void work(void *context, int index)
@@ -299,12 +300,12 @@ static void work(void *context, int index)
     const uint64_t fp_mode = nano_fp_mode_flush_denormals();
     nano_mem_forbid_begin();
     nano_cpu_rope_tables(&w); /* of the rows that this thread rotates */
-    run_ops(&w, 0, p->gather_op, batch->num_tokens, step->num_pairs);
+    run_ops(&w, 0, p->gather_op, batch->num_tokens);
     for (int first = 0; first < batch->num_outputs; first += r->max_outputs) {
         const int left = batch->num_outputs - first;
         w.first_output = first;
         w.num_outputs = left < r->max_outputs ? left : r->max_outputs;
-        run_ops(&w, p->gather_op, p->num_ops, w.num_outputs, step->num_pairs);
+        run_ops(&w, p->gather_op, p->num_ops, w.num_outputs);
         deliver_logits(&w);
     }
     nano_mem_forbid_end();
@@ -317,7 +318,8 @@ enum nano_status nano_cpu_run(void *state, struct nano_batch *batch, struct nano
     enum nano_status status = check_batch(r, batch, err);
     if (status != NANO_OK || batch->num_tokens == 0)
         return status;
-    struct step step = {.runner = r, .batch = batch, .num_pairs = prepare(r, batch)};
+    struct step step = {.runner = r, .batch = batch};
+    prepare(r, batch);
     nano_cpu_pool_run(&r->pool, work, &step);
     return NANO_OK;
 }

@@ -24,10 +24,11 @@ static void cpu_close(void *state)
     if (!r)
         return;
     for (int i = 0; r->block && i < r->program->num_kv_slots; i++) {
-        const size_t bytes =
-            nano_cpu_kv_block_bytes(r, layer_of_slot(r, i)) * (size_t)r->num_blocks;
-        nano_mem_free_aligned(r->k_pools[i], bytes);
-        nano_mem_free_aligned(r->v_pools[i], bytes);
+        const int layer = layer_of_slot(r, i);
+        nano_mem_free_aligned(r->k_pools[i],
+                              nano_cpu_k_block_bytes(r, layer) * (size_t)r->num_blocks);
+        nano_mem_free_aligned(r->v_pools[i],
+                              nano_cpu_v_block_bytes(r, layer) * (size_t)r->num_blocks);
     }
     nano_mem_free_aligned(r->states, (size_t)r->num_states * (size_t)r->program->state_floats *
                                          sizeof *r->states);
@@ -126,7 +127,8 @@ static enum nano_status cpu_plan(const struct nano_runner_config *config,
         nano_cpu_weights_packing_bytes(&r->weights, &r->kernels, config->num_threads);
     out->activation_bytes = activation_bytes(r);
     for (int i = 0; i < r->program->num_kv_slots; i++)
-        out->kv_block_bytes += 2 * (uint64_t)nano_cpu_kv_block_bytes(r, layer_of_slot(r, i));
+        out->kv_block_bytes += (uint64_t)nano_cpu_k_block_bytes(r, layer_of_slot(r, i)) +
+                               nano_cpu_v_block_bytes(r, layer_of_slot(r, i));
     out->state_bytes = (uint64_t)r->program->state_floats * sizeof(float);
     cpu_close(r);
     return NANO_OK;
@@ -146,6 +148,19 @@ static void cpu_caps(const void *state, struct nano_runner_caps *out)
     const struct nano_cpu_runner *r = state;
     *out = (struct nano_runner_caps){
         .paged = true, .vocab_size = r->program->config.vocab_size, .isa = r->kernels.name};
+}
+
+/* A pool of no bytes is NULL. */
+static bool alloc_pool(struct nano_cpu_runner *r, void **pool, size_t block_bytes)
+{
+    size_t bytes;
+    if (!nano_mem_size(block_bytes, (size_t)r->num_blocks, 0, &bytes))
+        return false;
+    if (bytes == 0)
+        return true;
+    *pool = nano_mem_alloc_aligned(bytes);
+    r->kv_bytes += bytes;
+    return *pool != NULL;
 }
 
 static enum nano_status cpu_kv_alloc(void *state, int num_blocks, int num_states,
@@ -170,28 +185,30 @@ static enum nano_status cpu_kv_alloc(void *state, int num_blocks, int num_states
         r->kv_bytes += state_bytes;
     }
     for (int i = 0; i < r->program->num_kv_slots; i++) {
-        size_t bytes;
-        if (!nano_mem_size(nano_cpu_kv_block_bytes(r, layer_of_slot(r, i)), (size_t)num_blocks, 0,
-                           &bytes))
-            return nano_error_set(err, NANO_ERR_NO_MEMORY, "%d blocks do not fit in memory",
-                                  num_blocks);
-        r->k_pools[i] = nano_mem_alloc_aligned(bytes);
-        r->v_pools[i] = nano_mem_alloc_aligned(bytes);
-        if (!r->k_pools[i] || !r->v_pools[i])
-            return nano_error_no_memory(err, "the KV pool", bytes);
-        r->kv_bytes += 2 * (uint64_t)bytes;
+        const int layer = layer_of_slot(r, i);
+        if (!alloc_pool(r, &r->k_pools[i], nano_cpu_k_block_bytes(r, layer)) ||
+            !alloc_pool(r, &r->v_pools[i], nano_cpu_v_block_bytes(r, layer)))
+            return nano_error_set(err, NANO_ERR_NO_MEMORY,
+                                  "%d blocks of the KV pool do not fit in memory", num_blocks);
     }
     return NANO_OK;
+}
+
+static void copy_block(void *pool, size_t block_bytes, int32_t src_block, int32_t dst_block)
+{
+    unsigned char *blocks = pool;
+    if (blocks && src_block != dst_block)
+        memcpy(blocks + block_bytes * (size_t)dst_block, blocks + block_bytes * (size_t)src_block,
+               block_bytes);
 }
 
 static void cpu_kv_copy(void *state, int32_t src_block, int32_t dst_block)
 {
     struct nano_cpu_runner *r = state;
     for (int i = 0; i < r->program->num_kv_slots; i++) {
-        const size_t bytes = nano_cpu_kv_block_bytes(r, layer_of_slot(r, i));
-        unsigned char *k = r->k_pools[i], *v = r->v_pools[i];
-        memcpy(k + bytes * (size_t)dst_block, k + bytes * (size_t)src_block, bytes);
-        memcpy(v + bytes * (size_t)dst_block, v + bytes * (size_t)src_block, bytes);
+        const int layer = layer_of_slot(r, i);
+        copy_block(r->k_pools[i], nano_cpu_k_block_bytes(r, layer), src_block, dst_block);
+        copy_block(r->v_pools[i], nano_cpu_v_block_bytes(r, layer), src_block, dst_block);
     }
 }
 

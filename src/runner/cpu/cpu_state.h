@@ -71,7 +71,8 @@ struct nano_cpu_thread {
 struct nano_cpu_chunk {
     int first_row, num_queries;
     int num_items;
-    bool in_ranges; /* items leave partial results: [ranges, num_queries] units */
+    bool in_ranges;  /* items leave partial results: [ranges, num_queries] units */
+    int first_range; /* of the units */
     int first_unit;
 };
 
@@ -79,22 +80,31 @@ struct nano_cpu_chunk {
 struct nano_cpu_attention_item {
     int chunk, seq;
     int first_query, num_queries; /* in the chunk */
-    int first_position;           /* of first_query; beyond the range where it is shared */
+    int first_position;           /* of first_query */
+    int num_positions;            /* not 0: of every query, whatever the window */
     int range;
 };
 
+/* The items of a step for the layers of one KV group. */
 struct nano_cpu_attention_plan {
-    int max_queries; /* of a chunk */
-    int max_chunks, max_items, max_units;
-    int min_kv_heads, max_kv_heads; /* of a layer */
-    size_t unit_floats;             /* the partial results of a query and a range */
+    int window; /* 0: none */
     struct nano_cpu_chunk *chunks;
     struct nano_cpu_attention_item *items;
-    int *order;            /* [num_items], the large ones first */
+    int *order; /* [num_items], the large ones first */
+    int num_chunks, num_items, num_units;
+    uint64_t num_pairs; /* (query, position) */
+};
+
+struct nano_cpu_attention {
+    bool bidirectional;
+    int max_queries;                      /* of a chunk */
+    int max_chunks, max_items, max_units; /* of a plan */
+    int min_kv_heads, max_kv_heads;       /* of a layer */
+    size_t unit_floats;                   /* the partial results of a query and a range */
     _Atomic int *num_done; /* [chunk, kv_head]: items that left their partial results; 0 between
                               ops */
     float *partials;       /* [max_units, unit_floats] */
-    int num_chunks, num_items, num_units;
+    struct nano_cpu_attention_plan *plans; /* [program->num_kv_groups] */
 };
 
 struct nano_cpu_runner {
@@ -114,14 +124,14 @@ struct nano_cpu_runner {
     float **cos_sin;            /* [program->num_ropes]: [tokens, 2 * num_pairs] */
     int32_t *positions;         /* [tokens] */
     int32_t *slots;             /* [program->num_kv_groups, max_num_batched_tokens] */
-    struct nano_cpu_attention_plan attention;
+    struct nano_cpu_attention attention;
     unsigned char *x;                /* input of the current linear, as its kernels want it */
     struct nano_cpu_thread *threads; /* [config.num_threads] */
     struct nano_op_profile *profile;
     char *profile_names;
     int num_profile;
 
-    void **k_pools, **v_pools; /* [program->num_kv_slots] */
+    void **k_pools, **v_pools; /* [program->num_kv_slots]; NULL where V is in K */
     float *states;             /* [num_states, program->state_floats] */
     int num_blocks, num_states;
     uint64_t kv_bytes;
@@ -169,20 +179,22 @@ enum nano_status nano_cpu_lay_out(struct nano_cpu_runner *runner, bool memory,
 size_t nano_cpu_x_bytes(const struct nano_cpu_runner *runner, enum nano_activation form,
                         int64_t num_tokens, int64_t cols);
 
-/* The KV pool of one layer, K or V. */
+/* The table of the layer's group, how its pools are laid out, and bytes of a block in each. */
 const int32_t *nano_cpu_block_table(const struct nano_cpu_runner *runner,
                                     const struct nano_batch_seq *seq, int kv_layer);
 struct nano_kv_layout nano_cpu_kv_layout(const struct nano_cpu_runner *runner, int kv_layer);
-size_t nano_cpu_kv_block_bytes(const struct nano_cpu_runner *runner, int kv_layer);
+size_t nano_cpu_k_block_bytes(const struct nano_cpu_runner *runner, int kv_layer);
+size_t nano_cpu_v_block_bytes(const struct nano_cpu_runner *runner, int kv_layer);
 
 /* ---- cpu_attention_plan.c ---- */
 
 /* Fills what does not depend on a step. */
-void nano_cpu_attention_size(struct nano_cpu_attention_plan *plan,
+void nano_cpu_attention_size(struct nano_cpu_attention *attention,
                              const struct nano_cpu_runner *runner);
-/* The plan of a step with that many (query, position) pairs. */
-void nano_cpu_attention_prepare(struct nano_cpu_runner *runner, const struct nano_batch *batch,
-                                uint64_t num_pairs);
+/* The first position that the one at `position` sees. */
+int nano_cpu_first_seen(int window, int position);
+/* The plans of a step. */
+void nano_cpu_attention_prepare(struct nano_cpu_runner *runner, const struct nano_batch *batch);
 
 /* ---- cpu_run.c ---- */
 
