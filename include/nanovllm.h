@@ -384,13 +384,17 @@ NANO_API struct nano_engine_params nano_engine_params_default(void);
 struct nano_memory_plan {
     uint64_t weight_bytes;     /* packed weights that live in memory of their own */
     uint64_t mapped_bytes;     /* of the model as stored: read in place, or while it is packed */
-    uint64_t kv_block_bytes;   /* one block, all layers */
+    uint64_t kv_block_bytes;   /* one block, all layers of its group */
     uint64_t kv_bytes;         /* num_blocks of them */
+    uint64_t state_bytes;      /* a sequence's recurrent state; 0: the model has none */
+    uint64_t states_bytes;     /* num_states of them: those of running sequences, and kept ones */
     uint64_t activation_bytes; /* the program's buffers and logits for one step */
     uint64_t engine_bytes;     /* requests, queues, block tables, hashes, sampler, tokenizer, process */
     uint64_t total_bytes;
     uint64_t budget_bytes;     /* 0: no limit */
     int num_blocks, block_size, max_model_len, max_num_seqs, max_num_batched_tokens, num_threads;
+    int num_kv_groups; /* of layers with tables of their own: a sequence has a block in each */
+    int num_states;
 };
 
 /* Computes the plan without allocating it. Fails as nano_engine_create would (the message has the

@@ -158,6 +158,186 @@ Test(engine, requests_of_different_salts_do_not_share_blocks)
     nano_engine_destroy(engine);
 }
 
+/* ---- Windows and recurrent states ------------------------------------------------------------ */
+
+/* A client whose prompt is another's prompt and output and num_new tokens more. */
+static void next_turn(struct client *client, const struct client *before, int num_new)
+{
+    const struct completion *c = &before->completions[0];
+    const int num_old = (int)before->request.num_prompt_token_ids;
+    client_init(client, num_old + c->num_tokens + num_new, 1000, 3, 4);
+    memcpy(client->prompt, before->prompt, (size_t)num_old * sizeof *client->prompt);
+    memcpy(client->prompt + num_old, c->tokens, (size_t)c->num_tokens * sizeof *client->prompt);
+    client->request.sampling.max_tokens = 5;
+}
+
+Test(engine, a_second_turn_computes_its_new_tokens_and_at_most_a_block)
+{
+    static const char *const runners[] = {"mock-kv", "mock-windows", "mock-window", "mock-state",
+                                          "mock-hybrid"};
+    enum { NEW = 40 };
+    for (size_t r = 0; r < sizeof runners / sizeof *runners; r++) {
+        for (int length = 1; length < 140; length += 9) {
+            struct nano_engine_params params = mock_params();
+            params.runner = runners[r];
+            params.block_size = 16;
+            params.max_num_batched_tokens = 64;
+            nano_engine *engine = make_engine(NULL, &params);
+            struct client first, other, second;
+            client_init(&first, 200 + length % 20, 1000, 1, 2);
+            client_init(&other, 100, 1000, 8, 9);
+            first.request.sampling.max_tokens = length;
+            submit(&first, engine);
+            submit(&other, engine);
+            nano_engine_wait_idle(engine);
+            next_turn(&second, &first, NEW);
+            submit(&second, engine);
+            nano_engine_wait_idle(engine);
+            const int computed =
+                (int)second.request.num_prompt_token_ids - second.completions[0].num_cached_tokens;
+            cr_assert_leq(computed, NEW + params.block_size, "%s, %d tokens: %d are computed",
+                          runners[r], length, computed);
+            client_deinit(&first);
+            client_deinit(&other);
+            client_deinit(&second);
+            nano_engine_destroy(engine);
+        }
+    }
+}
+
+Test(engine, behind_a_window_no_block_is_held)
+{
+    enum { WINDOW = 24, CHUNK = 32, BLOCK = 8 };
+    struct nano_engine_params params = mock_params();
+    params.runner = "mock-window";
+    params.block_size = BLOCK;
+    params.max_num_batched_tokens = CHUNK;
+    const int most = (WINDOW - 1 + CHUNK + BLOCK - 2) / BLOCK + 1;
+    params.num_blocks = most - 1;
+    nano_engine *engine;
+    cr_assert_eq(nano_engine_create(&engine, NULL, &params, &err), NANO_ERR_INVALID_ARGUMENT);
+    char expected[32];
+    snprintf(expected, sizeof expected, "needs %d", most);
+    cr_assert(strstr(err.message, expected), "%s", err.message);
+    params.num_blocks = 100;
+    engine = make_engine(NULL, &params);
+    struct client client;
+    client_init(&client, 1500, 1000, 1, 2);
+    client.request.sampling.max_tokens = 500;
+    submit(&client, engine);
+    bool has_work = true;
+    while (has_work) {
+        cr_assert_eq(nano_engine_step(engine, &has_work, &err), NANO_OK, "%s", err.message);
+        cr_assert(nano_scheduler_check(&engine->scheduler));
+        if (client.completions[0].num_tokens > BLOCK && has_work)
+            cr_assert_leq(stats_of(engine).num_blocks_used, (WINDOW + BLOCK - 2) / BLOCK + 1);
+    }
+    cr_assert_leq(stats_of(engine).max_blocks_used, most);
+    client_deinit(&client);
+    nano_engine_destroy(engine);
+    params.num_blocks = most; /* and that is enough for any length */
+    engine = make_engine(NULL, &params);
+    client_init(&client, 1500, 1000, 1, 2);
+    client.request.sampling.max_tokens = 500;
+    submit(&client, engine);
+    nano_engine_wait_idle(engine);
+    cr_assert_eq(client.completions[0].num_tokens, 500);
+    client_deinit(&client);
+    nano_engine_destroy(engine);
+}
+
+/* Prompts of a common beginning, then of their own. */
+static void system_prompt_clients(struct client *clients, int num, int num_common)
+{
+    for (int i = 0; i < num; i++) {
+        uint64_t common = 77;
+        client_init(&clients[i], num_common + 50, 1000, (uint64_t)i, (uint64_t)i + 100);
+        for (int t = 0; t < num_common; t++)
+            clients[i].prompt[t] = (int32_t)harness_random(&common, 1000);
+        clients[i].request.sampling.max_tokens = 4;
+    }
+}
+
+Test(engine, the_second_prompt_with_a_beginning_keeps_its_state_for_the_third)
+{
+    enum { COMMON = 300 };
+    static const char *const runners[] = {"mock-state", "mock-hybrid"};
+    for (int r = 0; r < 2; r++) {
+        struct nano_engine_params params = mock_params();
+        params.runner = runners[r];
+        nano_engine *engine = make_engine(NULL, &params);
+        struct client clients[5];
+        system_prompt_clients(clients, 5, COMMON);
+        for (int i = 0; i < 5; i++) {
+            submit(&clients[i], engine);
+            nano_engine_wait_idle(engine);
+            cr_assert_eq(clients[i].completions[0].num_cached_tokens, i < 2 ? 0 : COMMON / 32 * 32);
+            client_deinit(&clients[i]);
+        }
+        nano_engine_destroy(engine);
+    }
+}
+
+Test(engine, requests_that_come_at_once_wait_for_a_common_state)
+{
+    enum { NUM = 16, COMMON = 1000 };
+    struct nano_engine_params params = mock_params();
+    params.runner = "mock-hybrid";
+    nano_engine *engine = make_engine(NULL, &params);
+    struct client clients[NUM];
+    system_prompt_clients(clients, NUM, COMMON);
+    for (int i = 0; i < NUM; i++)
+        submit(&clients[i], engine);
+    nano_engine_wait_idle(engine);
+    int num_hits = 0;
+    for (int i = 0; i < NUM; i++) {
+        num_hits += clients[i].completions[0].num_cached_tokens == COMMON / 32 * 32;
+        client_deinit(&clients[i]);
+    }
+    cr_assert_eq(num_hits, NUM - 2, "%d of %d began with the common state", num_hits, NUM);
+    nano_engine_destroy(engine);
+}
+
+Test(engine, completions_share_the_state_of_their_prompt)
+{
+    enum { PROMPT = 100, OUTPUT = 5, N = 4 };
+    struct nano_engine_params params = mock_params();
+    params.runner = "mock-state";
+    params.enable_prefix_caching = false;
+    params.block_size = 16;
+    nano_engine *engine = make_engine(NULL, &params);
+    struct client client;
+    client_init(&client, PROMPT, 1000, 5, 9);
+    client.request.sampling.n = N;
+    client.request.sampling.max_tokens = OUTPUT;
+    submit(&client, engine);
+    nano_engine_wait_idle(engine);
+    cr_assert_eq(stats_of(engine).computed_tokens_total,
+                 PROMPT + (N - 1) * (PROMPT % 16) + N * (OUTPUT - 1));
+    client_deinit(&client);
+    nano_engine_destroy(engine);
+}
+
+Test(engine, states_are_part_of_the_plan)
+{
+    struct nano_engine_params params = mock_params();
+    struct nano_memory_plan plan, smaller;
+    params.runner = "mock-hybrid";
+    params.max_num_seqs = 64;
+    cr_assert_eq(nano_engine_plan(NULL, &params, &plan, &err), NANO_OK, "%s", err.message);
+    cr_assert_eq(plan.max_num_seqs, 64);
+    cr_assert_gt(plan.num_states, 64);
+    cr_assert_eq(plan.states_bytes, plan.state_bytes * (uint64_t)plan.num_states);
+    params.num_blocks = plan.num_blocks;
+    params.mem_budget_bytes = plan.total_bytes - plan.states_bytes;
+    cr_assert_eq(nano_engine_plan(NULL, &params, &smaller, &err), NANO_OK, "%s", err.message);
+    cr_assert_leq(smaller.total_bytes, params.mem_budget_bytes);
+    cr_assert(smaller.num_states > smaller.max_num_seqs && smaller.num_states < plan.num_states);
+    params.num_speculative_tokens = 2;
+    cr_assert_eq(nano_engine_plan(NULL, &params, &smaller, &err), NANO_ERR_UNSUPPORTED);
+    cr_assert(strstr(err.message, "num_speculative_tokens"), "%s", err.message);
+}
+
 /* ---- Scheduling ------------------------------------------------------------------------------ */
 
 struct step_log {
@@ -563,8 +743,8 @@ Test(engine, bad_parameters_and_budgets)
     params.mem_budget_bytes = 100 << 20;
     cr_assert_eq(nano_engine_plan(model, &params, &plan, &err), NANO_OK, "%s", err.message);
     cr_assert_leq(plan.total_bytes, params.mem_budget_bytes);
-    uint64_t parts = plan.weight_bytes + plan.mapped_bytes + plan.kv_bytes + plan.activation_bytes +
-                     plan.engine_bytes;
+    uint64_t parts = plan.weight_bytes + plan.mapped_bytes + plan.kv_bytes + plan.states_bytes +
+                     plan.activation_bytes + plan.engine_bytes;
     cr_assert_eq(plan.total_bytes, parts);
     cr_assert_eq(plan.kv_bytes, plan.kv_block_bytes * (uint64_t)plan.num_blocks);
     nano_model_close(model);

@@ -15,22 +15,26 @@
 enum { NUM_CLIENTS = 20 };
 
 struct workload {
-    nano_model *model; /* NULL: the mock runner with a pool that remembers */
+    nano_model *model; /* NULL: a mock runner that remembers */
+    bool has_state;
     struct client clients[NUM_CLIENTS];
     struct nano_engine_params params;
 };
 
-static void workload_init(struct workload *w, nano_model *model, int longest_prompt,
-                          int longest_output)
+static void workload_init(struct workload *w, nano_model *model, const char *runner,
+                          int longest_prompt, int longest_output)
 {
     static const char *const stops[] = {" the", "."};
     /* A few tokens win most draws, so that the output repeats itself, but not surely. */
     static const struct nano_logit_bias bias[] = {{3, 40.0f}, {5, 41.0f}, {7, 41.0f}};
     uint64_t random = 11;
     *w = (struct workload){.model = model, .params = nano_engine_params_default()};
-    w->params.runner = model ? "cpu" : "mock-kv";
+    w->params.runner = runner;
     w->params.kv_cache_dtype = NANO_KV_F16;
     w->params.max_model_len = longest_prompt + longest_output;
+    struct nano_memory_plan plan;
+    cr_assert_eq(nano_engine_plan(model, &w->params, &plan, NULL), NANO_OK);
+    w->has_state = plan.state_bytes > 0;
     int32_t vocab_size = model ? (int32_t)nano_model_get_info(model)->vocab_size : 1000;
     for (int i = 0; i < NUM_CLIENTS; i++) {
         struct client *c = &w->clients[i];
@@ -70,6 +74,8 @@ static void run_alone(struct workload *w)
     params.num_threads = 1;
     params.manual_step = true;
     params.enable_prefix_caching = false;
+    if (!w->model)
+        params.runner = "mock-kv"; /* the others must give the same */
     for (int i = 0; i < NUM_CLIENTS; i++) {
         nano_engine *engine;
         struct nano_error err = {0};
@@ -97,6 +103,32 @@ static bool step(nano_engine *engine)
     return has_work;
 }
 
+/* Blocks that one sequence of max_model_len needs. */
+static int blocks_of_one_sequence(const struct workload *w, const struct nano_engine_params *params)
+{
+    struct nano_program *program = NULL;
+    struct nano_engine_setup setup;
+    struct nano_error err = {0};
+    if (w->model)
+        cr_assert_eq(nano_program_create(&program, &w->model->weights, &err), NANO_OK);
+    cr_assert_eq(nano_engine_setup_make(&setup, w->model, program, params, &err), NANO_OK, "%s",
+                 err.message);
+    nano_program_destroy(program);
+    return (int)nano_kv_sequence_blocks(&setup.scheduler_config.kv, params->max_model_len);
+}
+
+/* Leaves slots for `num_kept` kept states beside the live ones. */
+static void limit_states(nano_engine *engine, int num_kept)
+{
+    struct nano_scheduler *s = &engine->scheduler;
+    int num_states = s->config.max_num_seqs + num_kept;
+    if (num_states >= s->config.kv.num_states)
+        return;
+    nano_state_slots_deinit(&s->blocks.states);
+    cr_assert_eq(nano_state_slots_init(&s->blocks.states, num_states, NULL), NANO_OK);
+    s->config.kv.num_states = num_states;
+}
+
 static void run_schedule(struct workload *w, uint64_t seed, struct tally *tally)
 {
     static const int block_sizes[] = {1, 3, 4, 8, 16, 32, 64};
@@ -110,12 +142,12 @@ static void run_schedule(struct workload *w, uint64_t seed, struct tally *tally)
     params.enable_prefix_caching = harness_random(&random, 3) > 0;
     params.manual_step = harness_random(&random, 4) > 0;
     params.itl_target_ms = harness_random(&random, 3) ? 0.0f : 0.001f;
-    if (harness_random(&random, 2)) {
+    if (harness_random(&random, 2) && !w->has_state) {
         params.num_speculative_tokens = 1 + (int)harness_random(&random, 8);
         params.prompt_lookup_min = 1 + (int)harness_random(&random, 2);
         params.prompt_lookup_max = params.prompt_lookup_min + (int)harness_random(&random, 3);
     }
-    int one_sequence = (params.max_model_len + params.block_size - 1) / params.block_size;
+    int one_sequence = blocks_of_one_sequence(w, &params);
     params.num_blocks = one_sequence + (int)harness_random(&random, (uint32_t)one_sequence);
     if (params.num_speculative_tokens > 0 && harness_random(&random, 2))
         params.num_blocks += 4 * one_sequence; /* nobody waits, so there is room for proposals */
@@ -126,6 +158,8 @@ static void run_schedule(struct workload *w, uint64_t seed, struct tally *tally)
     bool may_be_cut[NUM_CLIENTS] = {false};
     int expected[NUM_CLIENTS], count = 0;
     cr_assert_eq(nano_engine_create(&engine, w->model, &params, &err), NANO_OK, "%s", err.message);
+    if (w->has_state && params.manual_step)
+        limit_states(engine, 1 + (int)harness_random(&random, 12));
     for (int i = 0; i < NUM_CLIENTS; i++) {
         if (harness_random(&random, 2))
             continue;
@@ -165,12 +199,12 @@ static void run_schedule(struct workload *w, uint64_t seed, struct tally *tally)
     tally->num_rejected += stats.draft_tokens_total - stats.accepted_tokens_total;
 }
 
-static void run_workload(nano_model *model, int longest_prompt, int longest_output,
-                         int num_schedules)
+static void run_workload(nano_model *model, const char *runner, int longest_prompt,
+                         int longest_output, int num_schedules)
 {
     struct workload *w = calloc(1, sizeof *w);
     struct tally tally = {0};
-    workload_init(w, model, longest_prompt, longest_output);
+    workload_init(w, model, runner, longest_prompt, longest_output);
     run_alone(w);
     const char *only = getenv("NANOVLLM_TEST_SEED"); /* replays one schedule */
     if (getenv("NANOVLLM_TEST_QUICK"))               /* for builds that are ten times slower */
@@ -188,6 +222,8 @@ static void run_workload(nano_model *model, int longest_prompt, int longest_outp
                      "%llu preemptions: the pools are too large",
                      (unsigned long long)tally.num_preemptions);
         cr_assert_gt(tally.num_hits, 0, "no prefix was ever shared");
+    }
+    if (!only && !w->has_state) {
         cr_assert_gt(tally.num_accepted, 0, "no proposal was ever right");
         cr_assert_gt(tally.num_rejected, 0, "no proposal was ever wrong");
     }
@@ -198,7 +234,19 @@ static void run_workload(nano_model *model, int longest_prompt, int longest_outp
 
 Test(random_schedules, mock)
 {
-    run_workload(NULL, 70, 80, 400);
+    run_workload(NULL, "mock-kv", 70, 80, 400);
+}
+
+Test(random_schedules, mock_with_windows)
+{
+    run_workload(NULL, "mock-windows", 70, 80, 300);
+    run_workload(NULL, "mock-window", 70, 80, 300);
+}
+
+Test(random_schedules, mock_with_recurrent_state)
+{
+    run_workload(NULL, "mock-state", 70, 80, 300);
+    run_workload(NULL, "mock-hybrid", 70, 80, 300);
 }
 
 Test(random_schedules, built_in_model)
@@ -206,7 +254,7 @@ Test(random_schedules, built_in_model)
     nano_model *model;
     struct nano_error err = {0};
     cr_assert_eq(nano_model_open(&model, NULL, &err), NANO_OK, "%s", err.message);
-    run_workload(model, 30, 50, 120);
+    run_workload(model, "cpu", 30, 50, 120);
     nano_model_close(model);
 }
 
@@ -218,7 +266,7 @@ static void run_zoo_model(const char *name, int num_schedules)
     if (!path)
         cr_skip_test("NANOVLLM_TEST_DATA is not set");
     cr_assert_eq(nano_model_open(&model, path, &err), NANO_OK, "%s", err.message);
-    run_workload(model, 30, 50, num_schedules);
+    run_workload(model, "cpu", 30, 50, num_schedules);
     nano_model_close(model);
 }
 

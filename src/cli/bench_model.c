@@ -186,8 +186,8 @@ static int64_t longest_sequence(const struct nano_bench_options *options)
 }
 
 /* The engine must hold the longest prompt, and all sequences of the largest batch at once. */
-static void fit_engine(const struct nano_bench_options *options, const struct nano_model_info *info,
-                       struct nano_engine_params *params)
+static void fit_engine(const struct nano_bench_options *options, const nano_model *model,
+                       const struct nano_model_info *info, struct nano_engine_params *params)
 {
     int largest = 1;
     for (size_t i = 0; i < options->batches.num; i++)
@@ -198,11 +198,14 @@ static void fit_engine(const struct nano_bench_options *options, const struct na
     params->max_num_seqs = largest + (options->mixed ? NANO_BENCH_NUM_ARRIVALS : 0);
     params->enable_prefix_caching = options->depth > 0 || options->shared_prefix;
     /* A block more for each, which the scheduler wants free before it takes another one in. */
-    if (params->num_blocks == 0 && params->mem_budget_bytes == 0)
+    if (params->num_blocks == 0 && params->mem_budget_bytes == 0) {
+        struct nano_memory_plan plan; /* the groups are there even if it does not fit */
+        nano_engine_plan(model, params, &plan, NULL);
         params->num_blocks =
-            min_int((int64_t)params->max_num_seqs *
+            min_int((int64_t)params->max_num_seqs * (plan.num_kv_groups ? plan.num_kv_groups : 1) *
                         ((params->max_model_len + params->block_size - 1) / params->block_size + 1),
                     INT32_MAX);
+    }
 }
 
 static enum nano_status no_room(const char *what, int num_tokens, int max_model_len,
@@ -307,7 +310,7 @@ static enum nano_status bench_engine(struct run *run, nano_model *model, uint64_
     enum nano_status status;
     struct nano_bench_report *report = run->report;
     struct nano_engine_params params = run->options->engine.params;
-    fit_engine(run->options, report->info, &params);
+    fit_engine(run->options, model, report->info, &params);
     const int max_model_len = params.max_model_len;
     if (run->options->mixed || run->options->shared_prefix)
         NANO_TRY(add_serving_rows(report, max_model_len, err));
@@ -325,7 +328,16 @@ static enum nano_status bench_engine(struct run *run, nano_model *model, uint64_
     report->isa = nano_engine_get_isa(run->bench.engine);
     report->bench = &run->bench;
     nano_engine_get_plan(run->bench.engine, &report->plan);
-    run->bench.kv_token_bytes = report->plan.kv_block_bytes / (uint64_t)report->plan.block_size;
+    if (report->plan.num_states > 0 &&
+        report->plan.max_num_seqs < min_int(params.max_num_seqs, params.max_num_batched_tokens)) {
+        status = nano_error_set(err, NANO_ERR_NO_MEMORY,
+                                "memory for recurrent states lets %d sequences run at once, "
+                                "expected %d; --mem-budget gives more",
+                                report->plan.max_num_seqs, params.max_num_seqs);
+        goto fail;
+    }
+    run->bench.kv_token_bytes = report->plan.kv_block_bytes * (uint64_t)report->plan.num_kv_groups /
+                                (uint64_t)report->plan.block_size;
     NANO_TRY(measure_all(run, err));
     NANO_TRY(print_results(report, comparison, err));
 fail:

@@ -110,28 +110,35 @@ static void print_tensors(const struct report *report)
     }
 }
 
+static void print_bytes(const char *name, uint64_t num_bytes, const char *note)
+{
+    printf("  %-16s %10s%s\n", name, nano_cli_bytes(num_bytes).text, note);
+}
+
 static void print_plan(const struct report *report)
 {
     const struct nano_memory_plan *plan = &report->plan;
-    const struct {
-        const char *name;
-        uint64_t num_bytes;
-    } rows[] = {{"weights, packed", plan->weight_bytes},
-                {"weights, mapped", plan->mapped_bytes},
-                {"KV cache", plan->kv_bytes},
-                {"activations", plan->activation_bytes},
-                {"engine", plan->engine_bytes},
-                {"total", plan->total_bytes}};
+    char blocks[120], states[120];
+    int length =
+        snprintf(blocks, sizeof blocks, "   %d blocks of %d tokens, %s each", plan->num_blocks,
+                 plan->block_size, nano_cli_bytes(plan->kv_block_bytes).text);
+    if (plan->num_kv_groups > 1)
+        snprintf(blocks + length, sizeof blocks - (size_t)length, ", for %d groups of layers",
+                 plan->num_kv_groups);
+    snprintf(states, sizeof states, "   of %d sequences, and %d kept ones, %s each",
+             plan->max_num_seqs, plan->num_states - plan->max_num_seqs,
+             nano_cli_bytes(plan->state_bytes).text);
     print_heading(report, "Memory plan");
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        printf("  %-16s %10s", rows[i].name, nano_cli_bytes(rows[i].num_bytes).text);
-        if (rows[i].num_bytes == plan->kv_bytes && i == 2)
-            printf("   %d blocks of %d tokens, %s each", plan->num_blocks, plan->block_size,
-                   nano_cli_bytes(plan->kv_block_bytes).text);
-        putchar('\n');
-    }
+    print_bytes("weights, packed", plan->weight_bytes, "");
+    print_bytes("weights, mapped", plan->mapped_bytes, "");
+    print_bytes("KV cache", plan->kv_bytes, blocks);
+    if (plan->num_states > 0)
+        print_bytes("recurrent states", plan->states_bytes, states);
+    print_bytes("activations", plan->activation_bytes, "");
+    print_bytes("engine", plan->engine_bytes, "");
+    print_bytes("total", plan->total_bytes, "");
     if (plan->budget_bytes)
-        printf("  %-16s %10s\n", "budget", nano_cli_bytes(plan->budget_bytes).text);
+        print_bytes("budget", plan->budget_bytes, "");
     printf("  for %d sequences at once of up to %d tokens, %d tokens a step, %d threads\n",
            plan->max_num_seqs, plan->max_model_len, plan->max_num_batched_tokens,
            plan->num_threads);
@@ -157,11 +164,15 @@ static void json_plan(struct nano_cli_json *json, const struct nano_memory_plan 
     nano_cli_json_int(json, "mapped_bytes", (int64_t)plan->mapped_bytes);
     nano_cli_json_int(json, "kv_block_bytes", (int64_t)plan->kv_block_bytes);
     nano_cli_json_int(json, "kv_bytes", (int64_t)plan->kv_bytes);
+    nano_cli_json_int(json, "state_bytes", (int64_t)plan->state_bytes);
+    nano_cli_json_int(json, "states_bytes", (int64_t)plan->states_bytes);
     nano_cli_json_int(json, "activation_bytes", (int64_t)plan->activation_bytes);
     nano_cli_json_int(json, "engine_bytes", (int64_t)plan->engine_bytes);
     nano_cli_json_int(json, "total_bytes", (int64_t)plan->total_bytes);
     nano_cli_json_int(json, "budget_bytes", (int64_t)plan->budget_bytes);
     nano_cli_json_int(json, "num_blocks", plan->num_blocks);
+    nano_cli_json_int(json, "num_kv_groups", plan->num_kv_groups);
+    nano_cli_json_int(json, "num_states", plan->num_states);
     nano_cli_json_int(json, "block_size", plan->block_size);
     nano_cli_json_int(json, "max_model_len", plan->max_model_len);
     nano_cli_json_int(json, "max_num_seqs", plan->max_num_seqs);

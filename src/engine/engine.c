@@ -120,11 +120,13 @@ static enum nano_status open_parts(struct nano_engine *engine, struct nano_error
     nano_kernels_init(&engine->kernels, nano_cpu_detect());
     NANO_TRY(setup->runner->open(&engine->runner_state, &setup->runner_config, err));
     NANO_TRY(setup->runner->kv_alloc(engine->runner_state, setup->plan.num_blocks,
-                                     setup->plan.max_num_seqs, err));
+                                     setup->plan.num_states, err));
     setup->runner->caps(engine->runner_state, &engine->caps);
     NANO_TRY(nano_sampler_init(&engine->sampler, &engine->kernels, engine->caps.vocab_size,
                                setup->plan.num_threads, err));
     NANO_TRY(nano_scheduler_init(&engine->scheduler, &setup->scheduler_config, err));
+    engine->scheduler.copy_state = setup->runner->state_copy;
+    engine->scheduler.runner_state = engine->runner_state;
     if (engine->params.on_step) {
         engine->step_entries =
             nano_mem_calloc((size_t)setup->plan.max_num_seqs, sizeof *engine->step_entries);
@@ -298,6 +300,8 @@ enum nano_status nano_engine_submit(nano_engine *engine, const struct nano_reque
                                          .vocab_size = engine->caps.vocab_size,
                                          .max_model_len = engine->setup.plan.max_model_len,
                                          .block_size = engine->setup.plan.block_size,
+                                         .num_kv_groups =
+                                             engine->setup.scheduler_config.kv.num_groups,
                                          .speculative = &engine->scheduler.config.speculative};
     NANO_TRY(nano_request_create(&state, request, prompt, num_prompt_tokens, &limits, err));
     pthread_mutex_lock(&engine->lock);

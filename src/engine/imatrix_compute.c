@@ -27,7 +27,8 @@ struct run {
     void *runner_state;
     struct nano_kernels kernels;
     struct nano_sampler sampler;
-    int32_t *block_table;              /* [num_blocks]: 0, 1, 2 … */
+    int32_t *block_table; /* [num_kv_groups, table_stride] */
+    int64_t table_stride;
     int32_t *tokens;                   /* [chunk_size]: of the chunk */
     struct nano_batch_output *outputs; /* [max_num_batched_tokens] */
     float *logprobs;                   /* [chunk_size]: of each token after those before it */
@@ -111,7 +112,8 @@ static enum nano_status run_step(struct run *run, int num_tokens, struct nano_er
     const struct nano_imatrix_params *params = &run->imatrix->params;
     const struct nano_batch_seq seq = {.num_tokens = num_tokens,
                                        .first_position = run->first_position,
-                                       .block_table = run->block_table};
+                                       .block_table = run->block_table,
+                                       .table_stride = run->table_stride};
     struct nano_batch batch = {.num_tokens = num_tokens,
                                .tokens = run->tokens + run->first_position,
                                .num_seqs = 1,
@@ -186,6 +188,26 @@ fail:
     return status;
 }
 
+/* Groups one after the other; in those with a window blocks take turns. */
+static bool make_tables(struct run *run)
+{
+    const struct nano_kv_shape *kv = &run->setup.scheduler_config.kv;
+    const int num_entries = nano_kv_entries(kv, run->imatrix->params.chunk_size);
+    run->table_stride = num_entries;
+    run->block_table =
+        nano_mem_alloc((size_t)kv->num_groups * (size_t)num_entries, sizeof *run->block_table);
+    if (!run->block_table)
+        return false;
+    int32_t *entry = run->block_table, first_block = 0;
+    for (int g = 0; g < kv->num_groups; g++) {
+        const int num_held = nano_kv_most_held(kv, g, num_entries);
+        for (int i = 0; i < num_entries; i++)
+            *entry++ = first_block + i % num_held;
+        first_block += num_held;
+    }
+    return true;
+}
+
 static enum nano_status open_run(struct run *run, nano_model *model, struct nano_error *err)
 {
     enum nano_status status;
@@ -203,20 +225,17 @@ static enum nano_status open_run(struct run *run, nano_model *model, struct nano
     run->setup.runner_config.on_linear_input = nano_imatrix_on_linear_input;
     run->setup.runner_config.on_linear_input_context = &run->collector;
     NANO_TRY(run->setup.runner->open(&run->runner_state, &run->setup.runner_config, err));
-    NANO_TRY(run->setup.runner->kv_alloc(run->runner_state, run->setup.plan.num_blocks, 1, err));
+    NANO_TRY(run->setup.runner->kv_alloc(run->runner_state, run->setup.plan.num_blocks,
+                                         run->setup.plan.num_states, err));
     nano_kernels_init(&run->kernels, nano_cpu_detect());
     NANO_TRY(nano_sampler_init(&run->sampler, &run->kernels, run->program->config.vocab_size,
                                run->setup.plan.num_threads, err));
-    const size_t chunk_size = (size_t)params->chunk_size,
-                 num_blocks = (size_t)run->setup.plan.num_blocks;
-    run->block_table = nano_mem_alloc(num_blocks, sizeof *run->block_table);
+    const size_t chunk_size = (size_t)params->chunk_size;
     run->tokens = nano_mem_alloc(chunk_size, sizeof *run->tokens);
     run->logprobs = nano_mem_alloc(chunk_size, sizeof *run->logprobs);
     run->outputs = nano_mem_alloc((size_t)params->max_num_batched_tokens, sizeof *run->outputs);
-    if (!run->block_table || !run->tokens || !run->logprobs || !run->outputs)
+    if (!make_tables(run) || !run->tokens || !run->logprobs || !run->outputs)
         return nano_error_no_memory(err, "a chunk", chunk_size * sizeof *run->tokens);
-    for (size_t i = 0; i < num_blocks; i++)
-        run->block_table[i] = (int32_t)i;
 fail:
     return status;
 }

@@ -2,8 +2,10 @@
 #include "engine/memory_plan.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/os.h"
 #include "engine/sampler.h"
 
@@ -15,12 +17,18 @@
 #define MOCK_MODEL_LEN 4096
 #define MAX_BLOCK_SIZE 4096
 #define MAX_NUM_BLOCKS (1 << 24)
+#define MAX_EMPTY_BLOCKS (1 << 18) /* they are only ids, but have entries in tables */
 #define MAX_NUM_SEQS (1 << 16)
 #define MAX_NUM_BATCHED_TOKENS (1 << 20)
 #define MAX_NUM_THREADS 1024
 
-/* Without a budget the KV pool takes at most this, and a quarter of the machine's memory. */
-#define DEFAULT_KV_BYTES ((uint64_t)4 << 30)
+/* Without a budget KV pool and recurrent states take at most this, and a quarter of the machine's
+ * memory. */
+#define DEFAULT_POOL_BYTES ((uint64_t)4 << 30)
+/* Recurrent states that are kept for others: for each sequence that runs at once those at the end
+ * of its prompt and of its newest block, and as many of earlier ones; and at least so many. */
+#define KEPT_STATES_PER_SEQ 4
+#define FEWEST_KEPT_STATES 2
 /* A context that shrinks below this to fit is refused unless it was asked for. */
 #define SMALLEST_DEFAULT_MODEL_LEN 512
 /* Program code, libraries, thread stacks, the allocator's slack. */
@@ -119,7 +127,6 @@ static enum nano_status resolve(struct nano_engine_setup *s, const nano_model *m
     rc->block_size = p->block_size;
     plan->budget_bytes = p->mem_budget_bytes;
     plan->block_size = p->block_size;
-    plan->max_num_seqs = rc->max_num_seqs;
     plan->max_num_batched_tokens = rc->max_num_batched_tokens;
     plan->num_threads = rc->num_threads;
     return NANO_OK;
@@ -127,17 +134,13 @@ fail:
     return status;
 }
 
-static int blocks_for(int num_tokens, int block_size)
-{
-    return (int)(((int64_t)num_tokens + block_size - 1) / block_size);
-}
-
 /* Bytes that one request of the longest kind holds. */
 static uint64_t longest_request_bytes(const struct nano_engine_setup *s)
 {
     int max_model_len = s->runner_config.max_model_len;
-    uint64_t count =
-        (uint64_t)max_model_len + (uint64_t)blocks_for(max_model_len, s->runner_config.block_size);
+    const struct nano_kv_shape *kv = &s->scheduler_config.kv;
+    uint64_t count = (uint64_t)max_model_len +
+                     (uint64_t)nano_kv_entries(kv, max_model_len) * (uint64_t)kv->num_groups;
     uint64_t base_bytes = REQUEST_BASE_BYTES;
     if (s->scheduler_config.speculative.num_speculative_tokens > 0) {
         count += nano_draft_size(max_model_len);
@@ -146,13 +149,11 @@ static uint64_t longest_request_bytes(const struct nano_engine_setup *s)
     return base_bytes + sizeof(int32_t) * count;
 }
 
-static uint64_t scheduler_bytes(const struct nano_engine_setup *s, int num_blocks)
+static uint64_t scheduler_bytes(const struct nano_engine_setup *s, int num_blocks, int num_states)
 {
-    struct nano_scheduler_config c = {.max_num_seqs = s->runner_config.max_num_seqs,
-                                      .max_num_batched_tokens =
-                                          s->runner_config.max_num_batched_tokens,
-                                      .num_blocks = num_blocks,
-                                      .block_size = s->runner_config.block_size};
+    struct nano_scheduler_config c = s->scheduler_config;
+    c.num_blocks = num_blocks;
+    c.kv.num_states = num_states;
     return nano_scheduler_bytes(&c);
 }
 
@@ -174,15 +175,33 @@ static uint64_t stored_bytes(const nano_model *model, const struct nano_runner_m
     return own_bytes + (bytes < file_bytes ? bytes : file_bytes);
 }
 
-/* Everything but the blocks and what is kept for each of them. */
+static void set_shape(struct nano_engine_setup *s, const struct nano_runner_memory *memory)
+{
+    struct nano_scheduler_config *c = &s->scheduler_config;
+    c->max_num_seqs = s->runner_config.max_num_seqs;
+    c->max_num_batched_tokens = s->runner_config.max_num_batched_tokens;
+    c->kv = (struct nano_kv_shape){.block_size = s->runner_config.block_size,
+                                   .num_groups = memory->num_kv_groups,
+                                   .max_chunk = s->runner_config.max_num_batched_tokens};
+    for (int g = 0; g < memory->num_kv_groups; g++) {
+        c->kv.windows[g] = memory->kv_windows[g];
+        c->kv.num_windowed += memory->kv_windows[g] > 0;
+    }
+}
+
+/* Everything but blocks and states and what is kept for each of them. */
 static enum nano_status fixed_parts(struct nano_engine_setup *s, const nano_model *model,
                                     struct nano_error *err)
 {
     struct nano_memory_plan *plan = &s->plan;
-    struct nano_runner_memory memory;
+    struct nano_runner_memory memory = {0};
     enum nano_status status = s->runner->plan(&s->runner_config, &memory, err);
     if (status != NANO_OK)
         return status;
+    set_shape(s, &memory);
+    plan->num_kv_groups = memory.num_kv_groups;
+    plan->state_bytes = memory.state_bytes;
+    plan->max_num_seqs = s->runner_config.max_num_seqs;
     plan->weight_bytes = memory.weight_bytes;
     plan->mapped_bytes = memory.mapped_bytes;
     plan->activation_bytes = memory.activation_bytes;
@@ -191,7 +210,7 @@ static enum nano_status fixed_parts(struct nano_engine_setup *s, const nano_mode
     s->request_bytes = per_request * (uint64_t)s->runner_config.max_num_seqs;
     if (s->request_bytes > MAX_REQUEST_BYTES)
         s->request_bytes = per_request > MAX_REQUEST_BYTES ? per_request : MAX_REQUEST_BYTES;
-    plan->engine_bytes = PROCESS_BYTES + s->request_bytes + scheduler_bytes(s, 0) +
+    plan->engine_bytes = PROCESS_BYTES + s->request_bytes + scheduler_bytes(s, 0, 0) +
                          (uint64_t)plan->max_num_seqs * sizeof(struct nano_step_entry);
     if (model) {
         plan->engine_bytes +=
@@ -203,19 +222,19 @@ static enum nano_status fixed_parts(struct nano_engine_setup *s, const nano_mode
     return NANO_OK;
 }
 
-static void set_blocks(struct nano_engine_setup *s, int num_blocks)
+static void set_pools(struct nano_engine_setup *s, int num_blocks, int num_states)
 {
     struct nano_memory_plan *plan = &s->plan;
     plan->num_blocks = num_blocks;
     plan->kv_bytes = (uint64_t)num_blocks * plan->kv_block_bytes;
-    plan->engine_bytes += scheduler_bytes(s, num_blocks) - scheduler_bytes(s, 0);
+    plan->num_states = num_states;
+    plan->states_bytes = (uint64_t)num_states * plan->state_bytes;
+    plan->engine_bytes += scheduler_bytes(s, num_blocks, num_states) - scheduler_bytes(s, 0, 0);
     plan->max_model_len = s->runner_config.max_model_len;
     plan->total_bytes = plan->weight_bytes + plan->mapped_bytes + plan->kv_bytes +
-                        plan->activation_bytes + plan->engine_bytes;
-    s->scheduler_config.max_num_seqs = s->runner_config.max_num_seqs;
-    s->scheduler_config.max_num_batched_tokens = s->runner_config.max_num_batched_tokens;
+                        plan->states_bytes + plan->activation_bytes + plan->engine_bytes;
     s->scheduler_config.num_blocks = num_blocks;
-    s->scheduler_config.block_size = s->runner_config.block_size;
+    s->scheduler_config.kv.num_states = num_states;
 }
 
 static enum nano_status refuse(const struct nano_engine_setup *s, int num_affordable,
@@ -223,6 +242,10 @@ static enum nano_status refuse(const struct nano_engine_setup *s, int num_afford
 {
     const struct nano_memory_plan *plan = &s->plan;
     const double mib = 1024.0 * 1024.0;
+    char states[96] = "";
+    if (plan->num_states > 0)
+        snprintf(states, sizeof states, "%d recurrent states %.1f + ", plan->num_states,
+                 (double)plan->states_bytes / mib);
     if (plan->budget_bytes == 0)
         return nano_error_set(err, NANO_ERR_NO_MEMORY,
                               "one sequence of max_model_len %d needs %d blocks of %d tokens, "
@@ -231,26 +254,136 @@ static enum nano_status refuse(const struct nano_engine_setup *s, int num_afford
                               (double)plan->kv_bytes / mib, num_affordable);
     return nano_error_set(err, NANO_ERR_NO_MEMORY,
                           "memory budget %.1f MiB is too small: weights %.1f + mapped file %.1f + "
-                          "activations %.1f + engine %.1f + "
+                          "activations %.1f + engine %.1f + %s"
                           "KV %.1f (%d blocks of %d tokens, for max_model_len %d) = %.1f MiB",
                           (double)plan->budget_bytes / mib, (double)plan->weight_bytes / mib,
                           (double)plan->mapped_bytes / mib, (double)plan->activation_bytes / mib,
-                          (double)plan->engine_bytes / mib, (double)plan->kv_bytes / mib,
+                          (double)plan->engine_bytes / mib, states, (double)plan->kv_bytes / mib,
                           plan->num_blocks, plan->block_size, plan->max_model_len,
                           (double)plan->total_bytes / mib);
+}
+
+/* A block and what is kept for it. The hash table doubles at powers of two: its largest share is
+ * four buckets per block. */
+static uint64_t block_bytes(const struct nano_engine_setup *s)
+{
+    return s->plan.kv_block_bytes + sizeof(struct nano_block) +
+           (uint64_t)s->runner_config.block_size * sizeof(int32_t) + 4 * sizeof(int32_t);
 }
 
 /* How many blocks the memory that is left holds, at most `wanted`. */
 static int affordable_blocks(const struct nano_engine_setup *s, uint64_t available, int64_t wanted)
 {
-    /* The hash table doubles at powers of two: take its largest share per block, four buckets. */
-    uint64_t per_block = s->plan.kv_block_bytes + sizeof(struct nano_block) +
-                         (uint64_t)s->runner_config.block_size * sizeof(int32_t) +
-                         4 * sizeof(int32_t);
-    uint64_t count = available / per_block;
+    uint64_t count = available / block_bytes(s);
     if (wanted > MAX_NUM_BLOCKS)
         wanted = MAX_NUM_BLOCKS;
     return count < (uint64_t)wanted ? (int)count : (int)wanted;
+}
+
+/* Memory for blocks and states. */
+static uint64_t available_bytes(const struct nano_memory_plan *plan)
+{
+    const uint64_t fixed =
+        plan->weight_bytes + plan->mapped_bytes + plan->activation_bytes + plan->engine_bytes;
+    if (plan->budget_bytes > 0)
+        return plan->budget_bytes > fixed ? plan->budget_bytes - fixed : 0;
+    const uint64_t quarter = nano_os_physical_bytes() / 4;
+    return quarter && quarter < DEFAULT_POOL_BYTES ? quarter : DEFAULT_POOL_BYTES;
+}
+
+/* The shortest max_model_len that will do. */
+static int shortest_model_len(const struct nano_engine_setup *s, const struct nano_engine_params *p)
+{
+    const int max_model_len = s->runner_config.max_model_len;
+    if (p->max_model_len > 0 || max_model_len < SMALLEST_DEFAULT_MODEL_LEN)
+        return max_model_len;
+    return SMALLEST_DEFAULT_MODEL_LEN;
+}
+
+static uint64_t smaller(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Live states have at most half of the memory that one sequence's KV leaves, kept ones a quarter.
+ * max_num_seqs becomes what the live ones are enough for. */
+static enum nano_status plan_states(struct nano_engine_setup *s, const nano_model *model,
+                                    const struct nano_engine_params *p, int *num_states,
+                                    struct nano_error *err)
+{
+    const struct nano_memory_plan *plan = &s->plan;
+    *num_states = 0;
+    if (plan->state_bytes == 0)
+        return NANO_OK;
+    if (p->num_speculative_tokens > 0)
+        return nano_error_set(err, NANO_ERR_UNSUPPORTED,
+                              "num_speculative_tokens is %d, expected 0: the recurrent state of %s "
+                              "cannot go back behind a wrong proposal",
+                              p->num_speculative_tokens,
+                              model ? model->config.architecture : s->runner->name);
+    const uint64_t slot_bytes = plan->state_bytes + sizeof(struct nano_state_slot);
+    const int64_t num_blocks =
+        p->num_blocks > 0
+            ? p->num_blocks
+            : nano_kv_sequence_blocks(&s->scheduler_config.kv, shortest_model_len(s, p));
+    const uint64_t blocks = (uint64_t)num_blocks * block_bytes(s),
+                   available = available_bytes(plan);
+    const uint64_t most = available > blocks ? (available - blocks) / slot_bytes : 0;
+    const uint64_t max_num_seqs = (uint64_t)s->runner_config.max_num_seqs;
+    uint64_t num_live = smaller(max_num_seqs, most / 2);
+    uint64_t num_kept = smaller(max_num_seqs * KEPT_STATES_PER_SEQ, most / 4);
+    if (num_live < 1)
+        num_live = 1;
+    if (!p->enable_prefix_caching || num_kept < FEWEST_KEPT_STATES)
+        num_kept = FEWEST_KEPT_STATES;
+    *num_states = (int)(num_live + num_kept);
+    if (num_live == max_num_seqs)
+        return NANO_OK;
+    nano_log(NANO_LOG_WARN,
+             "max_num_seqs is %d instead of %d: each sequence has a recurrent state of %.1f MiB",
+             (int)num_live, (int)max_num_seqs, (double)plan->state_bytes / (1024.0 * 1024.0));
+    s->runner_config.max_num_seqs = (int)num_live;
+    return fixed_parts(s, model, err);
+}
+
+static enum nano_status plan_blocks(struct nano_engine_setup *s, const struct nano_engine_params *p,
+                                    int num_states, struct nano_error *err)
+{
+    const struct nano_kv_shape *kv = &s->scheduler_config.kv;
+    const int max_model_len = s->runner_config.max_model_len;
+    const int64_t one_sequence = nano_kv_sequence_blocks(kv, max_model_len);
+    int num_blocks = p->num_blocks;
+    if (num_blocks == 0) {
+        const uint64_t available = available_bytes(&s->plan),
+                       states = (uint64_t)num_states *
+                                (s->plan.state_bytes + sizeof(struct nano_state_slot));
+        int64_t wanted = one_sequence * s->runner_config.max_num_seqs;
+        if (s->plan.kv_block_bytes == 0 && wanted > MAX_EMPTY_BLOCKS)
+            wanted = one_sequence > MAX_EMPTY_BLOCKS ? one_sequence : MAX_EMPTY_BLOCKS;
+        num_blocks = affordable_blocks(s, available > states ? available - states : 0, wanted);
+    }
+    if (num_blocks < one_sequence) {
+        const int shorter = nano_kv_longest_sequence(kv, num_blocks, max_model_len);
+        const int shortest = shortest_model_len(s, p);
+        if (p->max_model_len == 0 && shorter >= (p->num_blocks > 0 ? 1 : shortest)) {
+            s->runner_config.max_model_len = shorter;
+        } else if (p->num_blocks > 0) {
+            return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
+                                  "%d blocks of %d tokens do not hold one sequence of "
+                                  "max_model_len %d, which needs %lld",
+                                  num_blocks, kv->block_size, max_model_len,
+                                  (long long)one_sequence);
+        } else {
+            s->runner_config.max_model_len = shortest;
+            set_pools(s, (int)smaller((uint64_t)nano_kv_sequence_blocks(kv, shortest), INT32_MAX),
+                      num_states);
+            return refuse(s, num_blocks, err);
+        }
+    }
+    set_pools(s, num_blocks, num_states);
+    if (s->plan.budget_bytes && s->plan.total_bytes > s->plan.budget_bytes)
+        return refuse(s, num_blocks, err);
+    return NANO_OK;
 }
 
 enum nano_status nano_engine_setup_make(struct nano_engine_setup *s, const nano_model *model,
@@ -259,47 +392,11 @@ enum nano_status nano_engine_setup_make(struct nano_engine_setup *s, const nano_
 {
     *s = (struct nano_engine_setup){0};
     enum nano_status status;
+    int num_states;
     NANO_TRY(resolve(s, model, program, p, err));
     NANO_TRY(fixed_parts(s, model, err));
-    struct nano_memory_plan *plan = &s->plan;
-    uint64_t fixed =
-        plan->weight_bytes + plan->mapped_bytes + plan->activation_bytes + plan->engine_bytes;
-    int block_size = s->runner_config.block_size;
-    int one_sequence = blocks_for(s->runner_config.max_model_len, block_size);
-    int num_blocks = p->num_blocks;
-    if (num_blocks == 0) {
-        uint64_t available = plan->budget_bytes > fixed ? plan->budget_bytes - fixed : 0;
-        if (plan->budget_bytes == 0) {
-            uint64_t quarter = nano_os_physical_bytes() / 4;
-            available = quarter && quarter < DEFAULT_KV_BYTES ? quarter : DEFAULT_KV_BYTES;
-        }
-        num_blocks =
-            affordable_blocks(s, available, (int64_t)one_sequence * s->runner_config.max_num_seqs);
-    }
-    if (num_blocks < one_sequence) {
-        int shorter = num_blocks * block_size;
-        int smallest = s->runner_config.max_model_len < SMALLEST_DEFAULT_MODEL_LEN
-                           ? s->runner_config.max_model_len
-                           : SMALLEST_DEFAULT_MODEL_LEN;
-        bool may_shrink = p->max_model_len == 0 && (p->num_blocks > 0 || shorter >= smallest);
-        if (may_shrink) {
-            s->runner_config.max_model_len = shorter;
-        } else if (p->num_blocks > 0) {
-            return nano_error_set(
-                err, NANO_ERR_INVALID_ARGUMENT,
-                "%d blocks of %d tokens do not hold one sequence of max_model_len %d", num_blocks,
-                block_size, s->runner_config.max_model_len);
-        } else {
-            if (p->max_model_len == 0)
-                s->runner_config.max_model_len = smallest;
-            set_blocks(s, blocks_for(s->runner_config.max_model_len, block_size));
-            return refuse(s, num_blocks, err);
-        }
-    }
-    set_blocks(s, num_blocks);
-    if (plan->budget_bytes && plan->total_bytes > plan->budget_bytes)
-        return refuse(s, num_blocks, err);
-    return NANO_OK;
+    NANO_TRY(plan_states(s, model, p, &num_states, err));
+    NANO_TRY(plan_blocks(s, p, num_states, err));
 fail:
     return status;
 }

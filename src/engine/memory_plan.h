@@ -1,7 +1,7 @@
 /* Memory plan: from parameters and a program to fixed sizes, before anything is allocated.
  *
  *   budget = weights + mapped file + activations + engine (queues, tables, sampler, tokenizer,
- *            the process itself) + KV blocks, which take what is left
+ *            the process itself) + recurrent states + KV blocks, which take what is left
  */
 #ifndef NANO_ENGINE_MEMORY_PLAN_H
 #define NANO_ENGINE_MEMORY_PLAN_H

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "engine/scheduler_blocks.h"
 
 size_t nano_scheduler_bytes(const struct nano_scheduler_config *c)
 {
@@ -12,18 +13,21 @@ size_t nano_scheduler_bytes(const struct nano_scheduler_config *c)
     size_t per_token =
         sizeof(int32_t) + sizeof(struct nano_batch_output) + sizeof(struct nano_scheduled_output);
     return (size_t)c->max_num_seqs * per_seq + (size_t)c->max_num_batched_tokens * per_token +
-           nano_block_manager_bytes(c->num_blocks, c->block_size);
+           nano_block_manager_bytes(c->num_blocks, c->kv.block_size, c->kv.num_states);
 }
 
 enum nano_status nano_scheduler_init(struct nano_scheduler *s,
                                      const struct nano_scheduler_config *config,
                                      struct nano_error *err)
 {
-    *s = (struct nano_scheduler){.config = *config};
+    *s = (struct nano_scheduler){.config = *config,
+                                 .plain = config->kv.num_groups == 1 &&
+                                          config->kv.num_windowed == 0 &&
+                                          config->kv.num_states == 0};
     size_t num_seqs = (size_t)config->max_num_seqs,
            num_tokens = (size_t)config->max_num_batched_tokens;
-    enum nano_status status =
-        nano_block_manager_init(&s->blocks, config->num_blocks, config->block_size, err);
+    enum nano_status status = nano_block_manager_init(
+        &s->blocks, config->num_blocks, config->kv.block_size, config->kv.num_states, err);
     if (status != NANO_OK)
         return status;
     s->running = nano_mem_calloc(num_seqs, sizeof *s->running);
@@ -55,23 +59,6 @@ void nano_scheduler_deinit(struct nano_scheduler *s)
 /* How many sequences ahead the loop below asks for tokens that are not in the cache. */
 #define PREFETCH_DISTANCE 4
 
-static int blocks_for(const struct nano_scheduler *s, int num_tokens)
-{
-    return (num_tokens + s->config.block_size - 1) / s->config.block_size;
-}
-
-/* Takes all blocks away; the next prefill begins at token 0. */
-static void release_blocks(struct nano_scheduler *s, struct nano_sequence *seq)
-{
-    /* Backwards, so that the end of a prefix is forgotten before its beginning. */
-    for (int i = seq->num_blocks - 1; i >= 0; i--)
-        nano_block_release(&s->blocks, seq->block_table[i]);
-    seq->num_blocks = seq->num_published = 0;
-    seq->num_computed_tokens = 0;
-    seq->block_hash = seq->request->salt;
-    seq->in_prefill = true;
-}
-
 void nano_scheduler_add(struct nano_scheduler *s, struct nano_request_state *request)
 {
     for (int i = 0; i < request->params.n; i++) {
@@ -85,7 +72,7 @@ void nano_scheduler_add(struct nano_scheduler *s, struct nano_request_state *req
 static void preempt_last(struct nano_scheduler *s)
 {
     struct nano_sequence *seq = s->running[--s->num_running];
-    release_blocks(s, seq);
+    nano_scheduler_release(s, seq);
     seq->state = NANO_SEQUENCE_PREEMPTED;
     nano_waiting_queue_push(&s->waiting, seq);
     s->num_preempted++;
@@ -96,18 +83,20 @@ static void preempt_last(struct nano_scheduler *s)
 static inline bool completes_block(const struct nano_scheduler *s, const struct nano_sequence *seq,
                                    int num_tokens)
 {
-    return (seq->num_published + 1) * s->config.block_size <= num_tokens;
+    return (seq->num_published + 1) * s->config.kv.block_size <= num_tokens;
 }
 
 /* Makes the blocks findable that are full once num_tokens tokens are computed. */
 static void publish_blocks(struct nano_scheduler *s, struct nano_sequence *seq, int num_tokens)
 {
-    int block_size = s->config.block_size;
+    int block_size = s->config.kv.block_size;
     while (completes_block(s, seq, num_tokens)) {
         const int32_t *tokens = seq->tokens + (size_t)seq->num_published * (size_t)block_size;
         uint64_t hash = nano_block_hash(seq->block_hash, tokens, block_size);
-        nano_block_publish(&s->blocks, seq->block_table[seq->num_published], hash, seq->block_hash,
-                           tokens);
+        const int32_t *block = seq->block_table + seq->num_published;
+        for (int g = 0; g < s->config.kv.num_groups; g++, block += seq->table_stride)
+            nano_block_publish(&s->blocks, *block, g, hash, seq->block_hash, tokens);
+        seq->parent_hash = seq->block_hash;
         seq->block_hash = hash;
         seq->num_published++;
     }
@@ -133,6 +122,10 @@ static inline void add_rows(struct nano_scheduler *s, struct nano_sequence *seq,
                                          .num_tokens = num_tokens,
                                          .first_position = first,
                                          .block_table = seq->block_table};
+    if (!s->plain) {
+        s->seqs[i].table_stride = seq->table_stride;
+        s->seqs[i].state = seq->state_slot;
+    }
     s->scheduled[i] = seq;
     if (seq->shares_blocks && completes_block(s, seq, first + num_tokens))
         publish_blocks(s, seq, first + num_tokens);
@@ -165,11 +158,11 @@ static void add_prefill(struct nano_scheduler *s, struct nano_sequence *seq, int
  * False when it was preempted itself. */
 static bool grow(struct nano_scheduler *s, struct nano_sequence *seq, int num_tokens)
 {
-    int needed = blocks_for(s, num_tokens);
-    while (seq->num_blocks < needed) {
-        int32_t block = nano_block_allocate(&s->blocks);
-        if (block >= 0) {
-            seq->block_table[seq->num_blocks++] = block;
+    if (s->config.kv.num_windowed > 0)
+        nano_scheduler_leave_blocks(s, seq);
+    for (int needed = nano_kv_entries(&s->config.kv, num_tokens); seq->num_blocks < needed;) {
+        if (s->blocks.num_free >= nano_scheduler_entry_blocks(s, seq)) {
+            nano_scheduler_add_entry(s, seq);
             continue;
         }
         const struct nano_sequence *victim = s->running[s->num_running - 1];
@@ -188,10 +181,13 @@ static int speculate(struct nano_scheduler *s, struct nano_sequence *seq, int li
     int room = seq->max_length - seq->num_tokens - 1; /* one token comes in any case */
     int num_proposed = nano_draft_propose(seq->draft, seq->tokens, seq->num_tokens,
                                           limit < room ? limit : room, row_cost);
-    int needed = blocks_for(s, seq->num_tokens + num_proposed);
-    while (seq->num_blocks < needed && s->blocks.num_free > s->num_running)
-        seq->block_table[seq->num_blocks++] = nano_block_allocate(&s->blocks);
-    int fitting = seq->num_blocks * s->config.block_size - seq->num_tokens;
+    int needed = nano_kv_entries(&s->config.kv, seq->num_tokens + num_proposed);
+    if (s->config.kv.num_windowed > 0 && seq->num_blocks < needed)
+        nano_scheduler_leave_blocks(s, seq);
+    while (seq->num_blocks < needed &&
+           s->blocks.num_free >= (s->num_running + 1) * s->config.kv.num_groups)
+        nano_scheduler_add_entry(s, seq);
+    int fitting = seq->num_blocks * s->config.kv.block_size - seq->num_tokens;
     if (fitting < num_proposed)
         seq->draft->num_proposed = num_proposed = fitting;
     for (int i = 0; i < num_proposed; i++) {
@@ -249,6 +245,25 @@ static int smallest(int a, int b, int c)
     return ab < c ? ab : c;
 }
 
+/* What of a chunk fits into the free blocks of groups with windows, less one for each sequence that
+ * runs: to be faster is no reason to preempt. */
+static int fit_chunk(struct nano_scheduler *s, struct nano_sequence *seq, int chunk)
+{
+    const struct nano_kv_shape *kv = &s->config.kv;
+    if (kv->num_windowed > 0 &&
+        seq->num_computed_tokens + chunk > seq->num_blocks * kv->block_size) {
+        nano_scheduler_leave_blocks(s, seq);
+        int num_spare = s->blocks.num_free - s->num_running * kv->num_groups;
+        int num_entries = seq->num_blocks + (num_spare > 0 ? num_spare / kv->num_windowed : 0);
+        int64_t room = (int64_t)num_entries * kv->block_size - seq->num_computed_tokens;
+        if (room <= 0)
+            room = kv->block_size;
+        if (room < chunk)
+            chunk = (int)room;
+    }
+    return nano_scheduler_cut_chunk(s, seq, chunk);
+}
+
 static void schedule_running(struct nano_scheduler *s, struct budget *budget, int spare,
                              double row_cost)
 {
@@ -265,9 +280,11 @@ static void schedule_running(struct nano_scheduler *s, struct budget *budget, in
             chunk = smallest(needed, room, budget->prefill_tokens);
             if (chunk == 0)
                 continue; /* those before it take all that the latency target leaves */
+            if (!s->plain)
+                chunk = fit_chunk(s, seq, chunk);
         }
         int end = seq->num_computed_tokens + chunk;
-        if (end > seq->num_blocks * s->config.block_size && !grow(s, seq, end))
+        if (end > seq->num_blocks * s->config.kv.block_size && !grow(s, seq, end))
             return;
         if (seq->in_prefill) {
             add_prefill(s, seq, chunk);
@@ -284,26 +301,6 @@ static void schedule_running(struct nano_scheduler *s, struct budget *budget, in
     }
 }
 
-/* Leading blocks with known content, at the front of the block table; references are not taken.
- * The last token is always computed: its logits are needed. */
-static int match_prefix(struct nano_scheduler *s, struct nano_sequence *seq, uint64_t *last_hash)
-{
-    int block_size = s->config.block_size, count = 0;
-    *last_hash = seq->request->salt;
-    if (!seq->shares_blocks || seq->wants_prompt_logprobs)
-        return 0;
-    for (int limit = (seq->num_tokens - 1) / block_size; count < limit; count++) {
-        const int32_t *tokens = seq->tokens + (size_t)count * (size_t)block_size;
-        uint64_t hash = nano_block_hash(*last_hash, tokens, block_size);
-        int32_t block = nano_block_find(&s->blocks, hash, *last_hash, tokens);
-        if (block < 0)
-            break;
-        seq->block_table[count] = block;
-        *last_hash = hash;
-    }
-    return count;
-}
-
 static void insert_running(struct nano_scheduler *s, struct nano_sequence *seq)
 {
     int i = s->num_running++;
@@ -312,28 +309,22 @@ static void insert_running(struct nano_scheduler *s, struct nano_sequence *seq)
     s->running[i] = seq;
 }
 
-/* Takes the first waiting sequence in if its blocks are there, and one more for each that runs, so
- * that it is not preempted at once. */
+/* Takes the first waiting sequence in if its blocks are there and nobody is about to compute what
+ * it begins with. */
 static bool admit(struct nano_scheduler *s, struct budget *budget, uint64_t now_ns)
 {
     struct nano_sequence *seq = s->waiting.first;
-    uint64_t hash;
-    int num_hits = match_prefix(s, seq, &hash);
-    int num_free = s->blocks.num_free;
-    for (int i = 0; i < num_hits; i++)
-        num_free -= s->blocks.blocks[seq->block_table[i]].ref_count == 0;
-    int needed = blocks_for(s, seq->num_tokens);
-    if (needed - num_hits + s->num_running > num_free)
+    struct nano_prefix prefix;
+    nano_scheduler_find_prefix(s, seq, &prefix);
+    if (nano_scheduler_awaits_state(s, &prefix) || !nano_scheduler_has_room(s, seq, &prefix))
         return false;
     nano_waiting_queue_remove(&s->waiting, seq);
-    for (int i = 0; i < num_hits; i++)
-        nano_block_acquire(&s->blocks, seq->block_table[i]);
-    for (int i = num_hits; i < needed; i++)
-        seq->block_table[i] = nano_block_allocate(&s->blocks);
-    seq->num_blocks = needed;
-    seq->num_published = num_hits;
-    seq->block_hash = hash;
-    seq->num_computed_tokens = num_hits * s->config.block_size;
+    if (s->config.kv.num_states > 0)
+        nano_scheduler_begin_state(s, seq, &prefix);
+    nano_scheduler_begin_blocks(s, seq, &prefix);
+    seq->num_published = prefix.num_entries;
+    seq->block_hash = prefix.hash;
+    seq->num_computed_tokens = prefix.num_entries * s->config.kv.block_size;
     s->prefix_queries_total += (uint64_t)seq->num_tokens;
     s->prefix_hits_total += (uint64_t)seq->num_computed_tokens;
     if (seq->admitted_ns == 0) {
@@ -344,7 +335,10 @@ static bool admit(struct nano_scheduler *s, struct budget *budget, uint64_t now_
     seq->state = NANO_SEQUENCE_RUNNING;
     insert_running(s, seq);
     int rest = seq->num_tokens - seq->num_computed_tokens;
-    int chunk = smallest(rest, budget->tokens, budget->prefill_tokens);
+    int chunk =
+        nano_scheduler_cut_chunk(s, seq, smallest(rest, budget->tokens, budget->prefill_tokens));
+    while (seq->num_blocks < nano_kv_entries(&s->config.kv, seq->num_computed_tokens + chunk))
+        nano_scheduler_add_entry(s, seq);
     add_prefill(s, seq, chunk);
     budget->tokens -= chunk;
     budget->prefill_tokens -= chunk;
@@ -370,10 +364,24 @@ bool nano_scheduler_schedule(struct nano_scheduler *s, const struct nano_step_li
     return s->batch.num_tokens > 0;
 }
 
+/* What the tokens that a step has computed make possible or unnecessary. */
+static void arrive(struct nano_scheduler *s)
+{
+    for (int i = 0; i < s->batch.num_seqs; i++) {
+        struct nano_sequence *seq = s->scheduled[i];
+        if (s->config.kv.num_states > 0)
+            nano_scheduler_keep_state(s, seq);
+        if (s->config.kv.num_windowed > 0 && seq->in_prefill)
+            nano_scheduler_leave_blocks(s, seq);
+    }
+}
+
 void nano_scheduler_commit(struct nano_scheduler *s)
 {
     for (int i = 0; i < s->batch.num_seqs; i++)
         s->scheduled[i]->num_computed_tokens += s->seqs[i].num_tokens;
+    if (!s->plain)
+        arrive(s);
     if (s->num_speculated_tokens == 0)
         return;
     for (int i = 0; i < s->batch.num_seqs; i++)
@@ -390,8 +398,8 @@ void nano_scheduler_accept(struct nano_scheduler *s, struct nano_sequence *seq)
 
 void nano_scheduler_drop_proposals(struct nano_scheduler *s, struct nano_sequence *seq)
 {
-    while (seq->num_blocks > blocks_for(s, seq->num_computed_tokens))
-        nano_block_release(&s->blocks, seq->block_table[--seq->num_blocks]);
+    while (seq->num_blocks > nano_kv_entries(&s->config.kv, seq->num_computed_tokens))
+        nano_scheduler_drop_entry(s, seq);
 }
 
 void nano_scheduler_finish(struct nano_scheduler *s, struct nano_sequence *seq)
@@ -404,30 +412,9 @@ void nano_scheduler_finish(struct nano_scheduler *s, struct nano_sequence *seq)
         s->num_running--;
         memmove(&s->running[i], &s->running[i + 1],
                 (size_t)(s->num_running - i) * sizeof *s->running);
-        release_blocks(s, seq);
+        nano_scheduler_release(s, seq);
     } else {
         nano_waiting_queue_remove(&s->waiting, seq);
     }
     seq->state = NANO_SEQUENCE_FINISHED;
-}
-
-bool nano_scheduler_check(const struct nano_scheduler *s)
-{
-    int num_references = 0, num_held = 0;
-    for (int i = 0; i < s->num_running; i++) {
-        const struct nano_sequence *seq = s->running[i];
-        if (seq->state != NANO_SEQUENCE_RUNNING || seq->num_computed_tokens > seq->num_tokens ||
-            seq->num_computed_tokens > seq->num_blocks * s->config.block_size ||
-            seq->num_published * s->config.block_size > seq->num_computed_tokens)
-            return false;
-        if (i > 0 && !nano_sequence_before(s->running[i - 1], seq))
-            return false;
-        for (int b = 0; b < seq->num_blocks; b++)
-            if (s->blocks.blocks[seq->block_table[b]].ref_count < 1)
-                return false;
-        num_held += seq->num_blocks;
-    }
-    for (int i = 0; i < s->config.num_blocks; i++)
-        num_references += s->blocks.blocks[i].ref_count;
-    return num_references == num_held && nano_block_manager_check(&s->blocks);
 }

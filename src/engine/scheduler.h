@@ -15,24 +15,29 @@
  * each running sequence, and blocks that hold no accepted token go back after the step. Blocks are
  * published for the sequence's own tokens only.
  *
- * Admission takes the blocks of the whole prompt at once: leading blocks whose content is in the
- * pool already are shared, and only the rest is computed. A block is published when the step that
- * completes it is scheduled, not when it has run: a runner stores K and V of the whole batch before
- * any of its attention reads them, so even sequences of the same step share it.
+ * Admission takes the blocks of the whole prompt at once (of groups with windows those of a chunk):
+ * leading blocks whose content is in the pool already are shared, and only the rest is computed. A
+ * block is published when the step that completes it is scheduled, not when it has run: a runner
+ * stores K and V of the whole batch before any of its attention reads them, so even sequences of
+ * the same step share it. A recurrent state is there only after the step: who could begin with it
+ * waits.
  *
  * Progress: the pool holds at least one sequence of max_model_len, so the first one in order can
- * always run. It belongs to the engine's thread; a step allocates nothing. */
+ * always run; there is a state slot for each sequence that runs. It belongs to the engine's thread;
+ * a step allocates nothing. */
 #ifndef NANO_ENGINE_SCHEDULER_H
 #define NANO_ENGINE_SCHEDULER_H
 
 #include "engine/block_manager.h"
+#include "engine/kv_shape.h"
 #include "engine/step_time.h"
 #include "engine/waiting_queue.h"
 #include "runner/runner.h"
 
 struct nano_scheduler_config {
     int max_num_seqs, max_num_batched_tokens;
-    int num_blocks, block_size;
+    int num_blocks;
+    struct nano_kv_shape kv;
     struct nano_speculative_config speculative;
 };
 
@@ -45,6 +50,7 @@ struct nano_scheduled_output {
 
 struct nano_scheduler {
     struct nano_scheduler_config config;
+    bool plain; /* one KV group that sees everything, no recurrent state */
     struct nano_block_manager blocks;
     struct nano_waiting_queue waiting;
     struct nano_sequence **running; /* [max_num_seqs], in order */
@@ -58,6 +64,10 @@ struct nano_scheduler {
     struct nano_batch_output *outputs;     /* [max_num_batched_tokens] */
     struct nano_scheduled_output *targets; /* [max_num_batched_tokens], as outputs */
     int num_prefill_tokens, num_decode_tokens, num_speculated_tokens, num_preempted;
+
+    /* Set by the owner where there are recurrent states; called between runs of the runner. */
+    void (*copy_state)(void *runner_state, int32_t src_state, int32_t dst_state);
+    void *runner_state;
 
     uint64_t num_preemptions_total, prefix_queries_total, prefix_hits_total, prompt_tokens_total;
 };

@@ -140,12 +140,15 @@ static enum nano_status init_sequence(struct nano_sequence *s, struct nano_reque
         return nano_error_no_memory(err, "a sequence", sizeof *s->draft);
     /* In one piece and last: what is large gets a chunk of the arena that fits exactly. */
     size_t length = (size_t)s->max_length, block_size = (size_t)limits->block_size;
-    size_t num_blocks = (length + block_size - 1) / block_size;
+    size_t stride = (length + block_size - 1) / block_size;
+    size_t num_blocks = stride * (size_t)limits->num_kv_groups;
     size_t count = length + num_blocks + (speculates ? nano_draft_size(s->max_length) : 0);
     s->tokens = nano_arena_alloc(arena, count, sizeof *s->tokens);
     if (!s->tokens)
         return nano_error_no_memory(err, "a sequence", count * sizeof *s->tokens);
     s->block_table = s->tokens + length;
+    s->table_stride = (int)stride;
+    s->rolling_entry = -1;
     memcpy(s->tokens, prompt, (size_t)num_prompt_tokens * sizeof *prompt);
     if (speculates) {
         nano_draft_init(s->draft, speculative, s->block_table + num_blocks, s->max_length);

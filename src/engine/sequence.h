@@ -25,11 +25,11 @@ enum nano_sequence_state {
  * the tokens. At hundreds of sequences those cache misses are most of what scheduling costs. */
 struct nano_sequence {
     int32_t *tokens;      /* [max_length]: prompt, then output */
-    int32_t *block_table; /* [blocks for max_length] */
+    int32_t *block_table; /* [num_kv_groups, table_stride]; -1: behind its group's window */
     struct nano_request_state *request;
     int num_tokens, num_computed_tokens;
-    int num_blocks;
-    int num_published; /* leading blocks whose content the block manager knows */
+    int num_blocks;    /* leading entries of the tables that every group has its blocks for */
+    int num_published; /* leading entries whose blocks' content the block manager knows */
     int num_prompt_tokens;
     int max_length;             /* of prompt and output: it is finished then */
     int num_cached_tokens;      /* of the prompt, found in the cache when it was first admitted */
@@ -41,7 +41,17 @@ struct nano_sequence {
     bool wants_prompt_logprobs; /* and has not sent them; only completion 0 does */
     bool plain; /* neither text nor logprobs nor anything that could stop it early */
 
-    uint64_t block_hash; /* of the last published block; the salt when there is none */
+    uint64_t block_hash;  /* of the last published block; the salt when there is none */
+    uint64_t parent_hash; /* of the block before that */
+    int table_stride;
+    /* Where groups have windows: the entries of the others' tables, which are num_blocks or more.
+     */
+    int num_full_blocks;
+    int32_t state_slot; /* of its recurrent state, if it has one */
+    int rolling_entry;  /* whose block has the state that is kept until the next one; -1: none */
+    /* So many tokens of the prompt are known, but the state behind them was not kept; 0: none. */
+    int branch_tokens;
+    uint64_t branch_hash;
     uint64_t admitted_ns, first_token_ns;                     /* 0: not yet */
     struct nano_sequence *heap_child, *heap_next, *heap_prev; /* in the waiting queue */
 
@@ -79,7 +89,7 @@ struct nano_request_state {
 struct nano_request_limits {
     const nano_tokenizer *tokenizer; /* may be NULL */
     int64_t vocab_size;
-    int max_model_len, block_size;
+    int max_model_len, block_size, num_kv_groups;
     const struct nano_speculative_config *speculative; /* borrowed for as long as the request */
 };
 

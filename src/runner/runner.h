@@ -82,7 +82,7 @@ struct nano_runner_caps {
     const char *isa;
 };
 
-/* Bytes that open and kv_alloc will take. */
+/* Bytes that open and kv_alloc will take, and what blocks are for. */
 struct nano_runner_memory {
     uint64_t weight_bytes;     /* own memory for packed weights */
     uint64_t mapped_bytes;     /* weights read straight from the file */
@@ -90,6 +90,8 @@ struct nano_runner_memory {
     uint64_t activation_bytes; /* buffers, logits, per-thread scratch */
     uint64_t kv_block_bytes;   /* one block: all of its slots */
     uint64_t state_bytes;      /* one sequence's recurrent state; 0: the program has none */
+    int num_kv_groups;
+    int kv_windows[NANO_MAX_KV_GROUPS]; /* as nano_kv_group.window */
 };
 
 struct nano_runner {

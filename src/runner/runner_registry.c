@@ -5,8 +5,10 @@
 #include "runner/mock/mock_runner.h"
 #include "runner/runner.h"
 
-static const struct nano_runner *const runners[] = {&nano_runner_cpu, &nano_runner_mock,
-                                                    &nano_runner_mock_kv};
+static const struct nano_runner *const runners[] = {
+    &nano_runner_cpu,         &nano_runner_mock,         &nano_runner_mock_kv,
+    &nano_runner_mock_window, &nano_runner_mock_windows, &nano_runner_mock_state,
+    &nano_runner_mock_hybrid};
 
 enum nano_status nano_runner_find(const struct nano_runner **out, const char *name,
                                   struct nano_error *err)

@@ -106,17 +106,26 @@ static void step(nano_engine *engine)
     REQUIRE(nano_scheduler_check(&engine->scheduler));
 }
 
+/* The smallest pool that may be asked for. */
+static int blocks_of_one_sequence(const struct nano_engine_params *params)
+{
+    struct nano_engine_setup setup;
+    REQUIRE(nano_engine_setup_make(&setup, NULL, NULL, params, NULL) == NANO_OK);
+    return (int)nano_kv_sequence_blocks(&setup.scheduler_config.kv, params->max_model_len);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    static const char *const runners[] = {"mock-kv", "mock-windows", "mock-window", "mock-state",
+                                          "mock-hybrid"};
     static struct client clients[MAX_CLIENTS];
     struct input in = {data, size, 0};
     struct nano_engine_params params = nano_engine_params_default();
-    params.runner = "mock-kv";
     params.manual_step = true;
     params.max_model_len = MAX_PROMPT + MAX_OUTPUT;
-    params.block_size = 1 + next_byte(&in) % 20;
-    int one_sequence = (params.max_model_len + params.block_size - 1) / params.block_size;
-    params.num_blocks = one_sequence + next_byte(&in) % (2 * one_sequence);
+    uint8_t first = next_byte(&in), more_blocks = next_byte(&in);
+    params.block_size = 1 + first % 20;
+    params.runner = runners[first / 20 % 5];
     params.max_num_batched_tokens = 1 + next_byte(&in) % 64;
     params.max_num_seqs = 1 + next_byte(&in) % 12;
     params.enable_prefix_caching = next_byte(&in) % 4 > 0;
@@ -124,6 +133,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     params.num_speculative_tokens = speculation % 8;
     params.prompt_lookup_min = 1 + (speculation >> 3) % 2;
     params.itl_target_ms = speculation >> 7 ? 0.001f : 0.0f;
+    if (first / 20 % 5 > 2)
+        params.num_speculative_tokens = 0; /* a state cannot go back */
+    int one_sequence = blocks_of_one_sequence(&params);
+    params.num_blocks = one_sequence + more_blocks % (2 * one_sequence);
     nano_engine *engine;
     REQUIRE(nano_engine_create(&engine, NULL, &params, NULL) == NANO_OK);
     memset(clients, 0, sizeof clients);

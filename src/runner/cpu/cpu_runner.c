@@ -130,6 +130,9 @@ static enum nano_status cpu_plan(const struct nano_runner_config *config,
         out->kv_block_bytes += (uint64_t)nano_cpu_k_block_bytes(r, layer_of_slot(r, i)) +
                                nano_cpu_v_block_bytes(r, layer_of_slot(r, i));
     out->state_bytes = (uint64_t)r->program->state_floats * sizeof(float);
+    out->num_kv_groups = r->program->num_kv_groups;
+    for (int g = 0; g < out->num_kv_groups; g++)
+        out->kv_windows[g] = r->program->kv_groups[g].window;
     cpu_close(r);
     return NANO_OK;
 }

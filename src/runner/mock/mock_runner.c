@@ -5,17 +5,34 @@
 
 #include "base/memory.h"
 
-struct mock {
-    struct nano_runner_config config;
-    float *logits;
-    uint32_t *slots; /* [num_blocks, block_size], of mock-kv */
+/* What a variant keeps of a sequence. */
+struct mock_kind {
+    int num_groups;
+    int windows[NANO_MAX_KV_GROUPS];
+    bool has_kv, has_state;
 };
 
-static enum nano_status mock_plan(const struct nano_runner_config *config,
-                                  struct nano_runner_memory *out, struct nano_error *err)
+struct slot {
+    uint32_t hash; /* of the token and the slot before it */
+    int32_t token;
+};
+
+struct mock {
+    const struct mock_kind *kind;
+    struct nano_runner_config config;
+    float *logits;
+    uint32_t *row_hash; /* [max_num_batched_tokens] */
+    struct slot *slots; /* [num_blocks, block_size] */
+    uint32_t *states;   /* [num_states] */
+    int num_blocks, num_states;
+};
+
+static enum nano_status plan(const struct mock_kind *kind, struct nano_runner_memory *out)
 {
-    (void)config, (void)err;
-    *out = (struct nano_runner_memory){.activation_bytes = NANO_MOCK_VOCAB_SIZE * sizeof(float)};
+    *out = (struct nano_runner_memory){.activation_bytes = NANO_MOCK_VOCAB_SIZE * sizeof(float),
+                                       .state_bytes = kind->has_state ? sizeof(uint32_t) : 0,
+                                       .num_kv_groups = kind->num_groups};
+    memcpy(out->kv_windows, kind->windows, sizeof out->kv_windows);
     return NANO_OK;
 }
 
@@ -25,19 +42,24 @@ static void mock_close(void *state)
     if (!mock)
         return;
     nano_mem_free(mock->logits);
+    nano_mem_free(mock->row_hash);
     nano_mem_free(mock->slots);
+    nano_mem_free(mock->states);
     nano_mem_free(mock);
 }
 
-static enum nano_status mock_open(void **state, const struct nano_runner_config *config,
-                                  struct nano_error *err)
+static enum nano_status open_kind(const struct mock_kind *kind, void **state,
+                                  const struct nano_runner_config *config, struct nano_error *err)
 {
     struct mock *mock = nano_mem_calloc(1, sizeof *mock);
+    const size_t num_rows = (size_t)config->max_num_batched_tokens;
     *state = NULL;
-    if (!mock || !(mock->logits = nano_mem_alloc(NANO_MOCK_VOCAB_SIZE, sizeof(float)))) {
+    if (!mock || !(mock->logits = nano_mem_alloc(NANO_MOCK_VOCAB_SIZE, sizeof(float))) ||
+        !(mock->row_hash = nano_mem_alloc(num_rows, sizeof *mock->row_hash))) {
         mock_close(mock);
         return nano_error_no_memory(err, "the mock runner", NANO_MOCK_VOCAB_SIZE * sizeof(float));
     }
+    mock->kind = kind;
     mock->config = *config;
     *state = mock;
     return NANO_OK;
@@ -53,19 +75,17 @@ static void mock_caps(const void *state, struct nano_runner_caps *out)
 static enum nano_status mock_kv_alloc(void *state, int num_blocks, int num_states,
                                       struct nano_error *err)
 {
-    (void)state, (void)num_blocks, (void)num_states, (void)err;
-    return NANO_OK;
-}
-
-static enum nano_status mock_kv_kv_alloc(void *state, int num_blocks, int num_states,
-                                         struct nano_error *err)
-{
     struct mock *mock = state;
-    (void)num_states;
-    size_t count = (size_t)num_blocks * (size_t)mock->config.block_size;
-    mock->slots = nano_mem_calloc(count, sizeof *mock->slots);
-    return mock->slots ? NANO_OK
-                       : nano_error_no_memory(err, "the mock pool", count * sizeof *mock->slots);
+    const size_t num_slots = (size_t)num_blocks * (size_t)mock->config.block_size;
+    mock->num_blocks = num_blocks;
+    mock->num_states = num_states;
+    if (mock->kind->has_kv && !(mock->slots = nano_mem_calloc(num_slots, sizeof *mock->slots)))
+        return nano_error_no_memory(err, "the mock pool", num_slots * sizeof *mock->slots);
+    if (mock->kind->has_state &&
+        !(mock->states = nano_mem_calloc((size_t)num_states, sizeof *mock->states)))
+        return nano_error_no_memory(err, "the mock states",
+                                    (size_t)num_states * sizeof *mock->states);
+    return NANO_OK;
 }
 
 static void mock_kv_copy(void *state, int32_t src_block, int32_t dst_block)
@@ -79,7 +99,9 @@ static void mock_kv_copy(void *state, int32_t src_block, int32_t dst_block)
 
 static void mock_state_copy(void *state, int32_t src_state, int32_t dst_state)
 {
-    (void)state, (void)src_state, (void)dst_state; /* it has none */
+    struct mock *mock = state;
+    if (mock->states)
+        mock->states[dst_state] = mock->states[src_state];
 }
 
 /* The multipliers are xxHash's 32-bit primes. */
@@ -99,24 +121,108 @@ int32_t nano_mock_token(uint32_t hash)
     return (int32_t)(hash % NANO_MOCK_VOCAB_SIZE);
 }
 
-static uint32_t *slot_of(const struct mock *mock, const struct nano_batch_seq *seq, int position)
+/* ---- sequences that leave something behind ---- */
+
+/* NULL where the table has no block. */
+static struct slot *slot_of(const struct mock *mock, const struct nano_batch_seq *seq, int group,
+                            int position)
 {
-    int block_size = mock->config.block_size;
-    size_t block = (size_t)seq->block_table[position / block_size];
-    return &mock->slots[block * (size_t)block_size + (size_t)(position % block_size)];
+    const int block_size = mock->config.block_size;
+    const int32_t block = seq->block_table[group * seq->table_stride + position / block_size];
+    if (block < 0 || block >= mock->num_blocks)
+        return NULL;
+    return &mock->slots[(size_t)block * (size_t)block_size + (size_t)(position % block_size)];
 }
 
-static void store_tokens(const struct mock *mock, const struct nano_batch *batch)
+/* The first position that the sequence's first token of the batch sees. */
+static int first_seen(const struct mock *mock, const struct nano_batch_seq *seq, int group)
 {
-    for (int i = 0; i < batch->num_seqs; i++) {
-        const struct nano_batch_seq *seq = &batch->seqs[i];
-        for (int t = 0; t < seq->num_tokens; t++) {
-            int position = seq->first_position + t;
-            uint32_t before = position > 0 ? *slot_of(mock, seq, position - 1) : 0;
-            *slot_of(mock, seq, position) = mix(batch->tokens[seq->first_token + t], before);
-        }
-    }
+    const int window = mock->kind->windows[group];
+    return window > 0 && seq->first_position >= window ? seq->first_position - window + 1 : 0;
 }
+
+static bool store_in_group(const struct mock *mock, const struct nano_batch *batch,
+                           const struct nano_batch_seq *seq, int group)
+{
+    uint32_t before = 0;
+    if (seq->first_position > 0) {
+        const struct slot *last = slot_of(mock, seq, group, seq->first_position - 1);
+        if (!last)
+            return false;
+        before = last->hash;
+    }
+    for (int t = 0; t < seq->num_tokens; t++) {
+        const int32_t token = batch->tokens[seq->first_token + t];
+        struct slot *slot = slot_of(mock, seq, group, seq->first_position + t);
+        if (!slot)
+            return false;
+        before = mix(token, before);
+        *slot = (struct slot){before, token};
+    }
+    return true;
+}
+
+/* Whether all that is seen follows from each other, and is what the rows' hashes say. */
+static bool check_group(const struct mock *mock, const struct nano_batch_seq *seq, int group)
+{
+    const int first = first_seen(mock, seq, group);
+    const struct slot *before = NULL;
+    for (int p = first; p < seq->first_position + seq->num_tokens; p++) {
+        const struct slot *slot = slot_of(mock, seq, group, p);
+        if (!slot || (p == 0 && slot->hash != mix(slot->token, 0)) ||
+            (before && slot->hash != mix(slot->token, before->hash)))
+            return false;
+        if (p >= seq->first_position &&
+            slot->hash != mock->row_hash[seq->first_token + p - seq->first_position])
+            return false;
+        before = slot;
+    }
+    return true;
+}
+
+static bool advance_state(struct mock *mock, const struct nano_batch *batch,
+                          const struct nano_batch_seq *seq)
+{
+    if (seq->state < 0 || seq->state >= mock->num_states)
+        return false;
+    uint32_t hash = seq->first_position > 0 ? mock->states[seq->state] : 0;
+    for (int t = 0; t < seq->num_tokens; t++) {
+        hash = mix(batch->tokens[seq->first_token + t], hash);
+        mock->row_hash[seq->first_token + t] = hash;
+    }
+    mock->states[seq->state] = hash;
+    return true;
+}
+
+static void read_rows(struct mock *mock, const struct nano_batch_seq *seq)
+{
+    for (int t = 0; t < seq->num_tokens; t++)
+        mock->row_hash[seq->first_token + t] = slot_of(mock, seq, 0, seq->first_position + t)->hash;
+}
+
+static bool run_sequences(struct mock *mock, const struct nano_batch *batch)
+{
+    const struct mock_kind *kind = mock->kind;
+    bool ok = true;
+    for (int i = 0; ok && i < batch->num_seqs; i++) {
+        const struct nano_batch_seq *seq = &batch->seqs[i];
+        for (int g = 0; ok && kind->has_kv && g < kind->num_groups; g++)
+            ok = store_in_group(mock, batch, seq, g);
+        if (ok && kind->has_state)
+            ok = advance_state(mock, batch, seq);
+        else if (ok)
+            read_rows(mock, seq);
+    }
+    /* After all have stored: who got a block that another one still sees has changed it by now. */
+    const bool checks =
+        kind->has_kv && (kind->num_groups > 1 || kind->has_state || kind->windows[0]);
+    for (int i = 0; ok && checks && i < batch->num_seqs; i++)
+        for (int g = 0; ok && g < kind->num_groups; g++)
+            ok = check_group(mock, &batch->seqs[i], g);
+    return ok;
+}
+
+/* ---- a step ---- */
 
 static void give_logits(const struct mock *mock, const struct nano_batch *batch, int output,
                         int32_t token)
@@ -129,10 +235,11 @@ static void give_logits(const struct mock *mock, const struct nano_batch *batch,
 
 static enum nano_status mock_run(void *state, struct nano_batch *batch, struct nano_error *err)
 {
-    const struct mock *mock = state;
-    (void)err;
-    if (mock->slots)
-        store_tokens(mock, batch);
+    struct mock *mock = state;
+    const bool remembers = mock->kind->has_kv || mock->kind->has_state;
+    if (remembers && !run_sequences(mock, batch))
+        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
+                              "batch: a sequence sees what is not its own");
     const struct nano_batch_seq *seq = batch->seqs;
     int end_row = batch->num_outputs > 0 ? seq->num_tokens : 0;
     for (int i = 0; i < batch->num_outputs; i++) {
@@ -140,8 +247,8 @@ static enum nano_status mock_run(void *state, struct nano_batch *batch, struct n
         while (output->row >= end_row)
             end_row += (++seq)->num_tokens;
         int position = seq->first_position + output->row - seq->first_token;
-        uint32_t hash = mock->slots ? *slot_of(mock, seq, position)
-                                    : mix(batch->tokens[output->row], (uint32_t)position);
+        uint32_t hash = remembers ? mock->row_hash[output->row]
+                                  : mix(batch->tokens[output->row], (uint32_t)position);
         int32_t token = nano_mock_token(hash);
         if (output->greedy)
             output->token = token;
@@ -163,30 +270,38 @@ static size_t mock_profile(const void *state, struct nano_op_profile *out, size_
     return 0;
 }
 
-const struct nano_runner nano_runner_mock = {
-    .name = "mock",
-    .plan = mock_plan,
-    .open = mock_open,
-    .close = mock_close,
-    .caps = mock_caps,
-    .kv_alloc = mock_kv_alloc,
-    .kv_copy = mock_kv_copy,
-    .state_copy = mock_state_copy,
-    .run = mock_run,
-    .memory_used = mock_memory_used,
-    .profile = mock_profile,
-};
+/* ---- the variants ---- */
 
-const struct nano_runner nano_runner_mock_kv = {
-    .name = "mock-kv",
-    .plan = mock_plan,
-    .open = mock_open,
-    .close = mock_close,
-    .caps = mock_caps,
-    .kv_alloc = mock_kv_kv_alloc,
-    .kv_copy = mock_kv_copy,
-    .state_copy = mock_state_copy,
-    .run = mock_run,
-    .memory_used = mock_memory_used,
-    .profile = mock_profile,
-};
+#define MOCK_RUNNER(id, label, ...)                                                           \
+    static const struct mock_kind kind_##id = {__VA_ARGS__};                                  \
+    static enum nano_status plan_##id(const struct nano_runner_config *config,                \
+                                      struct nano_runner_memory *out, struct nano_error *err) \
+    {                                                                                         \
+        (void)config, (void)err;                                                              \
+        return plan(&kind_##id, out);                                                         \
+    }                                                                                         \
+    static enum nano_status open_##id(void **state, const struct nano_runner_config *config,  \
+                                      struct nano_error *err)                                 \
+    {                                                                                         \
+        return open_kind(&kind_##id, state, config, err);                                     \
+    }                                                                                         \
+    const struct nano_runner nano_runner_##id = {.name = (label),                             \
+                                                 .plan = plan_##id,                           \
+                                                 .open = open_##id,                           \
+                                                 .close = mock_close,                         \
+                                                 .caps = mock_caps,                           \
+                                                 .kv_alloc = mock_kv_alloc,                   \
+                                                 .kv_copy = mock_kv_copy,                     \
+                                                 .state_copy = mock_state_copy,               \
+                                                 .run = mock_run,                             \
+                                                 .memory_used = mock_memory_used,             \
+                                                 .profile = mock_profile}
+
+MOCK_RUNNER(mock, "mock", .num_groups = 1);
+MOCK_RUNNER(mock_kv, "mock-kv", .num_groups = 1, .has_kv = true);
+MOCK_RUNNER(mock_windows, "mock-windows", .num_groups = 4, .windows = {0, 20, 20, 3},
+            .has_kv = true);
+MOCK_RUNNER(mock_window, "mock-window", .num_groups = 1, .windows = {24}, .has_kv = true);
+MOCK_RUNNER(mock_state, "mock-state", .num_groups = 1, .has_state = true);
+MOCK_RUNNER(mock_hybrid, "mock-hybrid", .num_groups = 2, .windows = {0, 20}, .has_kv = true,
+            .has_state = true);

@@ -1,9 +1,17 @@
 /* Mock runners: no model.
  *
- * "mock"     the next token is a hash of the last one and its position; costs next to nothing, so
- * it measures the engine alone "mock-kv"  keeps a pool in which every slot holds a hash of the slot
- * before it and its own token, and the next token depends on it: as with a real model, a wrong
- * block, a stale slot or a sequence that reads another's changes the tokens */
+ *   mock          the next token is a hash of the last one and its position; costs next to nothing,
+ *                 so it measures the engine alone
+ *   mock-kv       keeps a pool in which every slot holds a hash of the slot before it and its own
+ *                 token, and the next token depends on it: as with a real model, a wrong block, a
+ *                 stale slot or a sequence that reads another's changes the tokens
+ *   mock-windows  the same in several KV groups, most of them with windows; a step fails when what
+ *                 a token sees in a group is not what the sequence has stored there
+ *   mock-window   the same in one group, which has a window
+ *   mock-state    no pool: the hash is a recurrent state
+ *   mock-hybrid   two groups and a recurrent state that must agree
+ *
+ * All but "mock" give the same tokens. */
 #ifndef NANO_RUNNER_MOCK_RUNNER_H
 #define NANO_RUNNER_MOCK_RUNNER_H
 
@@ -13,6 +21,10 @@
 
 extern const struct nano_runner nano_runner_mock;
 extern const struct nano_runner nano_runner_mock_kv;
+extern const struct nano_runner nano_runner_mock_windows;
+extern const struct nano_runner nano_runner_mock_window;
+extern const struct nano_runner nano_runner_mock_state;
+extern const struct nano_runner nano_runner_mock_hybrid;
 
 /* What mock-kv stores in a slot: a hash of its token and the slot before it (0 before the first),
  * and the token that it predicts from there when sampling is greedy. */
