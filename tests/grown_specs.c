@@ -15,7 +15,6 @@ const struct grown_spec grown_specs[] = {
      SMALL RMS HEADS "feed_forward_length=48 attention.key_length=16 "
                      "attention.value_length=16",
      EMBEDDING},
-
     {"gpt2", "gpt2", SMALL LAYER_NORM "attention.head_count=4 " FFN, EMBEDDING},
     {"gptneox", "gptneox",
      SMALL LAYER_NORM
@@ -75,5 +74,25 @@ const struct grown_spec grown_specs[] = {
      " blk.0.attn_q.bias=32 blk.0.attn_k.bias=16 blk.0.attn_v.bias=16 blk.0.attn_output.bias=32 "
      "blk.0.ffn_up.bias=48 blk.0.ffn_down.bias=32 blk.1.attn_q.bias=32 blk.1.attn_k.bias=16 "
      "blk.1.attn_v.bias=16 blk.1.attn_output.bias=32 blk.1.ffn_up.bias=48 blk.1.ffn_down.bias=32"},
+    {"mixtral", "llama",
+     SMALL RMS HEADS "feed_forward_length=48 expert_count=5 expert_used_count=2", EMBEDDING},
+    {"grouped", "llama",
+     SMALL RMS HEADS "expert_feed_forward_length=16 expert_count=12 expert_used_count=3 "
+                     "expert_gating_func=2 expert_weights_norm=true expert_weights_scale=1.5 "
+                     "expert_group_count=4 expert_group_used_count=2",
+     EMBEDDING " blk.0.exp_probs_b.bias=12 blk.1.exp_probs_b.bias=12"},
+    {"qwen2moe", "qwen2moe",
+     SMALL RMS HEADS "feed_forward_length=48 expert_feed_forward_length=32 expert_count=6 "
+                     "expert_used_count=3 expert_shared_feed_forward_length=40",
+     EMBEDDING},
+    {"qwen3moe", "qwen3moe",
+     SMALL RMS HEADS "expert_feed_forward_length=32 expert_count=6 expert_used_count=3 "
+                     "attention.key_length=16 attention.value_length=16",
+     EMBEDDING},
+    {"granitemoe", "granitemoe",
+     SMALL RMS HEADS "feed_forward_length=32 expert_count=5 expert_used_count=2 "
+                     "expert_shared_feed_forward_length=24 embedding_scale=6.0 "
+                     "residual_scale=0.6 attention.scale=0.2 logit_scale=1.6",
+     EMBEDDING},
 };
 const int num_grown_specs = sizeof grown_specs / sizeof *grown_specs;
