@@ -196,6 +196,31 @@ struct nano_view nano_build_gated_mlp(struct nano_builder *b, struct nano_view i
 /* As nano_build_head, with LayerNorm. */
 void nano_build_mean_norm_head(struct nano_builder *b, struct nano_view x,
                                const struct nano_tensor *embedding);
+/* A feed-forward of experts, and of one that every row goes to. */
+struct nano_moe_ffn {
+    struct nano_moe moe;
+    int64_t expert_size, shared_size; /* intermediate sizes; shared_size 0: no shared expert */
+    bool shared_gate;    /* the shared one's result is times sigmoid of "ffn_gate_inp_shexp" */
+    enum nano_act act;   /* of the experts; the shared one's is SILU */
+    enum nano_bias bias; /* of router and experts */
+    const char *norm;    /* name of the weights of the norm before it */
+    float residual_scale;
+};
+
+/* The number of experts, 0 for a dense model, which has no router. */
+int64_t nano_build_num_experts(struct nano_builder *b);
+
+/* What the metadata says of experts, which must be there: expert_count, expert_used_count,
+ * expert_feed_forward_length and expert_shared_feed_forward_length (0: not said),
+ * expert_gating_func, expert_weights_norm and _scale, expert_group_count and _used_count. The rest
+ * is SILU, no biases, "ffn_norm". `gating` and `normalize` stand where the file says nothing. */
+struct nano_moe_ffn nano_build_moe_config(struct nano_builder *b, enum nano_gating gating,
+                                          bool normalize);
+
+/* Added to x, times residual_scale: the norm, the router "ffn_gate_inp" with a choice bias
+ * "exp_probs_b" where there is one, experts "ffn_gate_exps", "ffn_up_exps", "ffn_down_exps", and
+ * the shared expert's "ffn_gate_shexp", "ffn_up_shexp", "ffn_down_shexp". */
+void nano_build_moe_ffn(struct nano_builder *b, struct nano_view x, const struct nano_moe_ffn *ffn);
 
 /* What ends most models: rows that are sampled, "output_norm.weight", logits with "output.weight"
  * or, without one, the embedding's matrix. Returns the logits. */

@@ -1,9 +1,11 @@
-/* granite: Granite 3 and 4 (dense).
+/* granite, granitemoe: Granite 3 and 4, dense or of experts.
  *
  *   token_embd × embedding_scale ─▶ x
- *   x ──┬─ attn_norm ─ attn_q, k, v ─ rope ─ attention ─ attn_output ─ × s ─ + ─┬─ ffn_norm ─
- * SwiGLU ─ × s ─ + ─▶ └────────────────────────────────────────────────────────────────────┘
- * └──────────────────────────┘ x of the last layer ─ output_norm ─ output ─ / logit_scale ─▶ logits
+ *   x ─┬─ attn_norm ─ attn_q, k, v ─ rope ─ attention ─ attn_output ─ × s ─ + ─▶ x
+ *      └───────────────────────────────────────────────────────────────────┘
+ *   x ─┬─ ffn_norm ─ SwiGLU, or experts and a shared one ─ × s ─ + ─▶ x of the next layer
+ *      └─────────────────────────────────────────────────────────┘
+ *   x of the last layer ─ output_norm ─ output ─ / logit_scale ─▶ logits
  *
  * Differs from llama: four multipliers, s = residual_scale and attention.scale among them; no
  * rotary embedding where rope.scaling.finetuned is false. */
@@ -12,6 +14,8 @@
 struct granite {
     int rope; /* -1: none */
     float residual_scale, attention_scale;
+    bool is_moe;
+    struct nano_moe_ffn moe;
 };
 
 static void build_layer(struct nano_builder *b, struct nano_view x, const struct granite *g)
@@ -25,6 +29,10 @@ static void build_layer(struct nano_builder *b, struct nano_view x, const struct
     h = nano_build_layer_linear(b, "attn_output", attention, c->hidden_size, NANO_BIAS_OPTIONAL);
     nano_build_add_scaled(b, x, h, g->residual_scale);
 
+    if (g->is_moe) {
+        nano_build_moe_ffn(b, x, &g->moe);
+        return;
+    }
     h = nano_build_layer_norm(b, "ffn_norm", x, c->hidden_size);
     h = nano_build_gated_mlp(b, h, NANO_ACT_SILU, NANO_BIAS_OPTIONAL);
     nano_build_add_scaled(b, x, h, g->residual_scale);
@@ -45,6 +53,12 @@ static void build(struct nano_builder *b)
         .residual_scale = multiplier(b, "residual_scale"),
         .attention_scale = (float)nano_build_float(b, "attention.scale", 0, 1e6, 0),
     };
+    g.is_moe = nano_build_num_experts(b) > 0;
+    if (g.is_moe)
+        g.moe = nano_build_moe_config(b, NANO_GATING_SOFTMAX, true);
+    if (g.is_moe && !g.moe.expert_size)
+        g.moe.expert_size = c->intermediate_size;
+    g.moe.residual_scale = g.residual_scale;
     const float embedding_scale = multiplier(b, "embedding_scale");
     const double logit_scale = nano_build_float(b, "logit_scale", 1e-6, 1e6, NANO_REQUIRED);
     if (nano_build_bool(b, "rope.scaling.finetuned", true))
@@ -59,3 +73,4 @@ static void build(struct nano_builder *b)
 }
 
 const struct nano_architecture nano_architecture_granite = {"granite", build};
+const struct nano_architecture nano_architecture_granitemoe = {"granitemoe", build};

@@ -2,6 +2,7 @@ noinst_LTLIBRARIES += libmodels.la
 libmodels_la_SOURCES = \
   models/builder.c models/builder.h \
   models/builder_blocks.c \
+  models/builder_moe.c \
   models/builder_ops.c \
   models/falcon.c \
   models/fuse.c models/passes.h \
@@ -19,7 +20,9 @@ libmodels_la_SOURCES = \
   models/program_check.c \
   models/program_print.c \
   models/qwen2.c \
+  models/qwen2moe.c \
   models/qwen3.c \
+  models/qwen3moe.c \
   models/registry.c \
   models/rope.c \
   models/smollm3.c \

@@ -10,12 +10,15 @@
     ROW(gpt2)              \
     ROW(gptneox)           \
     ROW(granite)           \
+    ROW(granitemoe)        \
     ROW(llama)             \
     ROW(mistral3)          \
     ROW(olmo2)             \
     ROW(phi3)              \
     ROW(qwen2)             \
+    ROW(qwen2moe)          \
     ROW(qwen3)             \
+    ROW(qwen3moe)          \
     ROW(smollm3)           \
     ROW(stablelm)          \
     ROW(starcoder2)

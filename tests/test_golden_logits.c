@@ -190,6 +190,12 @@ Test(golden, smollm3)
 Test(golden, olmo2)
 {
     check_zoo("olmo2", 1e-4);
+Test(golden, experts)
+{
+    check_zoo("llama-moe", 1e-4);
+    check_zoo("qwen2moe", 1e-4);
+    check_zoo("qwen3moe", 1e-4);
+    check_zoo("granitemoe", 1e-4);
 }
 
 /* Activations are rounded as llama.cpp does, so its own quantised arithmetic is as near as with F32

@@ -7,8 +7,10 @@ librunner_la_SOURCES = \
   src/runner/cpu/cpu_limits.c \
   src/runner/cpu/cpu_linear.c \
   src/runner/cpu/cpu_elementwise.c \
+  src/runner/cpu/cpu_moe.c \
   src/runner/cpu/cpu_ops.c \
   src/runner/cpu/cpu_pool.c src/runner/cpu/cpu_pool.h \
+  src/runner/cpu/cpu_route.c \
   src/runner/cpu/cpu_run.c \
   src/runner/cpu/cpu_runner.c src/runner/cpu/cpu_runner.h \
   src/runner/cpu/cpu_state.h \

@@ -54,9 +54,14 @@ struct nano_batch {
 
 /* Columns [first_column, end_column) of what a linear op multiplies its weights with: normalised
  * where the op has a norm, and as it is before it is rounded to the weights' form. Row r's column c
- * is rows[r * stride + c]. */
+ * is rows[r * stride + c].
+ *
+ * Of an MOE op it is what an expert, `matrix`, multiplies with: for each row and slot in order, one
+ * row that goes to the weights 0 and 1, and one that goes to weight 2. */
 struct nano_linear_input {
     const struct nano_op *op;
+    int weight; /* the first of the op's that are multiplied with it; 0 in a LINEAR */
+    int matrix;
     const float *rows;
     int64_t stride, num_rows, first_column, end_column;
 };

@@ -59,55 +59,102 @@ size_t nano_cpu_x_bytes(const struct nano_cpu_runner *r, enum nano_activation fo
     return nano_mem_round_up(r->kernels.activation[form].bytes(num_tokens, cols));
 }
 
-/* Floats are read where they are, unless they are normalised first. */
+/* Floats are read where they are, unless they are normalised or go to experts. */
 static void find_forms(const struct nano_cpu_runner *r, const struct nano_op *op,
                        bool makes[NANO_NUM_ACTIVATIONS])
 {
     for (int a = 0; a < NANO_NUM_ACTIVATIONS; a++)
         makes[a] = false;
-    for (int i = 0; i < nano_op_num_weights(op); i++) {
+    const bool is_moe = op->kind == NANO_OP_MOE;
+    for (int i = 0; i < (is_moe ? 2 : nano_op_num_weights(op)); i++) {
         const enum nano_activation a = nano_format_traits(op->weight[i]->format)->activation;
-        makes[a] = a != NANO_ACTIVATION_F32 || op->norm;
+        makes[a] = a != NANO_ACTIVATION_F32 || op->norm || is_moe;
     }
     if (r->config.on_linear_input && op->norm)
         makes[NANO_ACTIVATION_F32] = true;
 }
 
-static void carve_scratch(struct nano_cpu_runner *r, struct carver *c)
+static size_t largest(size_t a, size_t b)
 {
-    size_t x_bytes = 0, x_bytes_of_one = 0, row_floats = 0, attention_floats = 0;
+    return a > b ? a : b;
+}
+
+/* What ops that share scratch need of it at most. */
+struct scratch {
+    size_t x_bytes, x_bytes_of_one, row_floats, attention_floats;
+    size_t num_experts; /* of an op */
+    struct nano_cpu_moe_size moe;
+};
+
+static void size_linear(const struct nano_cpu_runner *r, int index, struct scratch *s)
+{
+    const struct nano_op *op = &r->program->ops[index];
+    bool makes[NANO_NUM_ACTIVATIONS];
+    size_t bytes = 0, bytes_of_one = 0;
+    find_forms(r, op, makes);
+    for (int a = 0; a < NANO_NUM_ACTIVATIONS; a++) {
+        if (!makes[a])
+            continue;
+        const enum nano_activation form = (enum nano_activation)a;
+        bytes += nano_cpu_x_bytes(r, form, max_rows_of(r, index), op->in[0].width);
+        bytes_of_one += nano_cpu_x_bytes(r, form, 1, op->in[0].width);
+    }
+    s->x_bytes = largest(s->x_bytes, bytes);
+    s->x_bytes_of_one = largest(s->x_bytes_of_one, bytes_of_one);
+    if (op->norm)
+        s->row_floats = largest(s->row_floats, (size_t)op->in[0].width);
+}
+
+static void size_moe(const struct nano_cpu_runner *r, int index, struct scratch *s)
+{
+    const struct nano_op *op = &r->program->ops[index];
+    bool makes[NANO_NUM_ACTIVATIONS];
+    find_forms(r, op, makes);
+    const struct nano_cpu_moe_size moe = nano_cpu_moe_size(r, op, makes, max_rows_of(r, index));
+    s->x_bytes = largest(s->x_bytes, moe.x_bytes);
+    s->x_bytes_of_one = largest(s->x_bytes_of_one, moe.x_bytes_of_one);
+    s->moe.places = largest(s->moe.places, moe.places);
+    s->moe.hidden_floats = largest(s->moe.hidden_floats, moe.hidden_floats);
+    s->moe.y_floats = largest(s->moe.y_floats, moe.y_floats);
+    s->num_experts = largest(s->num_experts, (size_t)op->moe.num_experts);
+}
+
+static struct scratch size_scratch(const struct nano_cpu_runner *r)
+{
+    struct scratch s = {0};
     for (int i = 0; i < r->program->num_ops; i++) {
         const struct nano_op *op = &r->program->ops[i];
-        if (op->kind == NANO_OP_LINEAR) {
-            bool makes[NANO_NUM_ACTIVATIONS];
-            size_t bytes = 0, bytes_of_one = 0;
-            find_forms(r, op, makes);
-            for (int a = 0; a < NANO_NUM_ACTIVATIONS; a++) {
-                if (!makes[a])
-                    continue;
-                const enum nano_activation form = (enum nano_activation)a;
-                bytes += nano_cpu_x_bytes(r, form, max_rows_of(r, i), op->in[0].width);
-                bytes_of_one += nano_cpu_x_bytes(r, form, 1, op->in[0].width);
-            }
-            x_bytes = bytes > x_bytes ? bytes : x_bytes;
-            x_bytes_of_one = bytes_of_one > x_bytes_of_one ? bytes_of_one : x_bytes_of_one;
-            if (op->norm && (size_t)op->in[0].width > row_floats)
-                row_floats = (size_t)op->in[0].width;
-        }
-        if (op->kind == NANO_OP_POSITION_EMBED && (size_t)op->out[0].width > row_floats)
-            row_floats = (size_t)op->out[0].width;
-        if (op->kind == NANO_OP_ATTENTION) {
-            const size_t floats = r->kernels.attention_scratch_floats(op->head_dim);
-            attention_floats = floats > attention_floats ? floats : attention_floats;
-        }
+        if (op->kind == NANO_OP_LINEAR)
+            size_linear(r, i, &s);
+        if (op->kind == NANO_OP_MOE)
+            size_moe(r, i, &s);
+        if (op->kind == NANO_OP_ROUTE)
+            s.row_floats = largest(s.row_floats, nano_cpu_route_floats(&op->moe));
+        if (op->kind == NANO_OP_POSITION_EMBED)
+            s.row_floats = largest(s.row_floats, (size_t)op->out[0].width);
+        if (op->kind == NANO_OP_ATTENTION)
+            s.attention_floats =
+                largest(s.attention_floats, r->kernels.attention_scratch_floats(op->head_dim));
     }
-    r->x = carve(c, x_bytes, 1);
+    return s;
+}
+
+static void carve_scratch(struct nano_cpu_runner *r, struct carver *c)
+{
+    const struct scratch s = size_scratch(r);
+    r->x = carve(c, s.x_bytes, 1);
+    r->moe.places = carve(c, s.moe.places, sizeof *r->moe.places);
+    r->moe.hidden = carve(c, s.moe.hidden_floats, sizeof *r->moe.hidden);
+    r->moe.y = carve(c, s.moe.y_floats, sizeof *r->moe.y);
     r->threads = carve(c, (size_t)r->config.num_threads, sizeof *r->threads);
     for (int i = 0; i < r->config.num_threads && !c->overflow; i++) {
-        struct nano_cpu_thread thread = {.x = carve(c, x_bytes_of_one, 1),
-                                         .row = carve(c, row_floats, sizeof(float)),
-                                         .tile = carve(c, NANO_CPU_TILE_FLOATS, sizeof(float)),
-                                         .attention = carve(c, attention_floats, sizeof(float))};
+        struct nano_cpu_thread thread = {
+            .x = carve(c, s.x_bytes_of_one, 1),
+            .row = carve(c, s.row_floats, sizeof(float)),
+            .tile = carve(c, NANO_CPU_TILE_FLOATS, sizeof(float)),
+            .attention = carve(c, s.attention_floats, sizeof(float)),
+            .next_place = carve(c, s.num_experts, 2 * sizeof(int32_t)),
+            .experts = carve(c, s.num_experts, sizeof(struct nano_cpu_expert))};
         if (r->threads)
             r->threads[i] = thread;
     }
@@ -183,13 +230,17 @@ static bool ranges_meet(struct range a, struct range b, bool row_local)
     return a.begin < b.end && b.begin < a.end;
 }
 
+/* True if it uses the quantised input or the shared loop. */
+static bool shares_scratch(enum nano_op_kind kind)
+{
+    return kind == NANO_OP_LINEAR || kind == NANO_OP_ATTENTION || kind == NANO_OP_MOE;
+}
+
 /* True if the ops may not run at the same time. */
 static bool conflict(const struct nano_cpu_runner *r, const struct nano_op *a,
                      const struct nano_op *b)
 {
-    const bool a_shares = a->kind == NANO_OP_LINEAR || a->kind == NANO_OP_ATTENTION;
-    const bool b_shares = b->kind == NANO_OP_LINEAR || b->kind == NANO_OP_ATTENTION;
-    if (a_shares && b_shares) /* the quantised input, the shared loop */
+    if (shares_scratch(a->kind) && shares_scratch(b->kind))
         return true;
     const bool row_local = nano_cpu_is_row_local(a->kind) && nano_cpu_is_row_local(b->kind);
     if ((a->kind == NANO_OP_KV_STORE && b->kind == NANO_OP_ATTENTION) ||
@@ -243,8 +294,9 @@ static void bind_weights(struct nano_cpu_runner *r, const struct nano_op *op,
         out->linear[k] = &kernels->linear[tensor->format];
         if (op->kind != NANO_OP_EMBED && op->kind != NANO_OP_POSITION_EMBED) /* a row per token */
             out->weight_bytes += tensor->num_bytes;
-        if (op->kind == NANO_OP_LINEAR)
-            out->macs_per_row += (uint64_t)tensor->dims[0] * (uint64_t)tensor->dims[1];
+        if (op->kind == NANO_OP_LINEAR || op->kind == NANO_OP_MOE)
+            out->macs_per_row += (uint64_t)tensor->dims[0] * (uint64_t)tensor->dims[1] *
+                                 (op->kind == NANO_OP_MOE ? (uint64_t)op->moe.num_used : 1);
     }
 }
 
@@ -291,7 +343,7 @@ enum nano_status nano_cpu_lay_out(struct nano_cpu_runner *r, bool memory, struct
     char *next_name = r->profile_names;
     for (int i = 0; i < p->num_ops; i++) {
         bind_weights(r, &p->ops[i], &r->ops[i]);
-        if (p->ops[i].kind == NANO_OP_LINEAR)
+        if (p->ops[i].kind == NANO_OP_LINEAR || p->ops[i].kind == NANO_OP_MOE)
             find_forms(r, &p->ops[i], r->ops[i].makes);
         r->ops[i].profile = profile_entry(r, &p->ops[i], &next_name);
     }

@@ -20,12 +20,15 @@ struct linear {
     size_t x_stride; /* of F32 */
 };
 
-/* Multiples of it are where the rows of a segment may be cut; 16 floats of output are a cache line.
- */
+int64_t nano_cpu_unit_rows(const struct nano_linear_kernels *linear)
+{
+    const int64_t align = linear->row_align;
+    return 16 % align == 0 ? 16 : align % 16 == 0 ? align : 16 * align;
+}
+
 static int64_t unit_rows(const struct linear *l, int segment)
 {
-    const int64_t align = l->bound->linear[segment]->row_align;
-    return 16 % align == 0 ? 16 : align % 16 == 0 ? align : 16 * align;
+    return nano_cpu_unit_rows(l->bound->linear[segment]);
 }
 
 static int64_t num_units(const struct linear *l, int segment)
@@ -67,37 +70,48 @@ static void write_rows(const struct linear *l, int segment, int64_t row_begin, i
     }
 }
 
-/* The gate goes to the output, the other factor to a tile: both are in the cache for the product.
+/* Both factors of a few rows and tokens at a time, so that they are in the cache for the product.
  */
-static void write_gated_rows(const struct linear *l, int64_t row_begin, int64_t row_end)
+void nano_cpu_gated_rows(const struct nano_cpu_worker *w,
+                         const struct nano_linear_kernels *const linear[2],
+                         const struct nano_linear_args args[2], enum nano_act act)
 {
+    struct nano_linear_args gate = args[0], factor = args[1];
+    const int64_t row_end = gate.row_end, token_end = gate.token_end;
+    const int64_t num_tokens = token_end - gate.token_begin;
     const int64_t tile_tokens =
-        l->num_tokens < NANO_CPU_TILE_TOKENS ? l->num_tokens : NANO_CPU_TILE_TOKENS;
-    const int64_t unit = unit_rows(l, 0),
+        num_tokens < NANO_CPU_TILE_TOKENS ? num_tokens : NANO_CPU_TILE_TOKENS;
+    const int64_t unit = nano_cpu_unit_rows(linear[0]),
                   tile_rows = NANO_CPU_TILE_FLOATS / tile_tokens / unit * unit;
-    float *tile = l->w->scratch->tile;
-    struct nano_linear_args gate = args_of(l, 0), factor = args_of(l, 1);
-    for (int64_t row = row_begin; row < row_end; row += tile_rows) {
+    float *tile = w->scratch->tile;
+    for (int64_t row = gate.row_begin; row < row_end; row += tile_rows) {
         const int64_t end = row + tile_rows < row_end ? row + tile_rows : row_end;
         gate.row_begin = factor.row_begin = row;
         gate.row_end = factor.row_end = end;
         factor.y_stride = end - row;
-        for (int64_t t = 0; t < l->num_tokens; t += tile_tokens) {
+        for (int64_t t = args[0].token_begin; t < token_end; t += tile_tokens) {
             gate.token_begin = factor.token_begin = t;
             gate.token_end = factor.token_end =
-                t + tile_tokens < l->num_tokens ? t + tile_tokens : l->num_tokens;
+                t + tile_tokens < token_end ? t + tile_tokens : token_end;
             /* The kernel writes y[t][row …]: its y lies before the tile. */
             factor.y =
                 (float *)((uintptr_t)tile - (uintptr_t)(t * factor.y_stride + row) * sizeof *tile);
-            l->bound->linear[0]->linear(&gate);
-            l->bound->linear[1]->linear(&factor);
+            linear[0]->linear(&gate);
+            linear[1]->linear(&factor);
             for (int64_t i = t; i < gate.token_end; i++) {
                 float *y = gate.y + i * gate.y_stride + row;
-                l->w->runner->kernels.glu[l->op->act](y, y, tile + (i - t) * factor.y_stride,
-                                                      end - row);
+                w->runner->kernels.glu[act](y, y, tile + (i - t) * factor.y_stride, end - row);
             }
         }
     }
+}
+
+static void write_gated_rows(const struct linear *l, int64_t row_begin, int64_t row_end)
+{
+    struct nano_linear_args args[2] = {args_of(l, 0), args_of(l, 1)};
+    args[0].row_begin = row_begin;
+    args[0].row_end = row_end;
+    nano_cpu_gated_rows(l->w, l->bound->linear, args, l->op->act);
 }
 
 /* Units [begin, end) of all segments' units in a row. */

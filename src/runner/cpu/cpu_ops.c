@@ -23,6 +23,7 @@ bool nano_cpu_is_row_local(enum nano_op_kind kind)
     case NANO_OP_SOFTCAP:
     case NANO_OP_POSITION_SCALE:
     case NANO_OP_SPLIT_HEADS:
+    case NANO_OP_ROUTE:
         return true;
     default:
         return false;

@@ -175,6 +175,8 @@ bool nano_cpu_knows(enum nano_op_kind kind)
     case NANO_OP_SOFTCAP:
     case NANO_OP_POSITION_SCALE:
     case NANO_OP_SPLIT_HEADS:
+    case NANO_OP_ROUTE:
+    case NANO_OP_MOE:
     case NANO_OP_GATHER:
         return true;
     default:
@@ -223,6 +225,12 @@ static void run_op(struct nano_cpu_worker *w, int index, int64_t rows)
     case NANO_OP_SPLIT_HEADS:
         nano_cpu_split_heads(w, index, rows);
         break;
+    case NANO_OP_ROUTE:
+        nano_cpu_route(w, index, rows);
+        break;
+    case NANO_OP_MOE:
+        nano_cpu_moe(w, index, rows);
+        break;
     case NANO_OP_GATHER:
         nano_cpu_gather(w, index, rows);
         break;
@@ -238,7 +246,10 @@ static void account(struct nano_cpu_runner *r, int index, uint64_t ns, int64_t r
     struct nano_op_profile *profile = &r->profile[r->ops[index].profile];
     profile->count++;
     profile->total_ns += ns;
-    profile->weight_bytes += r->ops[index].weight_bytes;
+    profile->weight_bytes +=
+        op->kind == NANO_OP_MOE
+            ? r->ops[index].weight_bytes / (uint64_t)op->moe.num_experts * r->moe.num_touched
+            : r->ops[index].weight_bytes;
     profile->num_macs += r->ops[index].macs_per_row * (uint64_t)rows;
     if (op->kind == NANO_OP_ATTENTION)
         profile->num_macs += 2 * num_pairs * (uint64_t)op->num_heads * (uint64_t)op->head_dim;

@@ -6,7 +6,8 @@
  *   cpu_run.c        a step: checks, the walk over the ops, outputs, profile
  *   cpu_pool.c       the threads; cpu_barrier.c  how they wait for each other
  *   cpu_limits.c     what the machine does at best (no part of a runner)
- *   cpu_ops.c, cpu_elementwise.c, cpu_linear.c, cpu_attention.c     what each op does
+ *   cpu_ops.c, cpu_elementwise.c, cpu_linear.c, cpu_attention.c, cpu_route.c, cpu_moe.c
+ *                    what each op does
  *   cpu_attention_plan.c     how a step's attention is cut into work items
  *
  * Invariant: after nano_cpu_lay_out nothing here is allocated but the KV pool; a step writes only
@@ -36,10 +37,11 @@ struct nano_cpu_op {
     const void *weight[NANO_MAX_SEGMENTS]; /* in the layout that the kernels read */
     const struct nano_linear_kernels *linear[NANO_MAX_SEGMENTS];
     size_t matrix_bytes[NANO_MAX_SEGMENTS]; /* from one matrix of a 3-d weight to the next */
-    bool makes[NANO_NUM_ACTIVATIONS];       /* LINEAR: forms of the input that are made for it */
-    bool barrier_before; /* an op since the last barrier touches the same memory */
-    int profile;         /* index in runner->profile */
-    uint64_t weight_bytes, macs_per_row;
+    bool makes[NANO_NUM_ACTIVATIONS];       /* LINEAR, MOE: forms of the input that are made for
+                                               it */
+    bool barrier_before;                 /* an op since the last barrier touches the same memory */
+    int profile;                         /* index in runner->profile */
+    uint64_t weight_bytes, macs_per_row; /* MOE: bytes of all experts */
 };
 
 /* A tensor that the program uses. */
@@ -60,11 +62,28 @@ struct nano_cpu_weights {
     uint64_t mapped_bytes;
 };
 
+/* An expert that rows of a pass go to. Its rows have consecutive places. */
+struct nano_cpu_expert {
+    int32_t expert, num_rows;
+    int32_t first_x; /* place of its first row among inputs */
+    int32_t first;   /* and among what comes of them */
+};
+
 struct nano_cpu_thread {
     unsigned char *x; /* input of a linear of one token */
-    float *row;       /* of normalised input, or of a table of positions */
+    float *row;       /* of normalised input, of a table of positions, or a router's scores */
     float *tile;      /* [NANO_CPU_TILE_FLOATS] */
     float *attention;
+    int32_t *next_place;             /* [2, num_experts] */
+    struct nano_cpu_expert *experts; /* [num_experts]: of the pass */
+};
+
+/* Scratch of MOE ops. A pass is of so few rows that its size does not grow with a step's. */
+struct nano_cpu_moe {
+    int32_t *places;      /* [rows, num_used] */
+    float *hidden;        /* [places, intermediate size] */
+    float *y;             /* [places, width] */
+    uint64_t num_touched; /* experts of the op that runs, each counted once per pass; thread 0's */
 };
 
 /* Queries whose rows in the batch are consecutive. */
@@ -115,6 +134,7 @@ struct nano_cpu_runner {
     int32_t *positions;         /* [tokens] */
     int32_t *slots;             /* [program->num_kv_groups, max_num_batched_tokens] */
     struct nano_cpu_attention_plan attention;
+    struct nano_cpu_moe moe;
     unsigned char *x;                /* input of the current linear, as its kernels want it */
     struct nano_cpu_thread *threads; /* [config.num_threads] */
     struct nano_op_profile *profile;
@@ -208,6 +228,32 @@ int64_t nano_cpu_stride(const struct nano_cpu_runner *runner, struct nano_view v
 float *nano_cpu_state(const struct nano_cpu_runner *runner, const struct nano_op *op,
                       const struct nano_batch_seq *seq);
 
+/* Floats of a thread's `row` that a ROUTE op wants. */
+size_t nano_cpu_route_floats(const struct nano_moe *moe);
+
+/* ---- cpu_moe.c ---- */
+
+/* What an MOE op takes at most with max_rows rows. */
+struct nano_cpu_moe_size {
+    size_t places;                  /* [entries of it] */
+    size_t hidden_floats, y_floats; /* of the runner's scratch */
+    size_t x_bytes, x_bytes_of_one; /* of the runner's and the threads' x */
+};
+struct nano_cpu_moe_size nano_cpu_moe_size(const struct nano_cpu_runner *runner,
+                                           const struct nano_op *op,
+                                           const bool makes[NANO_NUM_ACTIVATIONS],
+                                           int64_t max_rows);
+
+/* ---- cpu_linear.c ---- */
+
+/* Rows of a linear's weights are cut at multiples of it; 16 floats of output are a cache line. */
+int64_t nano_cpu_unit_rows(const struct nano_linear_kernels *linear);
+
+/* args[0].y = act(first linear) * second linear, for the rows and tokens of args[0]. */
+void nano_cpu_gated_rows(const struct nano_cpu_worker *w,
+                         const struct nano_linear_kernels *const linear[2],
+                         const struct nano_linear_args args[2], enum nano_act act);
+
 /* ---- op bodies: called by all threads together, `rows` rows ---- */
 
 /* True if run knows what the op does. */
@@ -228,6 +274,8 @@ void nano_cpu_map(struct nano_cpu_worker *w, int op, int64_t rows);
 void nano_cpu_split_heads(struct nano_cpu_worker *w, int op, int64_t rows);
 void nano_cpu_gather(struct nano_cpu_worker *w, int op, int64_t rows);
 void nano_cpu_linear(struct nano_cpu_worker *w, int op, int64_t rows);
+void nano_cpu_route(struct nano_cpu_worker *w, int op, int64_t rows);
+void nano_cpu_moe(struct nano_cpu_worker *w, int op, int64_t rows);
 void nano_cpu_kv_store(struct nano_cpu_worker *w, int op, int64_t rows);
 void nano_cpu_attention(struct nano_cpu_worker *w, int op);
 
