@@ -433,6 +433,7 @@ struct nano_view nano_build_delta_net(struct nano_builder *b, struct nano_view q
     op->out[0] = out;
     op->weight[0] = a;
     op->weight[1] = alpha_bias;
+    op->eps = b->program->config.rms_norm_eps;
     op->recurrence = *shape;
     return out;
 }

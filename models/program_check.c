@@ -181,6 +181,7 @@ static void check_recurrent(struct check *c, const struct nano_op *op)
     if (op->kind == NANO_OP_SHORT_CONV) {
         expect(c,
                op->num_in == 1 && op->in[0].width == op->out[0].width && r->kernel > 0 &&
+                   (op->act == NANO_ACT_NONE || op->act == NANO_ACT_SILU) &&
                    is_vector(op->weight[0], r->kernel * op->in[0].width) &&
                    (!op->bias[0] || is_vector(op->bias[0], op->in[0].width)),
                "has a weight of another shape");
