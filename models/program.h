@@ -61,7 +61,8 @@ enum nano_op_kind {
     NANO_OP_SCALE,     /* in place: out[0] = scale * in[0] */
     NANO_OP_SOFTCAP,   /* in place: out[0] = softcap * tanh(in[0] / softcap) */
     NANO_OP_POSITION_SCALE, /* in place: times 1 + scale * ln(1 + floor(position / scale_length)) */
-    NANO_OP_SPLIT_HEADS,    /* in[0] is num_heads times (head_dim of out[0], head_dim of out[1]) */
+    NANO_OP_SPLIT_HEADS,    /* in[0] is num_heads times (out[0].width / num_heads columns of
+                               out[0], as many of out[1] for its width, …) */
     NANO_OP_ROUTE,      /* out[0] = the moe.num_used experts of each row and their weights (struct
                            nano_route), from in[0] = router logits [num_experts]; weight[0]: added for
                            the choice only, or NULL */

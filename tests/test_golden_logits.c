@@ -190,12 +190,40 @@ Test(golden, smollm3)
 Test(golden, olmo2)
 {
     check_zoo("olmo2", 1e-4);
+}
+
 Test(golden, experts)
 {
     check_zoo("llama-moe", 1e-4);
     check_zoo("qwen2moe", 1e-4);
     check_zoo("qwen3moe", 1e-4);
     check_zoo("granitemoe", 1e-4);
+}
+
+Test(golden, mamba2)
+{
+    check_zoo("mamba2", 1e-4);
+}
+
+Test(golden, granitehybrid)
+{
+    check_zoo("granitehybrid", 1e-4);
+    check_zoo("granitehybrid-moe", 1e-4);
+}
+
+Test(golden, lfm2)
+{
+    check_zoo("lfm2", 1e-4);
+}
+
+Test(golden, qwen3next)
+{
+    check_zoo("qwen3next", 1e-4);
+}
+
+Test(golden, qwen35)
+{
+    check_zoo("qwen35", 1e-4);
 }
 
 /* Activations are rounded as llama.cpp does, so its own quantised arithmetic is as near as with F32
