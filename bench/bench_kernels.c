@@ -391,6 +391,108 @@ static void bench_vectors(const struct nano_kernels *kernels, const char *filter
     free(c.z);
 }
 
+/* ---- recurrences: a head of a usual shape ---- */
+
+enum { HEAD_DIM = 128, STATE_SIZE = 128, CONV_KERNEL = 4, CONV_COLUMNS = 512, MAX_TOKENS = 256 };
+
+struct recurrent_call {
+    const struct nano_kernels *kernels;
+    struct nano_short_conv_args short_conv;
+    struct nano_mamba2_args mamba2;
+    struct nano_delta_net_args delta_net;
+};
+
+static void run_short_conv(void *context)
+{
+    const struct recurrent_call *c = context;
+    c->kernels->short_conv(&c->short_conv);
+}
+
+static void run_mamba2(void *context)
+{
+    const struct recurrent_call *c = context;
+    c->kernels->mamba2(&c->mamba2);
+}
+
+static void run_delta_net(void *context)
+{
+    const struct recurrent_call *c = context;
+    c->kernels->delta_net(&c->delta_net);
+}
+
+static void bench_recurrent(const struct nano_kernels *kernels, const char *filter, int num_tokens)
+{
+    enum { STRIDE = 3 * HEAD_DIM > CONV_COLUMNS ? 3 * HEAD_DIM : CONV_COLUMNS };
+    float *in = malloc((size_t)MAX_TOKENS * STRIDE * sizeof *in),
+          *out = malloc((size_t)MAX_TOKENS * STRIDE * sizeof *out),
+          *state = calloc((size_t)STATE_SIZE * STRIDE, sizeof *state),
+          *weight = malloc((size_t)CONV_KERNEL * CONV_COLUMNS * sizeof *weight),
+          *scratch = malloc(NANO_DELTA_NET_SCRATCH(STATE_SIZE) * sizeof *scratch);
+    fill_floats(in, (int64_t)MAX_TOKENS * STRIDE, PATTERN_RANDOM);
+    fill_floats(weight, CONV_KERNEL * CONV_COLUMNS, PATTERN_RANDOM);
+    struct recurrent_call c = {.kernels = kernels};
+    c.short_conv = (struct nano_short_conv_args){.out = out,
+                                                 .in = in,
+                                                 .out_stride = STRIDE,
+                                                 .in_stride = STRIDE,
+                                                 .num_rows = num_tokens,
+                                                 .kernel = CONV_KERNEL,
+                                                 .num_columns = CONV_COLUMNS,
+                                                 .weight = weight,
+                                                 .weight_stride = CONV_COLUMNS,
+                                                 .state = state,
+                                                 .state_stride = CONV_COLUMNS,
+                                                 .silu = true};
+    c.mamba2 = (struct nano_mamba2_args){.state = state,
+                                         .state_stride = HEAD_DIM,
+                                         .x = in,
+                                         .b = in + HEAD_DIM,
+                                         .c = in + HEAD_DIM + STATE_SIZE,
+                                         .in_stride = STRIDE,
+                                         .dt = in,
+                                         .dt_stride = STRIDE,
+                                         .a = -1,
+                                         .out = out,
+                                         .out_stride = STRIDE,
+                                         .num_rows = num_tokens,
+                                         .num_columns = HEAD_DIM,
+                                         .state_size = STATE_SIZE};
+    c.delta_net = (struct nano_delta_net_args){.state = state,
+                                               .state_stride = HEAD_DIM,
+                                               .q = in,
+                                               .k = in + STATE_SIZE,
+                                               .v = in + 2 * STATE_SIZE,
+                                               .in_stride = STRIDE,
+                                               .alpha = in,
+                                               .beta = in,
+                                               .alpha_stride = STRIDE,
+                                               .beta_stride = STRIDE,
+                                               .a = -1,
+                                               .eps = 1e-6f,
+                                               .out = out,
+                                               .out_stride = STRIDE,
+                                               .num_rows = num_tokens,
+                                               .num_columns = HEAD_DIM,
+                                               .state_size = STATE_SIZE,
+                                               .scratch = scratch};
+    char slot[32];
+    const double state_bytes = 2.0 * STATE_SIZE * HEAD_DIM * sizeof(float),
+                 macs = (double)STATE_SIZE * HEAD_DIM * num_tokens;
+    snprintf(slot, sizeof slot, "short_conv x%d", num_tokens);
+    report(kernels, slot, "", filter,
+           (struct work){run_short_conv, &c, (double)num_tokens * CONV_COLUMNS * 8,
+                         (double)num_tokens * CONV_COLUMNS * CONV_KERNEL});
+    snprintf(slot, sizeof slot, "mamba2 x%d", num_tokens);
+    report(kernels, slot, "", filter, (struct work){run_mamba2, &c, state_bytes, 2 * macs});
+    snprintf(slot, sizeof slot, "delta_net x%d", num_tokens);
+    report(kernels, slot, "", filter, (struct work){run_delta_net, &c, state_bytes, 3 * macs});
+    free(in);
+    free(out);
+    free(state);
+    free(weight);
+    free(scratch);
+}
+
 static void bench_tier(const struct nano_kernels *kernels, const char *filter)
 {
     const uint64_t fp_mode = nano_fp_mode_flush_denormals(); /* as in a step */
@@ -402,6 +504,8 @@ static void bench_tier(const struct nano_kernels *kernels, const char *filter)
     bench_quantize(kernels, filter);
     bench_attentions(kernels, filter);
     bench_vectors(kernels, filter);
+    bench_recurrent(kernels, filter, 1);
+    bench_recurrent(kernels, filter, MAX_TOKENS);
     nano_fp_mode_restore(fp_mode);
 }
 

@@ -130,6 +130,9 @@ void nano_build_position_scale(struct nano_builder *b, struct nano_view x, float
 /* in is num_heads times (a, b), both of that width. */
 void nano_build_split_heads(struct nano_builder *b, struct nano_view in, int num_heads,
                             struct nano_view *first, struct nano_view *second);
+/* in is num_heads times (columns of out[0], of out[1], …), which are columns of buffers. */
+void nano_build_split_heads_into(struct nano_builder *b, struct nano_view in, int num_heads,
+                                 const struct nano_view *out, int num_out);
 struct nano_view nano_build_route(struct nano_builder *b, struct nano_view logits,
                                   const struct nano_tensor *choice_bias,
                                   const struct nano_moe *moe);

@@ -288,20 +288,25 @@ void nano_build_position_scale(struct nano_builder *b, struct nano_view x, float
     op->scale_length = scale_length;
 }
 
+void nano_build_split_heads_into(struct nano_builder *b, struct nano_view in, int num_heads,
+                                 const struct nano_view *out, int num_out)
+{
+    struct nano_op dummy;
+    struct nano_op *op = add_op(b, NANO_OP_SPLIT_HEADS, "split", &dummy);
+    op->num_in = 1;
+    op->num_out = num_out;
+    op->in[0] = in;
+    for (int i = 0; i < num_out; i++)
+        op->out[i] = out[i];
+    op->num_heads = num_heads;
+}
+
 void nano_build_split_heads(struct nano_builder *b, struct nano_view in, int num_heads,
                             struct nano_view *first, struct nano_view *second)
 {
-    struct nano_op dummy;
     *first = nano_build_buffer(b, "first", in.width / 2);
     *second = nano_build_buffer(b, "second", in.width / 2);
-    struct nano_op *op = add_op(b, NANO_OP_SPLIT_HEADS, "split", &dummy);
-    op->num_in = 1;
-    op->num_out = 2;
-    op->in[0] = in;
-    op->out[0] = *first;
-    op->out[1] = *second;
-    op->num_heads = num_heads;
-    op->head_dim = (int)(in.width / 2 / num_heads);
+    nano_build_split_heads_into(b, in, num_heads, (const struct nano_view[]){*first, *second}, 2);
 }
 
 void nano_build_add(struct nano_builder *b, struct nano_view x, struct nano_view y)
@@ -433,6 +438,7 @@ struct nano_view nano_build_delta_net(struct nano_builder *b, struct nano_view q
     op->out[0] = out;
     op->weight[0] = a;
     op->weight[1] = alpha_bias;
+    op->eps = b->program->config.rms_norm_eps;
     op->recurrence = *shape;
     return out;
 }

@@ -4,6 +4,7 @@ libmodels_la_SOURCES = \
   models/builder_blocks.c \
   models/builder_moe.c \
   models/builder_ops.c \
+  models/builder_recurrent.c models/recurrent.h \
   models/falcon.c \
   models/fuse.c models/passes.h \
   models/gemma.c \
@@ -13,7 +14,9 @@ libmodels_la_SOURCES = \
   models/gptneox.c \
   models/granite.c \
   models/kv_groups.c \
+  models/lfm2.c \
   models/llama.c \
+  models/mamba2.c \
   models/mistral3.c \
   models/olmo2.c \
   models/phi3.c \
@@ -24,7 +27,9 @@ libmodels_la_SOURCES = \
   models/qwen2.c \
   models/qwen2moe.c \
   models/qwen3.c \
+  models/qwen35.c \
   models/qwen3moe.c \
+  models/qwen3next.c \
   models/registry.c \
   models/rope.c \
   models/smollm3.c \

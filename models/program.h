@@ -61,20 +61,23 @@ enum nano_op_kind {
     NANO_OP_SCALE,     /* in place: out[0] = scale * in[0] */
     NANO_OP_SOFTCAP,   /* in place: out[0] = softcap * tanh(in[0] / softcap) */
     NANO_OP_POSITION_SCALE, /* in place: times 1 + scale * ln(1 + floor(position / scale_length)) */
-    NANO_OP_SPLIT_HEADS,    /* in[0] is num_heads times (head_dim of out[0], head_dim of out[1]) */
+    NANO_OP_SPLIT_HEADS,    /* in[0] is num_heads times (out[0].width / num_heads columns of
+                               out[0], as many of out[1] for its width, …) */
     NANO_OP_ROUTE,      /* out[0] = the moe.num_used experts of each row and their weights (struct
                            nano_route), from in[0] = router logits [num_experts]; weight[0]: added for
                            the choice only, or NULL */
     NANO_OP_MOE,        /* out[0] = sum over the experts e of in[1] = routes, weighted, of
                            down[e] x glu(gate[e] x in[0], up[e] x in[0]); weight[0 … 2] are gate, up and
                            down [cols, rows, num_experts], bias[0 … 2] theirs or NULL */
-    NANO_OP_SHORT_CONV, /* out[0] = act(causal convolution of every column of in[0] over the
-                           sequence with weight[0] [kernel, width] + bias[0]); its state: the last
-                           kernel - 1 inputs */
-    NANO_OP_MAMBA2, /* the recurrence of Mamba-2: in[0] = x | B | C, in[1] = dt before its bias and
-                       softplus; weight[0] = A, [1] = D, [2] = bias of dt, all [num_heads] */
-    NANO_OP_DELTA_NET, /* the gated delta rule: in[0] = q | k | v, in[1] = alpha, in[2] = beta
-                          [num_heads]; weight[0] = A, [1] = bias of alpha */
+    NANO_OP_SHORT_CONV, /* out[0] = act (NONE or SILU) of (the causal convolution of every column of
+                           in[0] over the sequence with weight[0] [kernel, width] + bias[0]); its
+                           state: the last kernel - 1 inputs */
+    NANO_OP_MAMBA2, /* the recurrence of Mamba-2 (nano_mamba2_args): in[0] = x | B | C, in[1] = dt
+                       before its bias and softplus; weight[0] = A, [1] = D, [2] = bias of dt, all
+                       [num_heads]; A is negative */
+    NANO_OP_DELTA_NET, /* the gated delta rule (nano_delta_net_args): in[0] = q | k | v, in[1] =
+                          alpha, in[2] = beta [num_heads], all before their norms, bias and sigmoid;
+                          weight[0] = A, negative, [1] = bias of alpha */
     NANO_OP_GATHER,    /* out[i] = the rows of in[i] that are sampled: token rows -> output rows */
     NANO_NUM_OP_KINDS
 };
@@ -114,8 +117,8 @@ struct nano_recurrence {
                                      num_heads / num_key_heads heads share */
     int head_dim, state_size;     /* of x or v; of B and C or k and q */
     int kernel;                   /* SHORT_CONV: positions that an output sees */
-    bool interleaved; /* DELTA_NET: head h goes with key head h % num_key_heads, else with
-                         h / (num_heads / num_key_heads) */
+    bool interleaved;             /* head h goes with key head h % num_key_heads, else with
+                                     h / (num_heads / num_key_heads) */
 };
 
 struct nano_op {
@@ -133,7 +136,7 @@ struct nano_op {
     const struct nano_tensor *norm; /* LINEAR: norm of the whole input, or NULL */
     const struct nano_tensor *norm_bias;
     bool is_layer_norm;  /* LINEAR: the norm, else RMS norm */
-    float eps;           /* norms, LINEAR with a norm */
+    float eps;           /* norms, LINEAR with a norm, DELTA_NET */
     int64_t group_width; /* norms: columns that are normalised together */
     int rope;            /* ROPE: index in program->ropes */
     int rope_offset;

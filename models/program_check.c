@@ -186,6 +186,7 @@ static void check_recurrent(struct check *c, const struct nano_op *op)
     if (op->kind == NANO_OP_SHORT_CONV) {
         expect(c,
                op->num_in == 1 && op->in[0].width == op->out[0].width && r->kernel > 0 &&
+                   (op->act == NANO_ACT_NONE || op->act == NANO_ACT_SILU) &&
                    is_vector(op->weight[0], r->kernel * op->in[0].width) &&
                    (!op->bias[0] || is_vector(op->bias[0], op->in[0].width)),
                "has a weight of another shape");
@@ -204,6 +205,18 @@ static void check_recurrent(struct check *c, const struct nano_op *op)
         expect(c, op->in[i].width == r->num_heads, "has operands of another width");
     for (int i = 0; i < nano_op_num_weights(op); i++)
         expect(c, is_vector(op->weight[i], r->num_heads), "has a weight of another shape");
+}
+
+static void check_split_heads(struct check *c, const struct nano_op *op)
+{
+    expect(c, op->num_in == 1 && op->num_out >= 1 && op->num_heads > 0, "has no heads");
+    int64_t width = 0;
+    for (int i = 0; i < op->num_out && !c->fault; i++) {
+        expect(c, op->out[i].width % op->num_heads == 0, "has uneven heads");
+        expect(c, !nano_view_overlaps(op->in[0], op->out[i]), "writes its own input");
+        width += op->out[i].width;
+    }
+    expect(c, op->in[0].width == width, "has operands of another width");
 }
 
 static void check_op(struct check *c, const struct nano_op *op)
@@ -250,11 +263,7 @@ static void check_op(struct check *c, const struct nano_op *op)
         expect(c, op->kind != NANO_OP_POSITION_SCALE || op->scale_length > 0, "has no length");
         break;
     case NANO_OP_SPLIT_HEADS:
-        expect(c,
-               op->num_in == 1 && op->num_out == 2 && op->out[0].width == op->out[1].width &&
-                   op->in[0].width == 2 * op->out[0].width &&
-                   op->out[0].width == (int64_t)op->num_heads * op->head_dim,
-               "has operands of another width");
+        check_split_heads(c, op);
         break;
     case NANO_OP_LINEAR:
         expect(c, op->num_in == 1 && op->num_out >= 1 && op->num_out <= NANO_MAX_SEGMENTS,

@@ -97,7 +97,7 @@ static void append_details(struct text *text, const struct nano_program *p,
         append(text, "  1 + %g ln(1 + floor(position / %d))", (double)op->scale, op->scale_length);
         break;
     case NANO_OP_SPLIT_HEADS:
-        append(text, "  %d heads of %d and %d", op->num_heads, op->head_dim, op->head_dim);
+        append(text, "  %d heads", op->num_heads);
         break;
     case NANO_OP_KV_STORE:
         append(text, "  kv layer %d, %d heads of %d", op->kv_layer, op->num_kv_heads, op->head_dim);

@@ -12,15 +12,20 @@
     ROW(gpt2)              \
     ROW(gptneox)           \
     ROW(granite)           \
+    ROW(granitehybrid)     \
     ROW(granitemoe)        \
+    ROW(lfm2)              \
     ROW(llama)             \
+    ROW(mamba2)            \
     ROW(mistral3)          \
     ROW(olmo2)             \
     ROW(phi3)              \
     ROW(qwen2)             \
     ROW(qwen2moe)          \
     ROW(qwen3)             \
+    ROW(qwen35)            \
     ROW(qwen3moe)          \
+    ROW(qwen3next)         \
     ROW(smollm3)           \
     ROW(stablelm)          \
     ROW(starcoder2)

@@ -90,6 +90,76 @@ struct nano_kv_kernels {
     void (*attention)(const struct nano_attention_args *args);
 };
 
+/* A causal convolution along the rows of a sequence, each column with weights of its own:
+ *
+ *   out[t][c] = bias[c] + sum over j in [0, kernel) of weight[j][c] * in[t - kernel + 1 + j][c]
+ *
+ * and silu of that where it is asked for. Rows before 0 are the state's: [kernel - 1, num_columns],
+ * the latest last. It is left as the rows after these ones need it. */
+struct nano_short_conv_args {
+    float *out;
+    const float *in; /* does not overlap out */
+    int64_t out_stride, in_stride;
+    int num_rows, kernel;
+    int64_t num_columns;
+    const float *weight;
+    float *state;
+    int64_t weight_stride, state_stride;
+    const float *bias; /* [num_columns], or NULL */
+    bool silu;
+};
+
+/* The recurrence of Mamba-2 (Dao and Gu 2024, "Transformers are SSMs") for some columns of a head,
+ * row by row, with D = softplus(dt[t] + dt_bias):
+ *
+ *   state[n][c] = exp(D * a) * state[n][c] + b[t][n] * D * x[t][c]
+ *   out[t][c]   = d * x[t][c] + sum over n of c[t][n] * state[n][c]
+ *
+ * Columns do not depend on each other. Nothing overlaps. */
+struct nano_mamba2_args {
+    float *state; /* [state_size, num_columns] */
+    int64_t state_stride;
+    const float *x;     /* [num_rows, num_columns] */
+    const float *b, *c; /* [num_rows, state_size] */
+    int64_t in_stride;  /* of x, b and c */
+    const float *dt;    /* [num_rows], dt_stride apart */
+    int64_t dt_stride;
+    float a, d, dt_bias;
+    float *out;
+    int64_t out_stride;
+    int num_rows, num_columns, state_size;
+};
+
+/* The gated delta rule (Yang, Kautz and Hatamizadeh 2024, "Gated Delta Networks") for some columns
+ * of a head, row by row, with k = k[t] / max(|k[t]|, eps), q the same of q[t] and divided by
+ * sqrt(state_size), and e[c] the error that the decayed state makes of v[t]:
+ *
+ *   state[n][c] = exp(a * softplus(alpha[t] + alpha_bias)) * state[n][c]
+ *   e[c]        = v[t][c] - sum over n of k[n] * state[n][c]
+ *   state[n][c] = state[n][c] + k[n] * sigmoid(beta[t]) * e[c]
+ *   out[t][c]   = sum over n of q[n] * state[n][c]
+ *
+ * Columns do not depend on each other. Nothing overlaps. */
+struct nano_delta_net_args {
+    float *state; /* [state_size, num_columns] */
+    int64_t state_stride;
+    const float *q, *k;        /* [num_rows, state_size] */
+    const float *v;            /* [num_rows, num_columns] */
+    int64_t in_stride;         /* of q, k and v */
+    const float *alpha, *beta; /* [num_rows] */
+    int64_t alpha_stride, beta_stride;
+    float a, alpha_bias, eps;
+    float *out;
+    int64_t out_stride;
+    int num_rows, num_columns, state_size;
+    float *scratch; /* NANO_DELTA_NET_SCRATCH(state_size) floats of the caller's */
+};
+
+enum {
+    NANO_RECURRENT_ROWS = 32 /* for which gates, q and k are prepared at a time */
+};
+#define NANO_DELTA_NET_SCRATCH(state_size) (2 * (size_t)NANO_RECURRENT_ROWS * (size_t)(state_size))
+
 /* Activation functions: off by a few units in the last place, and where they are small because of
  * an exponential, by as many more as its exponent is large. Infinities give infinities or NaN. */
 enum nano_act {
@@ -153,6 +223,10 @@ struct nano_kernels {
 
     /* y[i] = cap * tanh(x[i] / cap), cap > 0; y may be x. */
     void (*softcap)(float *y, const float *x, int64_t n, float cap);
+
+    void (*short_conv)(const struct nano_short_conv_args *args);
+    void (*mamba2)(const struct nano_mamba2_args *args);
+    void (*delta_net)(const struct nano_delta_net_args *args);
 
     /* Index of the largest value, n >= 1: the first of equal ones; NaN never wins; 0 if all are
      * NaN. */

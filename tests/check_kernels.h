@@ -96,4 +96,6 @@ void check_attention(const struct tiers *tiers);
 void check_vectors(const struct tiers *tiers);
 void check_elementwise(const struct tiers *tiers);
 
+void check_recurrent(const struct tiers *tiers);
+
 #endif

@@ -20,6 +20,7 @@ static void check_tier(const struct nano_kernels *kernels, const struct nano_ker
     check_attention(&tiers);
     check_vectors(&tiers);
     check_elementwise(&tiers);
+    check_recurrent(&tiers);
 }
 
 int main(int argc, char **argv)

@@ -8,7 +8,7 @@ tests_test_quantizers_LDADD = $(TEST_LIBS)
 
 check_PROGRAMS += tests/check_kernels
 KERNEL_CHECKS = tests/check_kernels.h tests/check_kernels.c tests/check_linear.c \
-  tests/check_attention.c tests/check_vectors.c tests/check_elementwise.c
+  tests/check_attention.c tests/check_vectors.c tests/check_elementwise.c tests/check_recurrent.c
 tests_check_kernels_SOURCES = tests/check_main.c $(KERNEL_CHECKS)
 tests_check_kernels_LDADD = libsimd.la libbase.la
 

@@ -200,6 +200,35 @@ Test(golden, experts)
     check_zoo("granitemoe", 1e-4);
 }
 
+<<<<<<< HEAD
+=======
+Test(golden, mamba2)
+{
+    check_zoo("mamba2", 1e-4);
+}
+
+Test(golden, granitehybrid)
+{
+    check_zoo("granitehybrid", 1e-4);
+    check_zoo("granitehybrid-moe", 1e-4);
+}
+
+Test(golden, lfm2)
+{
+    check_zoo("lfm2", 1e-4);
+}
+
+Test(golden, qwen3next)
+{
+    check_zoo("qwen3next", 1e-4);
+}
+
+Test(golden, qwen35)
+{
+    check_zoo("qwen35", 1e-4);
+}
+
+>>>>>>> recurrent
 /* Activations are rounded as llama.cpp does, so its own quantised arithmetic is as near as with F32
  * (1e-6 measured), unless the last bit of a sum makes one activation round the other way. */
 Test(golden, k_quants)

@@ -34,6 +34,10 @@ double nano_sum_exp_avx2(const float *x, int64_t n, float max, float scale);
 double nano_log_sum_exp_avx2(const float *x, int64_t n);
 
 void nano_acts_init_avx2(struct nano_kernels *kernels);
+void nano_short_conv_avx2(const struct nano_short_conv_args *args);
+void nano_mamba2_avx2(const struct nano_mamba2_args *args);
+void nano_delta_net_avx2(const struct nano_delta_net_args *args);
+
 void nano_peak_init_avx2(struct nano_peak_kernels *peak);
 
 #endif

@@ -31,6 +31,9 @@ void nano_kernels_init_avx2(struct nano_kernels *kernels)
     kernels->add_scaled = nano_add_scaled_avx2;
     kernels->scale = nano_scale_avx2;
     kernels->softcap = nano_softcap_avx2;
+    kernels->short_conv = nano_short_conv_avx2;
+    kernels->mamba2 = nano_mamba2_avx2;
+    kernels->delta_net = nano_delta_net_avx2;
     kernels->argmax = nano_argmax_avx2;
     kernels->collect = nano_collect_avx2;
     kernels->sum_exp = nano_sum_exp_avx2;

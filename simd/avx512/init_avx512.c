@@ -31,6 +31,9 @@ void nano_kernels_init_avx512(struct nano_kernels *kernels)
     kernels->add_scaled = nano_add_scaled_avx512;
     kernels->scale = nano_scale_avx512;
     kernels->softcap = nano_softcap_avx512;
+    kernels->short_conv = nano_short_conv_avx512;
+    kernels->mamba2 = nano_mamba2_avx512;
+    kernels->delta_net = nano_delta_net_avx512;
     kernels->argmax = nano_argmax_avx512;
     kernels->collect = nano_collect_avx512;
     kernels->sum_exp = nano_sum_exp_avx512;

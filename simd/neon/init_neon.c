@@ -31,6 +31,9 @@ void nano_kernels_init_neon(struct nano_kernels *kernels)
     kernels->add_scaled = nano_add_scaled_neon;
     kernels->scale = nano_scale_neon;
     kernels->softcap = nano_softcap_neon;
+    kernels->short_conv = nano_short_conv_neon;
+    kernels->mamba2 = nano_mamba2_neon;
+    kernels->delta_net = nano_delta_net_neon;
     kernels->argmax = nano_argmax_neon;
     kernels->collect = nano_collect_neon;
     kernels->sum_exp = nano_sum_exp_neon;

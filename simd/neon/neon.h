@@ -34,6 +34,10 @@ double nano_sum_exp_neon(const float *x, int64_t n, float max, float scale);
 double nano_log_sum_exp_neon(const float *x, int64_t n);
 
 void nano_acts_init_neon(struct nano_kernels *kernels);
+void nano_short_conv_neon(const struct nano_short_conv_args *args);
+void nano_mamba2_neon(const struct nano_mamba2_args *args);
+void nano_delta_net_neon(const struct nano_delta_net_args *args);
+
 void nano_peak_init_neon(struct nano_peak_kernels *peak);
 
 #endif

@@ -65,6 +65,9 @@ float nano_exp_ref(float x);
 /* tanh(x) to 4 units in the last place. */
 float nano_tanh_ref(float x);
 
+/* log(1 + exp(x)) with a relative error below 1e-6. */
+float nano_softplus_ref(float x);
+
 #define NANO_FORMAT(NAME, name, gguf_id, length, bytes, activation) \
     void nano_get_row_##name##_ref(NANO_GET_ROW_PARAMS);            \
     nano_linear_fn nano_linear_##name##_ref;
@@ -99,6 +102,10 @@ double nano_sum_exp_ref(const float *x, int64_t n, float max, float scale);
 double nano_log_sum_exp_ref(const float *x, int64_t n);
 
 void nano_acts_init_ref(struct nano_kernels *kernels);
+void nano_short_conv_ref(const struct nano_short_conv_args *args);
+void nano_mamba2_ref(const struct nano_mamba2_args *args);
+void nano_delta_net_ref(const struct nano_delta_net_args *args);
+
 void nano_peak_init_ref(struct nano_peak_kernels *peak);
 
 #endif

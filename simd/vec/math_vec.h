@@ -1,4 +1,4 @@
-/* exp, exp2 and tanh for any instruction set with a vec_<isa>.h, which comes first. */
+/* exp, softplus, exp2 and tanh for any instruction set with a vec_<isa>.h, which comes first. */
 #ifndef NANO_SIMD_VEC_MATH_VEC_H
 #define NANO_SIMD_VEC_MATH_VEC_H
 
@@ -45,6 +45,23 @@ NANO_INLINE vec vec_tanh(vec x)
     vec power = vec_scale(vec_set1(1), n);
     vec m = vec_fma(p, power, vec_sub(power, vec_set1(1)));
     return vec_div(m, vec_add(m, vec_set1(2)));
+}
+
+/* As nano_softplus_ref. */
+NANO_INLINE vec vec_softplus(vec x)
+{
+    const vec positive = vec_max(x, vec_zero());
+    const vec e = vec_exp(vec_sub(x, vec_add(positive, positive)));
+    const vec s = vec_div(e, vec_add(vec_set1(2), e)), z = vec_mul(s, s);
+    vec p = vec_set1(2.0f / 15);
+    p = vec_fma(p, z, vec_set1(2.0f / 13));
+    p = vec_fma(p, z, vec_set1(2.0f / 11));
+    p = vec_fma(p, z, vec_set1(2.0f / 9));
+    p = vec_fma(p, z, vec_set1(2.0f / 7));
+    p = vec_fma(p, z, vec_set1(2.0f / 5));
+    p = vec_fma(p, z, vec_set1(2.0f / 3));
+    p = vec_fma(p, z, vec_set1(2));
+    return vec_fma(p, s, positive);
 }
 
 /* 2^x to 2 units in the last place for x <= 0, 0 below -150: n vectors at once, because one alone

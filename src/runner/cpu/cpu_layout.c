@@ -89,7 +89,7 @@ static size_t largest(size_t a, size_t b)
 
 /* What ops that share scratch need of it at most. */
 struct scratch {
-    size_t x_bytes, x_bytes_of_one, row_floats, attention_floats;
+    size_t x_bytes, x_bytes_of_one, row_floats, attention_floats, recurrent_floats;
     size_t num_experts; /* of an op */
     struct nano_cpu_moe_size moe;
 };
@@ -144,6 +144,9 @@ static struct scratch size_scratch(const struct nano_cpu_runner *r)
             s.attention_floats =
                 largest(s.attention_floats,
                         r->kernels.attention_scratch_floats(op->head_dim, op->v_head_dim));
+        if (op->kind == NANO_OP_DELTA_NET)
+            s.recurrent_floats =
+                largest(s.recurrent_floats, NANO_DELTA_NET_SCRATCH(op->recurrence.state_size));
     }
     return s;
 }
@@ -162,6 +165,7 @@ static void carve_scratch(struct nano_cpu_runner *r, struct carver *c)
             .row = carve(c, s.row_floats, sizeof(float)),
             .tile = carve(c, NANO_CPU_TILE_FLOATS, sizeof(float)),
             .attention = carve(c, s.attention_floats, sizeof(float)),
+            .recurrent = carve(c, s.recurrent_floats, sizeof(float)),
             .next_place = carve(c, s.num_experts, 2 * sizeof(int32_t)),
             .experts = carve(c, s.num_experts, sizeof(struct nano_cpu_expert))};
         if (r->threads)
@@ -190,6 +194,19 @@ static void carve_attention(struct nano_cpu_runner *r, struct carver *c)
     }
 }
 
+static void carve_conv_weights(struct nano_cpu_runner *r, struct carver *c)
+{
+    for (int i = 0; i < r->program->num_ops; i++) {
+        const struct nano_op *op = &r->program->ops[i];
+        if (op->kind != NANO_OP_SHORT_CONV)
+            continue;
+        float *weight =
+            carve(c, (size_t)op->recurrence.kernel * (size_t)op->in[0].width, sizeof *weight);
+        if (r->ops)
+            r->ops[i].conv_weight = weight;
+    }
+}
+
 static size_t profile_name_bytes(const struct nano_program *p)
 {
     size_t bytes = 0;
@@ -212,6 +229,7 @@ static void carve_all(struct nano_cpu_runner *r, struct carver *c, size_t activa
     r->positions = carve(c, tokens, sizeof *r->positions);
     r->slots = carve(c, tokens, (size_t)p->num_kv_groups * sizeof *r->slots);
     carve_attention(r, c);
+    carve_conv_weights(r, c);
     r->cos_sin = carve(c, (size_t)p->num_ropes, sizeof *r->cos_sin);
     for (int i = 0; i < p->num_ropes; i++) {
         float *table = carve(c, tokens, 2 * (size_t)p->ropes[i].num_pairs * sizeof(float));
@@ -252,7 +270,17 @@ static bool ranges_meet(struct range a, struct range b, bool row_local)
 /* True if it uses the quantised input or the shared loop. */
 static bool shares_scratch(enum nano_op_kind kind)
 {
-    return kind == NANO_OP_LINEAR || kind == NANO_OP_ATTENTION || kind == NANO_OP_MOE;
+    switch (kind) {
+    case NANO_OP_LINEAR:
+    case NANO_OP_ATTENTION:
+    case NANO_OP_MOE:
+    case NANO_OP_SHORT_CONV:
+    case NANO_OP_MAMBA2:
+    case NANO_OP_DELTA_NET:
+        return true;
+    default:
+        return false;
+    }
 }
 
 /* True if the ops may not run at the same time. */
@@ -319,6 +347,32 @@ static void bind_weights(struct nano_cpu_runner *r, const struct nano_op *op,
     }
 }
 
+static void transpose_conv(const struct nano_op *op, struct nano_cpu_op *bound)
+{
+    const int kernel = op->recurrence.kernel;
+    const float *weight = bound->weight[0];
+    for (int64_t c = 0; c < op->in[0].width; c++)
+        for (int j = 0; j < kernel; j++)
+            bound->conv_weight[j * op->in[0].width + c] = weight[c * kernel + j];
+}
+
+static uint64_t recurrent_macs(const struct nano_op *op)
+{
+    const struct nano_recurrence *shape = &op->recurrence;
+    const uint64_t state =
+        (uint64_t)shape->num_heads * (uint64_t)shape->head_dim * (uint64_t)shape->state_size;
+    switch (op->kind) {
+    case NANO_OP_SHORT_CONV:
+        return (uint64_t)op->in[0].width * (uint64_t)shape->kernel;
+    case NANO_OP_MAMBA2:
+        return 2 * state;
+    case NANO_OP_DELTA_NET:
+        return 3 * state;
+    default:
+        return 0;
+    }
+}
+
 static int profile_entry(struct nano_cpu_runner *r, const struct nano_op *op, char **next_name)
 {
     const char *kind = nano_op_kind_name(op->kind);
@@ -362,6 +416,9 @@ enum nano_status nano_cpu_lay_out(struct nano_cpu_runner *r, bool memory, struct
     char *next_name = r->profile_names;
     for (int i = 0; i < p->num_ops; i++) {
         bind_weights(r, &p->ops[i], &r->ops[i]);
+        if (p->ops[i].kind == NANO_OP_SHORT_CONV)
+            transpose_conv(&p->ops[i], &r->ops[i]);
+        r->ops[i].macs_per_row += recurrent_macs(&p->ops[i]);
         if (p->ops[i].kind == NANO_OP_LINEAR || p->ops[i].kind == NANO_OP_MOE)
             find_forms(r, &p->ops[i], r->ops[i].makes);
         r->ops[i].profile = profile_entry(r, &p->ops[i], &next_name);

@@ -107,16 +107,18 @@ void nano_cpu_rope(struct nano_cpu_worker *w, int index, int64_t rows)
 void nano_cpu_split_heads(struct nano_cpu_worker *w, int index, int64_t rows)
 {
     const struct nano_op *op = op_of(w, index);
-    const int64_t head_dim = op->head_dim;
+    const int64_t head_width = op->in[0].width / op->num_heads;
     int64_t begin, end;
     nano_cpu_share(w, rows, &begin, &end);
     for (int64_t t = begin; t < end; t++) {
         const float *in = nano_cpu_row(w->runner, op->in[0], t);
-        for (int i = 0; i < 2; i++) {
+        for (int i = 0; i < op->num_out; i++) {
+            const int64_t part_width = op->out[i].width / op->num_heads;
             float *out = nano_cpu_row(w->runner, op->out[i], t);
             for (int head = 0; head < op->num_heads; head++)
-                memcpy(out + head * head_dim, in + (2 * head + i) * head_dim,
-                       (size_t)head_dim * sizeof(float));
+                memcpy(out + head * part_width, in + head * head_width,
+                       (size_t)part_width * sizeof(float));
+            in += part_width;
         }
     }
 }

@@ -178,6 +178,9 @@ bool nano_cpu_knows(enum nano_op_kind kind)
     case NANO_OP_SPLIT_HEADS:
     case NANO_OP_ROUTE:
     case NANO_OP_MOE:
+    case NANO_OP_SHORT_CONV:
+    case NANO_OP_MAMBA2:
+    case NANO_OP_DELTA_NET:
     case NANO_OP_GATHER:
         return true;
     default:
@@ -231,6 +234,15 @@ static void run_op(struct nano_cpu_worker *w, int index, int64_t rows)
         break;
     case NANO_OP_MOE:
         nano_cpu_moe(w, index, rows);
+        break;
+    case NANO_OP_SHORT_CONV:
+        nano_cpu_short_conv(w, index);
+        break;
+    case NANO_OP_MAMBA2:
+        nano_cpu_mamba2(w, index);
+        break;
+    case NANO_OP_DELTA_NET:
+        nano_cpu_delta_net(w, index);
         break;
     case NANO_OP_GATHER:
         nano_cpu_gather(w, index, rows);

@@ -8,6 +8,7 @@
  *   cpu_limits.c     what the machine does at best (no part of a runner)
  *   cpu_ops.c, cpu_elementwise.c, cpu_linear.c, cpu_attention.c, cpu_route.c, cpu_moe.c
  *                    what each op does
+ *   cpu_recurrent.c     the ops that have a state per sequence
  *   cpu_attention_plan.c     how a step's attention is cut into work items
  *
  * Invariant: after nano_cpu_lay_out nothing here is allocated but the KV pool; a step writes only
@@ -39,8 +40,9 @@ struct nano_cpu_op {
     size_t matrix_bytes[NANO_MAX_SEGMENTS]; /* from one matrix of a 3-d weight to the next */
     bool makes[NANO_NUM_ACTIVATIONS];       /* LINEAR, MOE: forms of the input that are made for
                                                it */
-    bool barrier_before;                 /* an op since the last barrier touches the same memory */
-    int profile;                         /* index in runner->profile */
+    float *conv_weight;  /* SHORT_CONV: [kernel, width], for a file has the kernel innermost */
+    bool barrier_before; /* an op since the last barrier touches the same memory */
+    int profile;         /* index in runner->profile */
     uint64_t weight_bytes, macs_per_row; /* MOE: bytes of all experts */
 };
 
@@ -74,6 +76,7 @@ struct nano_cpu_thread {
     float *row;       /* of normalised input, of a table of positions, or a router's scores */
     float *tile;      /* [NANO_CPU_TILE_FLOATS] */
     float *attention;
+    float *recurrent;                /* of the delta net's kernel */
     int32_t *next_place;             /* [2, num_experts] */
     struct nano_cpu_expert *experts; /* [num_experts]: of the pass */
 };
@@ -290,5 +293,8 @@ void nano_cpu_route(struct nano_cpu_worker *w, int op, int64_t rows);
 void nano_cpu_moe(struct nano_cpu_worker *w, int op, int64_t rows);
 void nano_cpu_kv_store(struct nano_cpu_worker *w, int op, int64_t rows);
 void nano_cpu_attention(struct nano_cpu_worker *w, int op);
+void nano_cpu_short_conv(struct nano_cpu_worker *w, int op);
+void nano_cpu_mamba2(struct nano_cpu_worker *w, int op);
+void nano_cpu_delta_net(struct nano_cpu_worker *w, int op);
 
 #endif
