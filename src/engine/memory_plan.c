@@ -255,9 +255,14 @@ static int affordable_blocks(const struct nano_engine_setup *s, uint64_t availab
 
 enum nano_status nano_engine_setup_make(struct nano_engine_setup *s, const nano_model *model,
                                         const struct nano_program *program,
+                                        const struct nano_adapters *adapters,
                                         const struct nano_engine_params *p, struct nano_error *err)
 {
     *s = (struct nano_engine_setup){0};
+    if (adapters) {
+        s->runner_config.adapters = adapters->adapters;
+        s->runner_config.num_adapters = adapters->count;
+    }
     enum nano_status status;
     NANO_TRY(resolve(s, model, program, p, err));
     NANO_TRY(fixed_parts(s, model, err));

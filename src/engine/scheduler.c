@@ -132,7 +132,8 @@ static inline void add_rows(struct nano_scheduler *s, struct nano_sequence *seq,
     s->seqs[i] = (struct nano_batch_seq){.first_token = first_row,
                                          .num_tokens = num_tokens,
                                          .first_position = first,
-                                         .block_table = seq->block_table};
+                                         .block_table = seq->block_table,
+                                         .adapter = seq->request->adapter};
     s->scheduled[i] = seq;
     if (seq->shares_blocks && completes_block(s, seq, first + num_tokens))
         publish_blocks(s, seq, first + num_tokens);

@@ -5,7 +5,8 @@
  *   units     ├──┬──┬──┬──┬──┬──┼──┬──┬──┼──┬──┬──┤   of 16 rows or the kernel's row_align
  *   threads   └──────0──────┘└──────1──────┘└──2──┘    even; or chunks as they come
  *
- * The two segments of a gate are one: a thread has both factors of its outputs. */
+ * The two segments of a gate are one: a thread has both factors of its outputs. What adapters add
+ * (cpu_lora.h) comes right behind the outputs that a thread has written, before an activation. */
 #include <assert.h>
 
 #include "runner/cpu/cpu_state.h"
@@ -14,6 +15,7 @@ struct linear {
     struct nano_cpu_worker *w;
     const struct nano_op *op;
     const struct nano_cpu_op *bound;
+    struct nano_cpu_lora_op lora;
     int num_segments;
     int64_t num_tokens;
     const void *x[NANO_NUM_ACTIVATIONS];
@@ -53,12 +55,19 @@ static struct nano_linear_args args_of(const struct linear *l, int segment)
     };
 }
 
+static void multiply(const struct linear *l, int segment, const struct nano_linear_args *args)
+{
+    l->bound->linear[segment]->linear(args);
+    if (l->lora.num_slots > 0)
+        nano_cpu_lora_expand(&l->lora, l->w, segment, args);
+}
+
 static void write_rows(const struct linear *l, int segment, int64_t row_begin, int64_t row_end)
 {
     struct nano_linear_args args = args_of(l, segment);
     args.row_begin = row_begin;
     args.row_end = row_end;
-    l->bound->linear[segment]->linear(&args);
+    multiply(l, segment, &args);
     if (l->op->act == NANO_ACT_NONE)
         return;
     for (int64_t t = 0; t < l->num_tokens; t++) {
@@ -89,8 +98,8 @@ static void write_gated_rows(const struct linear *l, int64_t row_begin, int64_t 
             /* The kernel writes y[t][row …]: its y lies before the tile. */
             factor.y =
                 (float *)((uintptr_t)tile - (uintptr_t)(t * factor.y_stride + row) * sizeof *tile);
-            l->bound->linear[0]->linear(&gate);
-            l->bound->linear[1]->linear(&factor);
+            multiply(l, 0, &gate);
+            multiply(l, 1, &factor);
             for (int64_t i = t; i < gate.token_end; i++) {
                 float *y = gate.y + i * gate.y_stride + row;
                 l->w->runner->kernels.glu[l->op->act](y, y, tile + (i - t) * factor.y_stride,
@@ -139,7 +148,7 @@ static void prepare_input(struct linear *l)
     const struct nano_view in = l->op->in[0];
     const bool alone = l->num_tokens == 1;
     unsigned char *x = alone ? w->scratch->x : r->x;
-    bool any = false;
+    bool any = l->lora.num_slots > 0;
     l->x[NANO_ACTIVATION_F32] = nano_cpu_row(r, in, 0);
     l->x_stride = (size_t)nano_cpu_stride(r, in) * sizeof(float);
     for (int a = 0; a < NANO_NUM_ACTIVATIONS; a++) {
@@ -162,6 +171,10 @@ static void prepare_input(struct linear *l)
             normalize(l, w->scratch->row, row);
             row = w->scratch->row;
         }
+        if (l->lora.num_slots > 0 && alone)
+            l->lora.x = row;
+        else if (l->lora.num_slots > 0)
+            nano_cpu_lora_keep(&l->lora, w, t, row, in.width);
         for (int a = 0; a < NANO_NUM_ACTIVATIONS; a++)
             if (l->bound->makes[a])
                 r->kernels.activation[a].quantize((void *)(uintptr_t)l->x[a], t, row, in.width);
@@ -191,7 +204,12 @@ void nano_cpu_linear(struct nano_cpu_worker *w, int op, int64_t rows)
                        .bound = &w->runner->ops[op],
                        .num_segments = w->runner->program->ops[op].num_out,
                        .num_tokens = rows};
+    nano_cpu_lora_begin(&l.lora, w, op);
     prepare_input(&l);
+    if (l.lora.num_slots > 0) {
+        nano_cpu_lora_shrink(&l.lora, w, op);
+        nano_cpu_sync(w);
+    }
     if (w->runner->config.on_linear_input)
         show_input(&l);
     int64_t total = 0, begin, end;

@@ -2,6 +2,7 @@
  *
  *   cpu_runner.c     the vtable: open, close, KV pool
  *   cpu_weights.c    which tensors are packed, which are read where the file has them
+ *   cpu_lora_pack.c  adapters' matrices; cpu_lora.c  what they do in a step
  *   cpu_layout.c     one block of memory: activations, tables, scratch
  *   cpu_run.c        a step: checks, the walk over the ops, outputs, profile
  *   cpu_pool.c       the threads; cpu_barrier.c  how they wait for each other
@@ -17,6 +18,7 @@
 #include <stdatomic.h>
 
 #include "base/memory.h"
+#include "runner/cpu/cpu_lora.h"
 #include "runner/cpu/cpu_pool.h"
 #include "runner/runner.h"
 
@@ -103,6 +105,7 @@ struct nano_cpu_runner {
     struct nano_kernels kernels;
     struct nano_kernels file_kernels; /* reads rows in the file's layout */
     struct nano_cpu_weights weights;
+    struct nano_cpu_lora lora;
     int max_outputs; /* rows of a pass */
 
     void *block; /* everything below up to the KV pool lies in it */
