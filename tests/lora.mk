@@ -4,3 +4,10 @@ check_PROGRAMS += tests/test_lora
 tests_test_lora_SOURCES = tests/test_lora.c $(LORA_TEST_SOURCES) $(RUNNER_TEST_SOURCES)
 tests_test_lora_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_test_lora_LDADD = $(LOWER_LIBS)
+
+check_PROGRAMS += tests/test_lora_engine
+tests_test_lora_engine_SOURCES = \
+  tests/test_lora_engine.c tests/leak_check.h $(LORA_TEST_SOURCES) \
+  tests/engine_harness.c tests/engine_harness.h tests/tiny_model.c tests/tiny_model.h
+tests_test_lora_engine_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_test_lora_engine_LDADD = $(TEST_LIBS)

@@ -10,7 +10,14 @@
 
 #include "simd/dequantize.h"
 #include "simd/quantize.h"
-#include "tiny_model.h"
+
+static double uniform(uint64_t *state) /* [-1, 1) */
+{
+    uint64_t z = *state += 0x9E3779B97F4A7C15u; /* splitmix64 */
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
+    return (double)((z ^ z >> 31) >> 11) * 0x1p-52 - 1;
+}
 
 static bool changes(const struct lora_spec *spec, const struct nano_tensor *tensor)
 {
@@ -33,7 +40,7 @@ static float *values(const struct lora_spec *spec, const struct nano_tensor *ten
     cr_assert(data && *stored);
     const double spread = half ? 0.7 : 1 / sqrt((double)cols);
     for (size_t i = 0; i < count; i++)
-        data[i] = (float)(spread * ((double)(tiny_random(&state) >> 11) * 0x1p-52 - 1));
+        data[i] = (float)(spread * uniform(&state));
     nano_quantize_rows(spec->format, data, *stored, rows, cols, NULL);
     nano_dequantize_rows(spec->format, *stored, data, rows, cols);
     return data;
