@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "format/lora_file.h"
 #include "models/builder.h"
 #include "models/passes.h"
 
@@ -143,16 +144,11 @@ enum nano_status nano_program_create(struct nano_program **out, const struct nan
 {
     *out = NULL;
     struct nano_program *p = NULL;
-    struct nano_string type = {0};
     enum nano_status status;
     if (weights->num_tensors == 0 && nano_weights_meta(weights, "tokenizer.ggml.tokens"))
         return nano_error_set(err, NANO_ERR_UNSUPPORTED, "%s: is a tokenizer without weights",
                               nano_weights_label(weights));
-    if (nano_meta_get_string(weights, "general.type", &type, NULL) == NANO_OK &&
-        type.num_bytes == 7 && memcmp(type.bytes, "adapter", 7) == 0)
-        return nano_error_set(err, NANO_ERR_UNSUPPORTED,
-                              "%s: is an adapter, expected the model that it belongs to",
-                              nano_weights_label(weights));
+    NANO_TRY(nano_lora_refuse(weights, err));
     NANO_TRY(nano_program_build(&p, weights, err));
     NANO_TRY(nano_program_fuse(p, err));
     NANO_TRY(nano_program_hoist_gather(p, err));

@@ -169,6 +169,17 @@ fail:
     return status;
 }
 
+enum nano_status nano_lora_refuse(const struct nano_weights *weights, struct nano_error *err)
+{
+    struct nano_string type = {0};
+    if (nano_meta_get_string(weights, "general.type", &type, NULL) != NANO_OK ||
+        type.num_bytes != strlen("adapter") || !ends_with(type, "adapter"))
+        return NANO_OK;
+    return nano_error_set(err, NANO_ERR_UNSUPPORTED,
+                          "%s: is an adapter, expected the model that it belongs to",
+                          nano_weights_label(weights));
+}
+
 void nano_lora_file_close(struct nano_lora_file *file)
 {
     nano_weights_close(&file->weights);

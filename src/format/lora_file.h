@@ -35,6 +35,9 @@ enum nano_status nano_lora_file_open(struct nano_lora_file *out, const char *pat
                                      struct nano_error *err);
 void nano_lora_file_close(struct nano_lora_file *file);
 
+/* For who wants a model: fails if the weights are an adapter of any kind. */
+enum nano_status nano_lora_refuse(const struct nano_weights *weights, struct nano_error *err);
+
 /* Fails unless the model has the adapter's architecture and, in the right shape, all that the
  * adapter changes. */
 enum nano_status nano_lora_file_check(const struct nano_lora_file *file,
