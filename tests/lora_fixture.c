@@ -22,8 +22,17 @@ static double uniform(uint64_t *state) /* [-1, 1) */
 static bool changes(const struct lora_spec *spec, const struct nano_tensor *tensor)
 {
     const bool is_embedding = strcmp(tensor->name.bytes, "token_embd.weight") == 0;
-    return tensor->num_dims == 2 && (!is_embedding || spec->lookup) &&
-           (!spec->only || strstr(tensor->name.bytes, spec->only));
+    if (tensor->num_dims != 2 || (is_embedding && !spec->lookup) ||
+        (spec->only && !strstr(tensor->name.bytes, spec->only)))
+        return false;
+    if (!spec->program)
+        return true;
+    const struct nano_weights *weights = spec->program->weights;
+    const struct nano_adapter_part part = {.target = nano_weights_find(weights, tensor->name.bytes),
+                                           .a = tensor,
+                                           .stored = weights,
+                                           .is_lookup = is_embedding};
+    return nano_adapter_part_check(&part, spec->program, NULL) == NANO_OK;
 }
 
 /* The values of one half, rows of `cols`, and what the format makes of them. */

@@ -7,13 +7,14 @@
 #include "models/adapter.h"
 
 /* Of every matrix of a model but token_embd.weight, unless `lookup`; or only of those whose name
- * has `only` in it. */
+ * has `only` in it, or that a linear op of the program has. */
 struct lora_spec {
     int rank;
     float alpha; /* 0: no key */
     enum nano_format format;
     const char *only; /* NULL: all */
     bool lookup;
+    const struct nano_program *program; /* NULL: all */
     uint64_t seed;
 };
 

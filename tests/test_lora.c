@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "lora_fixture.h"
 #include "runner/cpu/cpu_runner.h"
+#include "tests/grown_model.h"
 #include "tests/leak_check.h"
 #include "tests/runner_harness.h"
 #include "tests/tiny_model.h"
@@ -28,19 +29,17 @@ struct rig {
     struct harness_config config;
 };
 
-static void rig_open(struct rig *rig, const struct tiny_shape *shape, enum nano_format format,
-                     const struct lora_spec *specs, int num_specs)
+/* Makes the program and the adapters of a model that is in rig->weights. */
+static void rig_finish(struct rig *rig, const struct lora_spec *specs, int num_specs)
 {
-    *rig = (struct rig){.num_adapters = num_specs};
-    struct nano_weights plain;
-    tiny_model_make(&plain, shape, NULL);
-    tiny_model_make(&rig->weights, shape, NULL);
-    tiny_model_quantize(&rig->weights, format);
+    rig->num_adapters = num_specs;
     cr_assert_eq(nano_program_create(&rig->program, &rig->weights, &err), NANO_OK, "%s",
                  err.message);
     for (int i = 0; i < num_specs; i++) {
         char path[LORA_PATH_BYTES];
-        lora_write(path, &plain, &specs[i]);
+        struct lora_spec spec = specs[i];
+        spec.program = rig->program;
+        lora_write(path, &rig->weights, &spec);
         cr_assert_eq(nano_lora_file_open(&rig->files[i], path, &err), NANO_OK, "%s", err.message);
         cr_assert_eq(nano_lora_file_check(&rig->files[i], &rig->weights, &err), NANO_OK, "%s",
                      err.message);
@@ -50,7 +49,6 @@ static void rig_open(struct rig *rig, const struct tiny_shape *shape, enum nano_
             cr_assert_eq(nano_adapter_part_check(&rig->adapters[i].parts[k], rig->program, &err),
                          NANO_OK, "%s", err.message);
     }
-    nano_weights_close(&plain);
     rig->config = (struct harness_config){.num_threads = 2,
                                           .block_size = 16,
                                           .max_num_batched_tokens = 4 * LENGTH,
@@ -58,6 +56,15 @@ static void rig_open(struct rig *rig, const struct tiny_shape *shape, enum nano_
                                           .kv_format = NANO_KV_FORMAT_F32,
                                           .adapters = rig->adapters,
                                           .num_adapters = num_specs};
+}
+
+static void rig_open(struct rig *rig, const struct tiny_shape *shape, enum nano_format format,
+                     const struct lora_spec *specs, int num_specs)
+{
+    *rig = (struct rig){0};
+    tiny_model_make(&rig->weights, shape, NULL);
+    tiny_model_quantize(&rig->weights, format);
+    rig_finish(rig, specs, num_specs);
 }
 
 static void rig_close(struct rig *rig)
@@ -163,6 +170,45 @@ Test(lora, in_other_formats)
         expect_merged(
             &tiny_shapes[6],
             &(struct lora_spec){.rank = 32, .alpha = 30, .format = formats[i], .seed = i});
+    }
+}
+
+/* ---- every architecture ---- */
+
+/* Whatever ops stand around the linears: parallel branches, activations in them, experts' routers,
+ * recurrences. */
+Test(lora, of_every_architecture_equals_the_merged_model)
+{
+    for (int i = 0; i < num_grown_specs; i++) {
+        struct rig rig = {0}, merged = {0};
+        struct lora_spec spec = {.rank = 6, .alpha = 4, .seed = (uint64_t)i};
+        int32_t tokens[LENGTH];
+        grown_model_make(&rig.weights, &grown_specs[i]);
+        rig_finish(&rig, &spec, 1);
+        grown_model_make(&merged.weights, &grown_specs[i]);
+        spec.program = rig.program;
+        lora_merge(&merged.weights, &spec, 1);
+        rig_finish(&merged, NULL, 0);
+        const int64_t vocab_size = rig.program->config.vocab_size;
+        const size_t count = (size_t)(LENGTH * vocab_size);
+        random_tokens(tokens, LENGTH, vocab_size, 7);
+        float *got = logits_with(&rig, 1, tokens, LENGTH, 11);
+        float *base = logits_with(&rig, 0, tokens, LENGTH, 11);
+        float *wanted = logits_with(&merged, 0, tokens, LENGTH, 11);
+        double *expected = malloc(count * sizeof *expected);
+        cr_assert_not_null(expected);
+        for (size_t k = 0; k < count; k++)
+            expected[k] = (double)wanted[k];
+        const double difference = harness_difference(got, expected, count);
+        cr_expect_leq(difference, 5e-5, "%s: off by %g", grown_specs[i].name, difference);
+        cr_expect_geq(harness_difference(base, expected, count), 1e-2,
+                      "%s: the adapter changes little", grown_specs[i].name);
+        free(got);
+        free(base);
+        free(wanted);
+        free(expected);
+        rig_close(&rig);
+        rig_close(&merged);
     }
 }
 
