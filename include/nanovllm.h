@@ -355,6 +355,13 @@ struct nano_step {
     int num_entries;
 };
 
+/* A LoRA adapter: a GGUF file as llama.cpp's convert_lora_to_gguf.py writes it, made for the model. */
+struct nano_lora {
+    const char *name; /* by which requests ask for it; adapters of one name count together */
+    const char *path;
+    float scale;      /* multiplies what the file says; 1: as trained */
+};
+
 struct nano_engine_params {
     const char *runner;          /* "cpu" (default), "mock" */
     int num_threads;             /* at most one per CPU that affinity and cgroups leave; 0: that many */
@@ -374,6 +381,8 @@ struct nano_engine_params {
      * sequence in a step, 0 … 64 (0: off), and how many tokens must match. No token changes. */
     int num_speculative_tokens;
     int prompt_lookup_min, prompt_lookup_max;
+    const struct nano_lora *loras; /* what requests may run with; read until create returns */
+    int num_loras;
     bool manual_step;            /* no engine thread: the caller drives nano_engine_step */
     void (*on_step)(const struct nano_step *step, void *user_data); /* may be NULL */
     void *on_step_user_data;
@@ -382,7 +391,7 @@ NANO_API struct nano_engine_params nano_engine_params_default(void);
 
 /* How memory is divided before the first token. */
 struct nano_memory_plan {
-    uint64_t weight_bytes;     /* packed weights that live in memory of their own */
+    uint64_t weight_bytes;     /* packed weights and adapters that live in memory of their own */
     uint64_t mapped_bytes;     /* of the model as stored: read in place, or while it is packed */
     uint64_t kv_block_bytes;   /* one block, all layers of its group */
     uint64_t kv_bytes;         /* num_blocks of them */
@@ -506,6 +515,7 @@ struct nano_request {
     /* Requests share KV blocks of equal prefixes only with those of the same salt; NULL or "": the
      * common one. It keeps clients from finding out by timing what others have asked. */
     const char *cache_salt;
+    const char *lora;                /* name of the adapter to run with, or NULL: the model as it is */
     nano_output_fn on_output;        /* called on the thread that steps; it may submit and cancel */
     void *user_data;
 };

@@ -1,5 +1,6 @@
 noinst_LTLIBRARIES += libmodels.la
 libmodels_la_SOURCES = \
+  models/adapter.c models/adapter.h \
   models/builder.c models/builder.h \
   models/builder_blocks.c \
   models/builder_moe.c \

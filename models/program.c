@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "format/lora_file.h"
 #include "models/builder.h"
 #include "models/passes.h"
 
@@ -147,6 +148,7 @@ enum nano_status nano_program_create(struct nano_program **out, const struct nan
     if (weights->num_tensors == 0 && nano_weights_meta(weights, "tokenizer.ggml.tokens"))
         return nano_error_set(err, NANO_ERR_UNSUPPORTED, "%s: is a tokenizer without weights",
                               nano_weights_label(weights));
+    NANO_TRY(nano_lora_refuse(weights, err));
     NANO_TRY(nano_program_build(&p, weights, err));
     NANO_TRY(nano_program_fuse(p, err));
     NANO_TRY(nano_program_hoist_gather(p, err));

@@ -6,6 +6,7 @@ tests_test_api_SOURCES = \
   tests/api_fixture.h \
   tests/test_api.c \
   tests/test_api_fields.c \
+  tests/test_api_lora.c $(LORA_TEST_SOURCES) \
   tests/require.h $(API_HARNESS)
 tests_test_api_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS) $(JANSSON_CFLAGS)
 tests_test_api_LDADD = $(SERVER_TEST_LIBS) $(CRITERION_LIBS)

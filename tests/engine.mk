@@ -1,6 +1,6 @@
 check_PROGRAMS += tests/test_engine
 tests_test_engine_SOURCES = \
-  tests/engine_harness.c tests/engine_harness.h \
+  tests/engine_harness.c tests/engine_harness.h $(LORA_TEST_SOURCES) \
   tests/test_block_manager.c \
   tests/test_candidates.c \
   tests/test_engine.c \

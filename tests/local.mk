@@ -22,6 +22,7 @@ include tests/cli.mk
 include tests/imatrix.mk
 include tests/chat.mk
 include tests/quantize.mk
+include tests/lora.mk
 if HAVE_SERVER
 include tests/api.mk
 include tests/serve.mk

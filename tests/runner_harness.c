@@ -36,8 +36,9 @@ void harness_open(struct harness *h, const struct nano_program *program,
                                          .block_size = config->block_size,
                                          .kv_format = config->kv_format,
                                          .on_linear_input = config->on_linear_input,
-                                         .on_linear_input_context =
-                                             config->on_linear_input_context};
+                                         .on_linear_input_context = config->on_linear_input_context,
+                                         .adapters = config->adapters,
+                                         .num_adapters = config->num_adapters};
     cr_assert_eq(h->runner->open(&h->state, &c, &err), NANO_OK, "%s", err.message);
     h->num_blocks =
         program->num_kv_groups * config->max_num_seqs * (HARNESS_MAX_LEN / config->block_size + 1);
@@ -116,7 +117,8 @@ void harness_step(struct harness *h, struct harness_seq *seqs, const int *counts
                                                                .first_position = seq->num_computed,
                                                                .block_table = seq->block_table,
                                                                .table_stride = seq->table_stride,
-                                                               .state = seq->state};
+                                                               .state = seq->state,
+                                                               .adapter = seq->adapter};
         for (int i = 0; i < counts[s]; i++, batch.num_tokens++, seq->num_computed++) {
             tokens[batch.num_tokens] = seq->tokens[seq->num_computed];
             outputs[batch.num_tokens] = (struct nano_batch_output){.row = batch.num_tokens};

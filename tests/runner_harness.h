@@ -11,6 +11,8 @@ struct harness_config {
     uint64_t shuffle; /* order of block ids */
     void (*on_linear_input)(void *context, const struct nano_linear_input *input);
     void *on_linear_input_context;
+    const struct nano_adapter *adapters; /* as in nano_runner_config */
+    int num_adapters;
 };
 
 struct harness {
@@ -30,7 +32,7 @@ struct harness_seq {
     int num_tokens, num_computed;
     int32_t *block_table; /* [num_kv_groups, table_stride] */
     int table_stride;
-    int32_t state;
+    int32_t state, adapter;
     float *logits; /* [num_tokens, vocab_size]: filled as positions are computed */
 };
 

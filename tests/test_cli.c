@@ -52,6 +52,13 @@ Test(usage, mistakes_exit_with_2_and_one_line)
         {{"bench", "-b", "0"}, "-b: 0 is not from 1"},
         {{"bench", "--mixed", "--mock"}, "expected one of --mixed, --shared-prefix and --mock"},
         {{"bench", "--mock", "--compare", "x"}, "--compare: not with --mock"},
+        {{"run", "--lora-scaled", "a.gguf"}, "--lora-scaled: 'a.gguf' is not like adapter.gguf:0.5"},
+        {{"run", "--lora-scaled", "a.gguf:nan"}, "--lora-scaled: 'a.gguf:nan' is not like"},
+        {{"run", "--lora", "a.gguf,"}, "--lora: expected a file"},
+#ifdef NANO_HAVE_SERVER
+        {{"serve", "--lora-modules", "x"}, "--lora-modules: 'x' is not like name=adapter.gguf"},
+        {{"serve", "--lora-modules", "x=a", "x=b"}, "--lora-modules: 'x' is there twice"},
+#endif
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct program_result r = program_run("text", cases[i].args);

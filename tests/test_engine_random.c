@@ -8,11 +8,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "engine/engine_state.h"
 #include "engine_harness.h"
+#include "lora_fixture.h"
 
 enum { NUM_CLIENTS = 20 };
+
+/* Adapters that some clients run with. */
+static struct nano_lora loras[2];
+static int num_loras;
 
 struct workload {
     nano_model *model; /* NULL: a mock runner that remembers */
@@ -32,6 +38,8 @@ static void workload_init(struct workload *w, nano_model *model, const char *run
     w->params.runner = runner;
     w->params.kv_cache_dtype = NANO_KV_F16;
     w->params.max_model_len = longest_prompt + longest_output;
+    w->params.loras = loras;
+    w->params.num_loras = num_loras;
     struct nano_memory_plan plan;
     cr_assert_eq(nano_engine_plan(model, &w->params, &plan, NULL), NANO_OK);
     w->has_state = plan.state_bytes > 0;
@@ -40,6 +48,7 @@ static void workload_init(struct workload *w, nano_model *model, const char *run
         struct client *c = &w->clients[i];
         int num_tokens = 1 + (int)harness_random(&random, (uint32_t)longest_prompt);
         client_init(c, num_tokens, vocab_size, harness_random(&random, 3), (uint64_t)i + 100);
+        c->request.lora = num_loras && i % 3 ? loras[i % 3 - 1].name : NULL;
         struct nano_sampling_params *p = &c->request.sampling;
         p->max_tokens = i % 5 == 0 ? (int)harness_random(&random, 5)
                                    : longest_output -
@@ -255,6 +264,24 @@ Test(random_schedules, built_in_model)
     struct nano_error err = {0};
     cr_assert_eq(nano_model_open(&model, NULL, &err), NANO_OK, "%s", err.message);
     run_workload(model, "cpu", 30, 50, 120);
+    nano_model_close(model);
+}
+
+Test(random_schedules, with_adapters)
+{
+    static const struct lora_spec specs[] = {{.rank = 4, .alpha = 1, .seed = 1},
+                                             {.rank = 17, .alpha = 2, .seed = 2}};
+    char paths[2][LORA_PATH_BYTES];
+    nano_model *model;
+    struct nano_error err = {0};
+    cr_assert_eq(nano_model_open(&model, NULL, &err), NANO_OK, "%s", err.message);
+    for (num_loras = 0; num_loras < 2; num_loras++) {
+        lora_write(paths[num_loras], &model->weights, &specs[num_loras]);
+        loras[num_loras] = (struct nano_lora){num_loras ? "two" : "one", paths[num_loras], 1};
+    }
+    run_workload(model, 30, 50, 60);
+    for (int i = 0; i < num_loras; i++)
+        unlink(paths[i]);
     nano_model_close(model);
 }
 

@@ -200,8 +200,6 @@ Test(golden, experts)
     check_zoo("granitemoe", 1e-4);
 }
 
-<<<<<<< HEAD
-=======
 Test(golden, mamba2)
 {
     check_zoo("mamba2", 1e-4);
@@ -228,7 +226,6 @@ Test(golden, qwen35)
     check_zoo("qwen35", 1e-4);
 }
 
->>>>>>> recurrent
 /* Activations are rounded as llama.cpp does, so its own quantised arithmetic is as near as with F32
  * (1e-6 measured), unless the last bit of a sum makes one activation round the other way. */
 Test(golden, k_quants)

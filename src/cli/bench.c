@@ -74,6 +74,7 @@ enum nano_status nano_bench_create(struct nano_bench *bench, nano_model *model,
     enum nano_status status = nano_engine_create(&bench->engine, model, params, err);
     if (status != NANO_OK)
         return status;
+    bench->lora = nano_cli_lora(params);
     bench->num_ops = nano_engine_get_profile(bench->engine, bench->seen_ops, NANO_BENCH_MAX_OPS);
     if (bench->num_ops > NANO_BENCH_MAX_OPS)
         bench->num_ops = NANO_BENCH_MAX_OPS;
@@ -98,6 +99,7 @@ enum nano_status nano_bench_submit(struct nano_bench *bench, const int32_t *toke
                                    void *user_data, struct nano_error *err)
 {
     struct nano_request request = nano_request_default();
+    request.lora = bench->lora;
     request.prompt_token_ids = token_ids;
     request.num_prompt_token_ids = (size_t)num_tokens;
     request.sampling.max_tokens = max_tokens;

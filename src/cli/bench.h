@@ -37,6 +37,7 @@ struct nano_bench_work {
 
 struct nano_bench {
     nano_engine *engine;
+    const char *lora;        /* of every request; NULL: none */
     uint64_t kv_token_bytes; /* of one token in all layers; 0: contexts are not counted */
     struct nano_step last;   /* what the current step did */
     uint64_t last_positions; /* tokens in the contexts of its sequences */

@@ -33,6 +33,7 @@ struct nano_chat_numbers { /* of one answer */
 struct nano_chat {
     const nano_tokenizer *tokenizer;
     nano_engine *engine;
+    const char *lora; /* of every request; NULL: none */
     struct nano_memory_plan plan;
     const char *longer; /* how the context can be longer, for messages; "": it cannot */
     struct nano_cli_template template;

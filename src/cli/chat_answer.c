@@ -129,6 +129,7 @@ static enum nano_status generate(struct answer *a, struct nano_error *err)
     NANO_TRY(encode(chat, prompt, prompt_bytes, &token_ids, &num_tokens, err));
     NANO_TRY(nano_chat_parser_create(&a->parser, chat->template.chat_template, prompt, prompt_bytes,
                                      err));
+    request.lora = chat->lora;
     request.prompt_token_ids = token_ids;
     request.num_prompt_token_ids = num_tokens;
     request.sampling = *nano_cli_sampling(&chat->sampling);

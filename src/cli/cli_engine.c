@@ -68,6 +68,73 @@ static enum nano_status parse_logit_bias(const struct nano_cli_option *option, c
     return NANO_OK;
 }
 
+static enum nano_status add_lora(struct nano_cli_engine_options *options, const char *name,
+                                 const char *path, double scale, struct nano_error *err)
+{
+    int *count = &options->params.num_loras;
+    if (*count == NANO_CLI_MAX_LORAS)
+        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "more than %d adapters",
+                              NANO_CLI_MAX_LORAS);
+    options->loras[(*count)++] = (struct nano_lora){name, path, (float)scale};
+    options->params.loras = options->loras;
+    return NANO_OK;
+}
+
+/* Cuts the next piece off a list in argv, whose strings are the program's to change. */
+static char *next_item(char **rest)
+{
+    char *item = *rest, *comma = item ? strchr(item, ',') : NULL;
+    *rest = comma ? comma + 1 : NULL;
+    if (comma)
+        *comma = '\0';
+    return item;
+}
+
+/* "FILE,…", and with a max in the option "FILE:SCALE,…", as llama.cpp has them. The target is the
+ * whole options struct. */
+static enum nano_status parse_loras(const struct nano_cli_option *option, const char *value,
+                                    void *target, struct nano_error *err)
+{
+    char *rest = (char *)(uintptr_t)value;
+    enum nano_status status = NANO_OK;
+    for (char *item; status == NANO_OK && (item = next_item(&rest)) != NULL;) {
+        double scale = 1;
+        if (option->max > 0) {
+            char *colon = strrchr(item, ':'), *end = NULL;
+            scale = colon ? strtod(colon + 1, &end) : 0;
+            if (!colon || end == colon + 1 || *end || !(fabs(scale) <= option->max))
+                return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
+                                      "'%.200s' is not like adapter.gguf:0.5", item);
+            *colon = '\0';
+        }
+        status = *item ? add_lora(target, NANO_CLI_LORA, item, scale, err)
+                       : nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "expected a file");
+    }
+    return status;
+}
+
+enum nano_status nano_cli_add_lora_module(struct nano_cli_engine_options *options,
+                                          const char *value, struct nano_error *err)
+{
+    char *name = (char *)(uintptr_t)value, *equals = strchr(name, '=');
+    if (!equals || equals == name || !equals[1])
+        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
+                              "'%.200s' is not like name=adapter.gguf", value);
+    *equals = '\0';
+    for (int i = 0; i < options->params.num_loras; i++)
+        if (strcmp(options->loras[i].name, name) == 0)
+            return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "'%.200s' is there twice", name);
+    return add_lora(options, name, equals + 1, 1, err);
+}
+
+const char *nano_cli_lora(const struct nano_engine_params *params)
+{
+    for (int i = 0; i < params->num_loras; i++)
+        if (strcmp(params->loras[i].name, NANO_CLI_LORA) == 0)
+            return NANO_CLI_LORA;
+    return NULL;
+}
+
 const struct nano_cli_option nano_cli_model_table[] = {
     {"-m --model", "PATH", nano_cli_parse_string, ENGINE(model), 0, 0,
      "GGUF file, or folder with config.json and safetensors; without it the built-in model"},
@@ -80,6 +147,9 @@ const size_t nano_cli_num_model_options =
 const struct nano_cli_option nano_cli_engine_table[] = {
     {"--quantization", "TYPE", nano_cli_parse_string, ENGINE(model_params.quantization), 0, 0,
      "quantise matrices that are larger to this format while they are loaded, e.g. q8_0 or q4_0"},
+    {"--lora", "FILE", parse_loras, 0, 0, 0,
+     "LoRA adapter (GGUF) that the model runs with; repeatable, several count together"},
+    {"--lora-scaled", "FILE:SCALE", parse_loras, 0, 0, 1e6, "the same, times SCALE"},
     {"-t --threads", "N", nano_cli_parse_int, ENGINE(params.num_threads), 0, 4096,
      "threads that compute (default and most: CPUs this process may use)"},
     {"-c --max-model-len --ctx-size", "N", nano_cli_parse_int, ENGINE(params.max_model_len), 0,

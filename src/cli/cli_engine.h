@@ -10,10 +10,14 @@
  * is nothing to take unasked. */
 #define NANO_CLI_DEFAULT_CONTEXT 4096
 
+#define NANO_CLI_MAX_LORAS 64
+#define NANO_CLI_LORA "--lora" /* name of the adapter that --lora makes */
+
 struct nano_cli_engine_options {
     const char *model; /* NULL: the built-in one */
     struct nano_model_params model_params;
     struct nano_engine_params params;
+    struct nano_lora loras[NANO_CLI_MAX_LORAS]; /* what params has, which points here */
     bool verbose;
 };
 
@@ -24,6 +28,13 @@ extern const size_t nano_cli_num_model_options, nano_cli_num_engine_options;
 /* For other tables; `target` is an enum nano_kv_dtype. */
 enum nano_status nano_cli_parse_kv_dtype(const struct nano_cli_option *option, const char *value,
                                          void *target, struct nano_error *err);
+
+/* "NAME=PATH", kept in place: the '=' becomes the end of the name. */
+enum nano_status nano_cli_add_lora_module(struct nano_cli_engine_options *options,
+                                          const char *value, struct nano_error *err);
+
+/* The adapter that every request of the command runs with; NULL: none. */
+const char *nano_cli_lora(const struct nano_engine_params *params);
 
 void nano_cli_engine_options_init(struct nano_cli_engine_options *options);
 

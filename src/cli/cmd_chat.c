@@ -92,6 +92,7 @@ static enum nano_status open_chat(struct nano_chat *chat, struct chat_options *o
         nano_cli_template_init(&chat->template, &options->template, model, chat->tokenizer, err));
     NANO_TRY(set_system(chat, options, err));
     NANO_TRY(nano_engine_create(&chat->engine, model, params, err));
+    chat->lora = nano_cli_lora(params);
     nano_engine_get_plan(chat->engine, &chat->plan);
     chat->longer = chat->plan.max_model_len < info->context_length ? ", -c N makes it longer" : "";
 fail:

@@ -48,6 +48,7 @@ struct score {
     struct chunk *chunks;
     size_t num_chunks, num_printed;
     int context;
+    const char *lora;
     bool print_running;
     double sum, sum_squares; /* of the chunks that are printed */
     uint64_t num_tokens;
@@ -98,6 +99,7 @@ static enum nano_status submit_chunks(nano_engine *engine, struct score *score,
         if (bos >= 0)
             ids[0] = bos;
         struct nano_request request = nano_request_default();
+        request.lora = score->lora;
         request.prompt_token_ids = ids;
         request.num_prompt_token_ids = context;
         request.sampling.max_tokens = 0;
@@ -244,6 +246,7 @@ static int run(const struct nano_cli_command *command, int argc, char **argv)
         goto fail;
     }
     score.num_chunks = num_tokens / (size_t)score.context;
+    score.lora = nano_cli_lora(&options.engine.params);
     score.print_running = !options.json;
     if (options.num_chunks > 0 && (size_t)options.num_chunks < score.num_chunks)
         score.num_chunks = (size_t)options.num_chunks;

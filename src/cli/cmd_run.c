@@ -72,6 +72,7 @@ static enum nano_status submit_all(struct run_options *options, nano_engine *eng
         request.prompt_token_ids = options->prompts.items[i].token_ids;
         request.num_prompt_token_ids = options->prompts.items[i].num_tokens;
         request.sampling = *nano_cli_sampling(&options->sampling);
+        request.lora = nano_cli_lora(&options->engine.params);
         request.on_output = nano_run_on_output;
         request.user_data = &run->completions[i * (size_t)run->n];
         enum nano_status status = nano_engine_submit(engine, &request, &request_ids[i], err);

@@ -16,6 +16,8 @@ struct serve_options {
     struct nano_cli_sampling_options sampling; /* what requests do not say */
     struct nano_cli_strings models;            /* positional */
     struct nano_cli_strings names, api_keys, origins;
+    const char *lora_names[NANO_CLI_MAX_LORAS]; /* of --lora-modules */
+    int num_lora_names;
     const char *api_key_file;
     struct nano_server_config server;
     uint64_t max_body_bytes;
@@ -43,6 +45,35 @@ static enum nano_status parse_log_format(const struct nano_cli_option *option, c
     return NANO_OK;
 }
 
+/* The target is the whole options struct. */
+static enum nano_status parse_lora_module(const struct nano_cli_option *option, const char *value,
+                                          void *target, struct nano_error *err)
+{
+    struct serve_options *options = target;
+    (void)option;
+    enum nano_status status = nano_cli_add_lora_module(&options->engine, value, err);
+    if (status == NANO_OK)
+        options->lora_names[options->num_lora_names++] = value;
+    return status;
+}
+
+/* --lora-modules takes all that follows it, so the words that look like modules are no models. */
+static enum nano_status take_lora_modules(struct serve_options *options, struct nano_error *err)
+{
+    size_t num_models = 0;
+    enum nano_status status = NANO_OK;
+    for (size_t i = 0; i < options->models.num && status == NANO_OK; i++) {
+        const char *word = options->models.items[i];
+        if (options->num_lora_names > 0 && strchr(word, '='))
+            status = parse_lora_module(NULL, word, options, err);
+        else
+            options->models.items[num_models++] = word;
+    }
+    if (status == NANO_OK)
+        options->models.num = num_models;
+    return status;
+}
+
 #define SERVE(field) offsetof(struct serve_options, field)
 static const struct nano_cli_option http_table[] = {
     {"--host", "HOST", nano_cli_parse_string, SERVE(server.http.host), 0, 0,
@@ -63,6 +94,8 @@ static const struct nano_cli_option http_table[] = {
      "let web pages of this origin use the server, \"*\": of any; repeatable"},
     {"--served-model-name --alias -a", "NAME", nano_cli_parse_strings, SERVE(names), 0, 0,
      "name of the model for clients; repeatable"},
+    {"--lora-modules", "NAME=FILE", parse_lora_module, 0, 0, 0,
+     "LoRA adapter (GGUF) that requests choose as their model; more may follow, and repeatable"},
     {"--max-num-queued-reqs", "N", nano_cli_parse_int, SERVE(engine.params.max_num_queued_reqs), 0,
      NANO_CLI_NO_MAX,
      "requests that may wait before others get status 429; 0: no limit (default {})"},
@@ -128,10 +161,13 @@ static int parse(const struct nano_cli_command *command, struct serve_options *o
         {"Engine", nano_cli_engine_table, nano_cli_num_engine_options, &options->engine},
     };
     struct nano_http_config *http = &options->server.http;
+    struct nano_error err = {0};
     int result = nano_cli_parse(command, groups, sizeof groups / sizeof *groups, &options->models,
                                 argc, argv);
     if (result >= 0)
         return result;
+    if (take_lora_modules(options, &err) != NANO_OK)
+        return nano_cli_usage_error(command, "--lora-modules: %s", err.message);
     if (options->models.num + (options->engine.model ? 1 : 0) > 1)
         return nano_cli_usage_error(command, "%s: expected one model",
                                     options->models.items[options->models.num - 1]);
@@ -229,6 +265,9 @@ static void serve(struct serving *serving, struct serve_options *options)
         .metrics = nano_server_metrics(serving->server),
         .served_model_names = options->names.num ? options->names.items : &serving->name,
         .num_served_model_names = options->names.num ? (int)options->names.num : 1,
+        .lora = nano_cli_lora(&options->engine.params),
+        .lora_names = options->lora_names,
+        .num_lora_names = options->num_lora_names,
         .max_logprobs = options->max_logprobs,
         .created_s = (uint64_t)time(NULL),
         .reasoning = options->reasoning,

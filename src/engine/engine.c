@@ -101,11 +101,16 @@ enum nano_status nano_engine_plan(const nano_model *model, const struct nano_eng
     struct nano_engine_params defaults = nano_engine_params_default();
     struct nano_engine_setup setup = {0};
     struct nano_program *program;
+    struct nano_adapters adapters = {0};
     params = params ? params : &defaults;
     *out = (struct nano_memory_plan){0};
     enum nano_status status = make_program(&program, model, params->runner, err);
     if (status == NANO_OK)
-        status = nano_engine_setup_make(&setup, model, program, params, err);
+        status =
+            nano_adapters_open(&adapters, params, model ? &model->weights : NULL, program, err);
+    if (status == NANO_OK)
+        status = nano_engine_setup_make(&setup, model, program, &adapters, params, err);
+    nano_adapters_deinit(&adapters);
     nano_program_destroy(program);
     *out = setup.plan;
     return status;
@@ -116,9 +121,14 @@ static enum nano_status open_parts(struct nano_engine *engine, struct nano_error
     enum nano_status status;
     struct nano_engine_setup *setup = &engine->setup;
     NANO_TRY(make_program(&engine->program, engine->model, engine->params.runner, err));
-    NANO_TRY(nano_engine_setup_make(setup, engine->model, engine->program, &engine->params, err));
+    NANO_TRY(nano_adapters_open(&engine->adapters, &engine->params,
+                                engine->model ? &engine->model->weights : NULL, engine->program,
+                                err));
+    NANO_TRY(nano_engine_setup_make(setup, engine->model, engine->program, &engine->adapters,
+                                    &engine->params, err));
     nano_kernels_init(&engine->kernels, nano_cpu_detect());
     NANO_TRY(setup->runner->open(&engine->runner_state, &setup->runner_config, err));
+    nano_adapters_close_files(&engine->adapters);
     NANO_TRY(setup->runner->kv_alloc(engine->runner_state, setup->plan.num_blocks,
                                      setup->plan.num_states, err));
     setup->runner->caps(engine->runner_state, &engine->caps);
@@ -195,6 +205,7 @@ void nano_engine_destroy(nano_engine *engine)
         engine->setup.runner->close(engine->runner_state);
     nano_scheduler_deinit(&engine->scheduler);
     nano_sampler_deinit(&engine->sampler);
+    nano_adapters_deinit(&engine->adapters);
     nano_program_destroy(engine->program);
     nano_mem_free(engine->step_entries);
     nano_mem_free(engine->table);
@@ -221,14 +232,19 @@ enum nano_status nano_engine_step(nano_engine *engine, bool *has_work, struct na
 /* ---- Requests -------------------------------------------------------------------------------- */
 
 /* What the block hashes of a request begin with. The engine's own salt is in it, so nobody can
- * choose a cache_salt that meets another one's. */
-static uint64_t salt_for(const struct nano_engine *engine, uint64_t id, const char *cache_salt)
+ * choose a cache_salt that meets another one's; and so is the adapter, with which the same tokens
+ * have other K and V. */
+static uint64_t salt_for(const struct nano_engine *engine, uint64_t id, int32_t adapter,
+                         const char *cache_salt)
 {
     if (!engine->params.enable_prefix_caching)
         return engine->salt + id; /* its blocks are for its own completions */
+    uint64_t salt = engine->salt;
+    if (adapter > 0)
+        salt = XXH3_64bits_withSeed(&adapter, sizeof adapter, salt);
     if (!cache_salt || !*cache_salt)
-        return engine->salt;
-    return XXH3_64bits_withSeed(cache_salt, strlen(cache_salt), engine->salt);
+        return salt;
+    return XXH3_64bits_withSeed(cache_salt, strlen(cache_salt), salt);
 }
 
 /* Refuses what the limits of the queue do not allow; under the lock. */
@@ -260,7 +276,7 @@ static enum nano_status enqueue(struct nano_engine *engine, struct nano_request_
         return nano_error_no_memory(err, "the request table",
                                     2 * engine->table_mask * sizeof(void *));
     request->id = request->arrival = ++engine->last_id;
-    request->salt = salt_for(engine, request->id, cache_salt);
+    request->salt = salt_for(engine, request->id, request->adapter, cache_salt);
     for (int i = 0; i < request->params.n; i++)
         request->sequences[i].shares_blocks =
             engine->params.enable_prefix_caching || request->params.n > 1;
@@ -283,7 +299,7 @@ enum nano_status nano_engine_submit(nano_engine *engine, const struct nano_reque
                                     uint64_t *request_id, struct nano_error *err)
 {
     enum nano_status status;
-    int32_t *encoded = NULL;
+    int32_t *encoded = NULL, adapter;
     const int32_t *prompt = request->prompt_token_ids;
     size_t num_prompt_tokens = prompt ? request->num_prompt_token_ids : 0;
     struct nano_request_state *state = NULL;
@@ -303,7 +319,9 @@ enum nano_status nano_engine_submit(nano_engine *engine, const struct nano_reque
                                          .num_kv_groups =
                                              engine->setup.scheduler_config.kv.num_groups,
                                          .speculative = &engine->scheduler.config.speculative};
+    NANO_TRY(nano_adapters_find(&engine->adapters, request->lora, &adapter, err));
     NANO_TRY(nano_request_create(&state, request, prompt, num_prompt_tokens, &limits, err));
+    state->adapter = adapter;
     pthread_mutex_lock(&engine->lock);
     status = enqueue(engine, state, request->cache_salt, err);
     if (status == NANO_OK && request_id)

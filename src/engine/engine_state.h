@@ -18,6 +18,7 @@ struct nano_engine {
     nano_model *model;
     const nano_tokenizer *tokenizer; /* borrowed; may be NULL */
     struct nano_program *program;
+    struct nano_adapters adapters; /* names alone once it runs */
     struct nano_engine_params params;
     struct nano_engine_setup setup;
     void *runner_state;

@@ -219,7 +219,7 @@ static enum nano_status open_run(struct run *run, nano_model *model, struct nano
     engine.max_num_batched_tokens = params->max_num_batched_tokens;
     engine.kv_cache_dtype = params->kv_cache_dtype;
     NANO_TRY(nano_program_create(&run->program, &model->weights, err));
-    NANO_TRY(nano_engine_setup_make(&run->setup, model, run->program, &engine, err));
+    NANO_TRY(nano_engine_setup_make(&run->setup, model, run->program, NULL, &engine, err));
     NANO_TRY(
         nano_imatrix_collector_init(&run->collector, run->program, params->process_output, err));
     run->setup.runner_config.on_linear_input = nano_imatrix_on_linear_input;

@@ -2,6 +2,7 @@ noinst_LTLIBRARIES += libengine.la
 libengine_la_CPPFLAGS = $(AM_CPPFLAGS) -DNANO_PKGDATADIR='"$(pkgdatadir)"'
 libengine_la_CFLAGS = $(AM_CFLAGS) $(PCRE2_CFLAGS)
 libengine_la_SOURCES = \
+  src/engine/adapters.c src/engine/adapters.h \
   src/engine/block_manager.c src/engine/block_manager.h \
   src/engine/candidates.c src/engine/candidates.h \
   src/engine/engine.c \

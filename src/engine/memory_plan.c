@@ -388,9 +388,14 @@ static enum nano_status plan_blocks(struct nano_engine_setup *s, const struct na
 
 enum nano_status nano_engine_setup_make(struct nano_engine_setup *s, const nano_model *model,
                                         const struct nano_program *program,
+                                        const struct nano_adapters *adapters,
                                         const struct nano_engine_params *p, struct nano_error *err)
 {
     *s = (struct nano_engine_setup){0};
+    if (adapters) {
+        s->runner_config.adapters = adapters->adapters;
+        s->runner_config.num_adapters = adapters->count;
+    }
     enum nano_status status;
     int num_states;
     NANO_TRY(resolve(s, model, program, p, err));

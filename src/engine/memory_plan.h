@@ -6,6 +6,7 @@
 #ifndef NANO_ENGINE_MEMORY_PLAN_H
 #define NANO_ENGINE_MEMORY_PLAN_H
 
+#include "engine/adapters.h"
 #include "engine/model.h"
 #include "engine/scheduler.h"
 #include "runner/runner.h"
@@ -19,10 +20,12 @@ struct nano_engine_setup {
     uint64_t request_bytes; /* part of the plan's engine_bytes: what queued requests may hold */
 };
 
-/* Fills *out. `program` and `model` are NULL with the mock runner. When it does not fit the budget
+/* Fills *out. `program` and `model` are NULL with the mock runner, `adapters` where there are none;
+ * their files must be open as long as runner_config is used. When it does not fit the budget
  * the plan is filled all the same. */
 enum nano_status nano_engine_setup_make(struct nano_engine_setup *out, const nano_model *model,
                                         const struct nano_program *program,
+                                        const struct nano_adapters *adapters,
                                         const struct nano_engine_params *params,
                                         struct nano_error *err);
 

@@ -12,6 +12,7 @@
 #include "format/quant_mix.h"
 #include "format/hf_folder.h"
 #include "format/hf_tokenizer.h"
+#include "format/lora_file.h"
 #include "format/requantize.h"
 #include "format/synthetic.h"
 #include "models/builder.h"
@@ -109,6 +110,8 @@ static enum nano_status finish_open(nano_model *model, struct nano_error *err)
         nano_tokenizer_create(&model->tokenizer, &model->weights, &model->tokenizer_error);
     else
         model->tokenizer_error = local;
+    if (!model->tokenizer && model->tokenizer_error.status != NANO_ERR_NO_MEMORY)
+        nano_lora_refuse(&model->weights, &model->tokenizer_error);
     if (model->tokenizer_error.status == NANO_ERR_NO_MEMORY)
         return nano_error_set(err, NANO_ERR_NO_MEMORY, "%s", model->tokenizer_error.message);
     return fill_info(model, err);

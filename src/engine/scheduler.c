@@ -121,7 +121,8 @@ static inline void add_rows(struct nano_scheduler *s, struct nano_sequence *seq,
     s->seqs[i] = (struct nano_batch_seq){.first_token = first_row,
                                          .num_tokens = num_tokens,
                                          .first_position = first,
-                                         .block_table = seq->block_table};
+                                         .block_table = seq->block_table,
+                                         .adapter = seq->request->adapter};
     if (!s->plain) {
         s->seqs[i].table_stride = seq->table_stride;
         s->seqs[i].state = seq->state_slot;

@@ -71,6 +71,7 @@ struct nano_request_state {
     const int32_t *stop_tokens; /* params' and, unless ignore_eos, the model's */
     int num_stop_tokens;
     int priority;
+    int32_t adapter; /* as nano_batch_seq's */
     int num_unfinished;
     bool admitted; /* one of its sequences has left the queue once */
     uint64_t salt; /* begins its block hashes: equal salts share blocks */

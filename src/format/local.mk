@@ -23,6 +23,7 @@ libformat_la_SOURCES = \
   src/format/imatrix_make.c \
   src/format/imatrix_save.c \
   src/format/little_endian.h \
+  src/format/lora_file.c src/format/lora_file.h \
   src/format/meta_build.c src/format/meta_build.h \
   src/format/metadata.c \
   src/format/quant_mix.def \

@@ -7,6 +7,8 @@ librunner_la_SOURCES = \
   src/runner/cpu/cpu_limits.c \
   src/runner/cpu/cpu_linear.c \
   src/runner/cpu/cpu_elementwise.c \
+  src/runner/cpu/cpu_lora.c src/runner/cpu/cpu_lora.h \
+  src/runner/cpu/cpu_lora_pack.c \
   src/runner/cpu/cpu_moe.c \
   src/runner/cpu/cpu_ops.c \
   src/runner/cpu/cpu_pool.c src/runner/cpu/cpu_pool.h \

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "models/adapter.h"
 #include "models/program.h"
 #include "simd/kernels.h"
 
@@ -28,6 +29,7 @@ struct nano_batch_seq {
     const int32_t *block_table;
     int64_t table_stride; /* not looked at where there is one group */
     int32_t state;        /* not looked at without recurrent layers */
+    int32_t adapter;      /* 0: none; i: the config's adapters[i - 1] changes the weights */
 };
 
 /* A row of the batch whose logits are wanted. */
@@ -73,6 +75,11 @@ struct nano_runner_config {
     int block_size;
     enum nano_kv_format kv_format;
 
+    /* What sequences may run with. Every part must change something in the program; all of it is
+     * borrowed until open returns. */
+    const struct nano_adapter *adapters;
+    int num_adapters;
+
     /* NULL, or an observer of linears. It is called on the runner's threads, for different columns
      * at once, before run returns; every column of every row of an op comes once, and for a column
      * rows come in the batch's order. */
@@ -89,7 +96,7 @@ struct nano_runner_caps {
 
 /* Bytes that open and kv_alloc will take, and what blocks are for. */
 struct nano_runner_memory {
-    uint64_t weight_bytes;     /* own memory for packed weights */
+    uint64_t weight_bytes;     /* own memory for packed weights and adapters */
     uint64_t mapped_bytes;     /* weights read straight from the file */
     uint64_t packing_bytes;    /* beside weight_bytes, for a moment while they are packed */
     uint64_t activation_bytes; /* buffers, logits, per-thread scratch */

@@ -100,15 +100,18 @@ int nano_api_max_model_len(const struct nano_api *api)
     return plan.max_model_len;
 }
 
-static void print_model(const struct nano_api *api, const char *name, struct nano_json_out *out)
+static void print_model(const struct nano_api *api, const char *name, bool is_lora,
+                        struct nano_json_out *out)
 {
     NANO_JSON_LIT(out, "{\"id\":");
     nano_json_cstring(out, name);
     NANO_JSON_LIT(out, ",\"object\":\"model\",\"created\":");
     nano_json_int(out, (int64_t)api->created_s);
     NANO_JSON_LIT(out, ",\"owned_by\":\"nanovllm\",\"root\":");
-    nano_json_cstring(out, api->served_model_names[0]);
-    NANO_JSON_LIT(out, ",\"parent\":null,\"max_model_len\":");
+    nano_json_cstring(out, is_lora ? name : api->served_model_names[0]);
+    NANO_JSON_LIT(out, ",\"parent\":");
+    nano_json_cstring(out, is_lora ? api->served_model_names[0] : NULL);
+    NANO_JSON_LIT(out, ",\"max_model_len\":");
     nano_json_int(out, nano_api_max_model_len(api));
     NANO_JSON_LIT(out, "}");
 }
@@ -122,15 +125,17 @@ bool nano_api_models(struct nano_api_call *call)
     if (!wanted)
         NANO_JSON_LIT(&out, "{\"object\":\"list\",\"data\":[");
     bool found = false;
-    for (int i = 0; i < api->num_served_model_names; i++) {
-        const char *name = api->served_model_names[i];
+    for (int i = 0; i < api->num_served_model_names + api->num_lora_names; i++) {
+        const bool is_lora = i >= api->num_served_model_names;
+        const char *name =
+            is_lora ? api->lora_names[i - api->num_served_model_names] : api->served_model_names[i];
         if (wanted && strcmp(name, wanted) != 0)
             continue;
         if (found && wanted)
             break;
         if (found)
             NANO_JSON_LIT(&out, ",");
-        print_model(api, name, &out);
+        print_model(api, name, is_lora, &out);
         found = true;
     }
     if (!wanted)

@@ -15,6 +15,9 @@ struct nano_api {
     struct nano_metrics *metrics;
     const char *const *served_model_names; /* the first is the one that answers carry */
     int num_served_model_names;
+    const char *lora;              /* the engine's adapter of requests for the model; NULL: none */
+    const char *const *lora_names; /* adapters that requests may name as their model */
+    int num_lora_names;
     int max_logprobs;                     /* most that a request may ask for */
     uint64_t created_s;                   /* when the model was loaded, Unix time */
     bool reasoning;                       /* split reasoning from content */

@@ -238,6 +238,7 @@ static struct nano_api_answer *create(const struct nano_api *api,
         .exchange = exchange,
         .arrival_ns = nano_http_arrival_ns(exchange),
         .kind = params->kind,
+        .served_name = params->served_name,
         .stream = params->stream,
         .include_usage = params->include_usage,
         .continuous_usage = params->include_usage && params->continuous_usage,
@@ -292,6 +293,7 @@ static bool submit(struct nano_api_answer *answer, const struct nano_api_params 
     request.sampling = params->sampling;
     request.priority = params->priority;
     request.cache_salt = params->cache_salt;
+    request.lora = params->lora;
     request.on_output = on_output;
     request.user_data = prompt;
     enum nano_status status = nano_engine_submit(answer->api->engine, &request, &id, &err);

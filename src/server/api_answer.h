@@ -69,6 +69,7 @@ struct nano_api_answer {
     uint64_t arrival_ns;
     /* Of the request's parameters: */
     enum nano_api_kind kind;
+    const char *served_name;
     bool stream, include_usage, continuous_usage, echo, return_token_ids;
     int n, logprobs, num_prompt_logprobs;
 

@@ -144,14 +144,24 @@ bool nano_api_read_chat_params(const struct nano_api_reader *reader, const json_
     return ok;
 }
 
-static bool check_model(const struct nano_api_reader *reader, const struct nano_api *api,
-                        const char *model)
+/* The model's names, or an adapter's. */
+static bool settle_model(const struct nano_api_reader *reader, const struct nano_api *api,
+                         struct nano_api_params *params)
 {
+    const char *model = params->model;
+    params->served_name = api->served_model_names[0];
+    params->lora = api->lora;
     for (int i = 0; model && i < api->num_served_model_names; i++)
         if (strcmp(api->served_model_names[i], model) == 0)
             return true;
     if (!model)
         return true;
+    for (int i = 0; i < api->num_lora_names; i++) {
+        if (strcmp(api->lora_names[i], model) == 0) {
+            params->served_name = params->lora = api->lora_names[i];
+            return true;
+        }
+    }
     nano_api_refuse(reader->problem, 404, "model", "there is no '%.200s' here, expected '%.200s'",
                     model, api->served_model_names[0]);
     reader->problem->code = "model_not_found";
@@ -275,7 +285,7 @@ bool nano_api_read_params(const struct nano_api_reader *reader, const struct nan
         return false;
     if (raw.best_of != UNSET && raw.best_of != raw.params.sampling.n)
         return nano_api_refuse(reader->problem, 400, "best_of", "expected it to be equal to n");
-    if (!check_model(reader, api, raw.params.model) || !read_stream_options(reader, &raw) ||
+    if (!settle_model(reader, api, &raw.params) || !read_stream_options(reader, &raw) ||
         !check_response_format(reader, &raw) || !settle_logprobs(reader, api, &raw))
         return false;
     settle_sampling(api, &raw);

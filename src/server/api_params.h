@@ -12,6 +12,7 @@ enum nano_api_kind { NANO_API_COMPLETION, NANO_API_CHAT };
 struct nano_api_params {
     enum nano_api_kind kind;
     const char *model;
+    const char *served_name, *lora; /* what the answer calls the model; the engine's adapter */
     struct nano_sampling_params sampling; /* complete, as the engine takes it */
     int priority;
     const char *cache_salt;

@@ -21,7 +21,7 @@ void nano_api_print_head(struct nano_api_answer *answer)
     NANO_JSON_LIT(out, ",\"created\":");
     nano_json_int(out, (int64_t)time(NULL));
     NANO_JSON_LIT(out, ",\"model\":");
-    nano_json_cstring(out, answer->api->served_model_names[0]);
+    nano_json_cstring(out, answer->served_name);
     NANO_JSON_LIT(out, ",\"choices\":[");
 }
 

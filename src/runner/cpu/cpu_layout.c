@@ -173,6 +173,24 @@ static void carve_scratch(struct nano_cpu_runner *r, struct carver *c)
     }
 }
 
+static void carve_lora(struct nano_cpu_runner *r, struct carver *c)
+{
+    struct nano_cpu_lora *lora = &r->lora;
+    const size_t tokens = (size_t)r->config.max_num_batched_tokens,
+                 passes = tokens / (size_t)r->max_outputs + 1,
+                 begins = ((size_t)lora->num_adapters + 1) * sizeof(int32_t);
+    if (lora->num_adapters == 0)
+        return;
+    lora->tokens.adapter = carve(c, tokens, sizeof *lora->tokens.adapter);
+    lora->tokens.slot = carve(c, tokens, sizeof *lora->tokens.slot);
+    lora->tokens.begin = carve(c, 1, begins);
+    lora->outputs.adapter = carve(c, tokens, sizeof *lora->outputs.adapter);
+    lora->outputs.slot = carve(c, tokens, sizeof *lora->outputs.slot);
+    lora->outputs.begin = carve(c, passes, begins);
+    lora->x = carve(c, (size_t)lora->max_x_floats, sizeof *lora->x);
+    lora->t = carve(c, tokens, (size_t)lora->t_stride * sizeof *lora->t);
+}
+
 static void carve_attention(struct nano_cpu_runner *r, struct carver *c)
 {
     struct nano_cpu_attention *attention = &r->attention;
@@ -237,6 +255,7 @@ static void carve_all(struct nano_cpu_runner *r, struct carver *c, size_t activa
             r->cos_sin[i] = table;
     }
     carve_scratch(r, c);
+    carve_lora(r, c);
     r->activations = carve(c, activation_bytes, 1);
 }
 

@@ -5,7 +5,8 @@
  *   units     ├──┬──┬──┬──┬──┬──┼──┬──┬──┼──┬──┬──┤   of 16 rows or the kernel's row_align
  *   threads   └──────0──────┘└──────1──────┘└──2──┘    even; or chunks as they come
  *
- * The two segments of a gate are one: a thread has both factors of its outputs. */
+ * The two segments of a gate are one: a thread has both factors of its outputs. What adapters add
+ * (cpu_lora.h) comes right behind the outputs that a thread has written, before an activation. */
 #include <assert.h>
 
 #include "runner/cpu/cpu_state.h"
@@ -14,6 +15,7 @@ struct linear {
     struct nano_cpu_worker *w;
     const struct nano_op *op;
     const struct nano_cpu_op *bound;
+    struct nano_cpu_lora_op lora;
     int num_segments;
     int64_t num_tokens;
     const void *x[NANO_NUM_ACTIVATIONS];
@@ -56,12 +58,19 @@ static struct nano_linear_args args_of(const struct linear *l, int segment)
     };
 }
 
+static void multiply(const struct linear *l, int segment, const struct nano_linear_args *args)
+{
+    l->bound->linear[segment]->linear(args);
+    if (l->lora.num_slots > 0)
+        nano_cpu_lora_expand(&l->lora, l->w, segment, args);
+}
+
 static void write_rows(const struct linear *l, int segment, int64_t row_begin, int64_t row_end)
 {
     struct nano_linear_args args = args_of(l, segment);
     args.row_begin = row_begin;
     args.row_end = row_end;
-    l->bound->linear[segment]->linear(&args);
+    multiply(l, segment, &args);
     if (l->op->act == NANO_ACT_NONE)
         return;
     for (int64_t t = 0; t < l->num_tokens; t++) {
@@ -74,7 +83,8 @@ static void write_rows(const struct linear *l, int segment, int64_t row_begin, i
  */
 void nano_cpu_gated_rows(const struct nano_cpu_worker *w,
                          const struct nano_linear_kernels *const linear[2],
-                         const struct nano_linear_args args[2], enum nano_act act)
+                         const struct nano_linear_args args[2], enum nano_act act,
+                         const struct nano_cpu_lora_op *lora)
 {
     struct nano_linear_args gate = args[0], factor = args[1];
     const int64_t row_end = gate.row_end, token_end = gate.token_end;
@@ -98,6 +108,10 @@ void nano_cpu_gated_rows(const struct nano_cpu_worker *w,
                 (float *)((uintptr_t)tile - (uintptr_t)(t * factor.y_stride + row) * sizeof *tile);
             linear[0]->linear(&gate);
             linear[1]->linear(&factor);
+            if (lora) {
+                nano_cpu_lora_expand(lora, w, 0, &gate);
+                nano_cpu_lora_expand(lora, w, 1, &factor);
+            }
             for (int64_t i = t; i < gate.token_end; i++) {
                 float *y = gate.y + i * gate.y_stride + row;
                 w->runner->kernels.glu[act](y, y, tile + (i - t) * factor.y_stride, end - row);
@@ -111,7 +125,8 @@ static void write_gated_rows(const struct linear *l, int64_t row_begin, int64_t 
     struct nano_linear_args args[2] = {args_of(l, 0), args_of(l, 1)};
     args[0].row_begin = row_begin;
     args[0].row_end = row_end;
-    nano_cpu_gated_rows(l->w, l->bound->linear, args, l->op->act);
+    nano_cpu_gated_rows(l->w, l->bound->linear, args, l->op->act,
+                        l->lora.num_slots > 0 ? &l->lora : NULL);
 }
 
 /* Units [begin, end) of all segments' units in a row. */
@@ -153,7 +168,7 @@ static void prepare_input(struct linear *l)
     const struct nano_view in = l->op->in[0];
     const bool alone = l->num_tokens == 1;
     unsigned char *x = alone ? w->scratch->x : r->x;
-    bool any = false;
+    bool any = l->lora.num_slots > 0;
     l->x[NANO_ACTIVATION_F32] = nano_cpu_row(r, in, 0);
     l->x_stride = (size_t)nano_cpu_stride(r, in) * sizeof(float);
     for (int a = 0; a < NANO_NUM_ACTIVATIONS; a++) {
@@ -176,6 +191,10 @@ static void prepare_input(struct linear *l)
             normalize(l, w->scratch->row, row);
             row = w->scratch->row;
         }
+        if (l->lora.num_slots > 0 && alone)
+            l->lora.x = row;
+        else if (l->lora.num_slots > 0)
+            nano_cpu_lora_keep(&l->lora, w, t, row, in.width);
         for (int a = 0; a < NANO_NUM_ACTIVATIONS; a++)
             if (l->bound->makes[a])
                 r->kernels.activation[a].quantize((void *)(uintptr_t)l->x[a], t, row, in.width);
@@ -205,7 +224,12 @@ void nano_cpu_linear(struct nano_cpu_worker *w, int op, int64_t rows)
                        .bound = &w->runner->ops[op],
                        .num_segments = w->runner->program->ops[op].num_out,
                        .num_tokens = rows};
+    nano_cpu_lora_begin(&l.lora, w, op);
     prepare_input(&l);
+    if (l.lora.num_slots > 0) {
+        nano_cpu_lora_shrink(&l.lora, w, op);
+        nano_cpu_sync(w);
+    }
     if (w->runner->config.on_linear_input)
         show_input(&l);
     int64_t total = 0, begin, end;

@@ -234,7 +234,7 @@ static void multiply(const struct moe *m, const struct nano_cpu_expert *e, int k
     if (k == DOWN)
         m->bound->linear[k]->linear(&args[0]);
     else
-        nano_cpu_gated_rows(m->w, m->bound->linear, args, m->op->act);
+        nano_cpu_gated_rows(m->w, m->bound->linear, args, m->op->act, NULL);
 }
 
 static void multiply_units(const struct moe *m, int expert, int k, int64_t begin, int64_t end)

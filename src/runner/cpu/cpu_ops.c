@@ -50,6 +50,7 @@ void nano_cpu_embed(struct nano_cpu_worker *w, int index, int64_t rows)
     for (int64_t t = begin; t < end; t++) {
         float *x = nano_cpu_row(w->runner, op->out[0], t);
         read_row(w->runner, index, x, w->batch->tokens[t]);
+        nano_cpu_lora_embed(w, index, t, x);
         if (op->scale != 1)
             w->runner->kernels.scale(x, x, op->out[0].width, op->scale);
     }

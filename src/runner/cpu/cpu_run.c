@@ -88,6 +88,10 @@ static enum nano_status check_seq(const struct nano_cpu_runner *r, const struct 
         return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
                               "batch: sequence %d has state %d, expected 0 … %d", index,
                               (int)seq->state, r->num_states - 1);
+    if ((uint32_t)seq->adapter > (uint32_t)r->config.num_adapters)
+        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
+                              "batch: sequence %d has adapter %d, expected 0 … %d", index,
+                              (int)seq->adapter, r->config.num_adapters);
     if (largest >= (uint32_t)r->num_blocks)
         return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
                               "batch: sequence %d has block %d, expected 0 … %d", index,
@@ -150,6 +154,7 @@ static void prepare(struct nano_cpu_runner *r, const struct nano_batch *batch)
                     position % block_size;
         }
     }
+    nano_cpu_lora_prepare(r, batch);
     nano_cpu_attention_prepare(r, batch);
     atomic_store_explicit(&r->next_item[0], 0, memory_order_relaxed);
     atomic_store_explicit(&r->next_item[1], 0, memory_order_relaxed);

@@ -34,6 +34,7 @@ static void cpu_close(void *state)
                                          sizeof *r->states);
     nano_mem_free_aligned(r->block, r->block_bytes);
     nano_cpu_weights_deinit(&r->weights);
+    nano_cpu_lora_deinit(&r->lora);
     nano_cpu_pool_close(&r->pool);
     nano_mem_free_aligned(r, sizeof *r);
 }
@@ -95,8 +96,10 @@ static enum nano_status make(struct nano_cpu_runner **out, const struct nano_run
     nano_kernels_init(&r->kernels, nano_cpu_detect());
     nano_kernels_init_ref(&r->file_kernels);
     NANO_TRY(nano_cpu_weights_collect(&r->weights, r->program, &r->kernels, err));
+    NANO_TRY(nano_cpu_lora_collect(r, err));
     if (memory) {
         NANO_TRY(nano_cpu_pool_open(&r->pool, config->num_threads, err));
+        NANO_TRY(nano_cpu_lora_pack(r, err));
         NANO_TRY(
             nano_cpu_weights_pack(&r->weights, r->program->weights, &r->kernels, &r->pool, err));
     }
@@ -110,7 +113,8 @@ fail:
 
 static uint64_t activation_bytes(const struct nano_cpu_runner *r)
 {
-    return sizeof *r + (uint64_t)r->weights.capacity * sizeof *r->weights.items + r->block_bytes;
+    return sizeof *r + (uint64_t)r->weights.capacity * sizeof *r->weights.items +
+           nano_cpu_lora_table_bytes(r) + r->block_bytes;
 }
 
 static enum nano_status cpu_plan(const struct nano_runner_config *config,
@@ -121,7 +125,7 @@ static enum nano_status cpu_plan(const struct nano_runner_config *config,
     enum nano_status status = make(&r, config, false, err);
     if (status != NANO_OK)
         return status;
-    out->weight_bytes = r->weights.packed_bytes;
+    out->weight_bytes = r->weights.packed_bytes + r->lora.packed_bytes;
     out->mapped_bytes = r->weights.mapped_bytes;
     out->packing_bytes =
         nano_cpu_weights_packing_bytes(&r->weights, &r->kernels, config->num_threads);
@@ -227,7 +231,7 @@ static void cpu_state_copy(void *state, int32_t src_state, int32_t dst_state)
 static uint64_t cpu_memory_used(const void *state)
 {
     const struct nano_cpu_runner *r = state;
-    return activation_bytes(r) + r->weights.packed_bytes + r->kv_bytes;
+    return activation_bytes(r) + r->weights.packed_bytes + r->lora.packed_bytes + r->kv_bytes;
 }
 
 static size_t cpu_profile(const void *state, struct nano_op_profile *out, size_t capacity)

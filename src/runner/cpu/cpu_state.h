@@ -2,6 +2,7 @@
  *
  *   cpu_runner.c     the vtable: open, close, KV pool
  *   cpu_weights.c    which tensors are packed, which are read where the file has them
+ *   cpu_lora_pack.c  adapters' matrices; cpu_lora.c  what they do in a step
  *   cpu_layout.c     one block of memory: activations, tables, scratch
  *   cpu_run.c        a step: checks, the walk over the ops, outputs, profile
  *   cpu_pool.c       the threads; cpu_barrier.c  how they wait for each other
@@ -19,6 +20,7 @@
 #include <stdatomic.h>
 
 #include "base/memory.h"
+#include "runner/cpu/cpu_lora.h"
 #include "runner/cpu/cpu_pool.h"
 #include "runner/runner.h"
 
@@ -135,6 +137,7 @@ struct nano_cpu_runner {
     struct nano_kernels kernels;
     struct nano_kernels file_kernels; /* reads rows in the file's layout */
     struct nano_cpu_weights weights;
+    struct nano_cpu_lora lora;
     int max_outputs; /* rows of a pass */
 
     void *block; /* everything below up to the KV pool lies in it */
@@ -264,10 +267,12 @@ struct nano_cpu_moe_size nano_cpu_moe_size(const struct nano_cpu_runner *runner,
 /* Rows of a linear's weights are cut at multiples of it; 16 floats of output are a cache line. */
 int64_t nano_cpu_unit_rows(const struct nano_linear_kernels *linear);
 
-/* args[0].y = act(first linear) * second linear, for the rows and tokens of args[0]. */
+/* args[0].y = act(first linear) * second linear, for the rows and tokens of args[0]; `lora`, which
+ * may be NULL, adds to both. */
 void nano_cpu_gated_rows(const struct nano_cpu_worker *w,
                          const struct nano_linear_kernels *const linear[2],
-                         const struct nano_linear_args args[2], enum nano_act act);
+                         const struct nano_linear_args args[2], enum nano_act act,
+                         const struct nano_cpu_lora_op *lora);
 
 /* ---- op bodies: called by all threads together, `rows` rows ---- */
 
