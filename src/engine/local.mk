@@ -4,6 +4,7 @@ libengine_la_CFLAGS = $(AM_CFLAGS) $(PCRE2_CFLAGS)
 libengine_la_SOURCES = \
   src/engine/block_manager.c src/engine/block_manager.h \
   src/engine/candidates.c src/engine/candidates.h \
+  src/engine/embedding.c src/engine/embedding.h \
   src/engine/engine.c \
   src/engine/engine_state.h \
   src/engine/engine_step.c \

@@ -30,10 +30,12 @@ struct nano_batch_seq {
     int32_t state;        /* not looked at without recurrent layers */
 };
 
-/* A row of the batch whose logits are wanted. */
+/* A row of the batch whose logits, or hidden row, are wanted. */
 struct nano_batch_output {
     int32_t row;   /* index of the token in the batch; rows ascend */
     bool greedy;   /* in: only the most likely token is needed */
+    bool hidden;   /* in: no logits, but what they are made of; programs without logits have no
+                      other outputs */
     int32_t token; /* out, when greedy: the first of the largest logits */
 };
 
@@ -49,6 +51,11 @@ struct nano_batch {
      * change. It runs on the runner's threads, several outputs at once, before run returns:
      * sampling is as parallel as the model. */
     void (*on_logits)(void *context, int output, float *logits);
+    /* Columns [first_column, end_column) of the hidden row of an output that wants it; `row` is the
+     * whole row. It runs on the runner's threads, for different columns at once; every column of
+     * every such output comes once, and for a column outputs come in order. */
+    void (*on_hidden)(void *context, int output, const float *row, int64_t first_column,
+                      int64_t end_column);
     void *context;
 };
 
@@ -78,7 +85,8 @@ struct nano_runner_config {
 struct nano_runner_caps {
     bool paged; /* KV in blocks at any place; else one contiguous range per sequence */
     int64_t vocab_size;
-    int max_num_seqs; /* 0: no limit of its own */
+    int64_t hidden_size; /* of a hidden row */
+    int max_num_seqs;    /* 0: no limit of its own */
     const char *isa;
 };
 
