@@ -77,6 +77,9 @@ struct nano_view nano_build_slice(struct nano_builder *b, struct nano_view view,
 /* Ops. Each returns its output view where it makes one; what they compute stands in program.h. */
 struct nano_view nano_build_embed(struct nano_builder *b, const struct nano_tensor *weight,
                                   float scale);
+/* The same plus row 0 of bias (F32), which may be NULL. */
+struct nano_view nano_build_embed_with(struct nano_builder *b, const struct nano_tensor *weight,
+                                       float scale, const struct nano_tensor *bias);
 void nano_build_position_embed(struct nano_builder *b, struct nano_view x,
                                const struct nano_tensor *weight);
 struct nano_view nano_build_rms_norm(struct nano_builder *b, const char *label, struct nano_view in,

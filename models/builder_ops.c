@@ -54,8 +54,8 @@ struct nano_view nano_build_slice(struct nano_builder *b, struct nano_view view,
                                 : (struct nano_view){0};
 }
 
-struct nano_view nano_build_embed(struct nano_builder *b, const struct nano_tensor *weight,
-                                  float scale)
+struct nano_view nano_build_embed_with(struct nano_builder *b, const struct nano_tensor *weight,
+                                       float scale, const struct nano_tensor *bias)
 {
     struct nano_op dummy;
     struct nano_view out = nano_build_buffer(b, "x", b->program->config.hidden_size);
@@ -63,8 +63,15 @@ struct nano_view nano_build_embed(struct nano_builder *b, const struct nano_tens
     op->num_out = 1;
     op->out[0] = out;
     op->weight[0] = weight;
+    op->bias[0] = bias;
     op->scale = scale;
     return out;
+}
+
+struct nano_view nano_build_embed(struct nano_builder *b, const struct nano_tensor *weight,
+                                  float scale)
+{
+    return nano_build_embed_with(b, weight, scale, NULL);
 }
 
 void nano_build_position_embed(struct nano_builder *b, struct nano_view x,

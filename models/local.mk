@@ -1,8 +1,10 @@
 noinst_LTLIBRARIES += libmodels.la
 libmodels_la_SOURCES = \
+  models/bert.c \
   models/builder.c models/builder.h \
   models/builder_blocks.c \
   models/builder_ops.c \
+  models/encoder_blocks.c models/encoder_blocks.h \
   models/falcon.c \
   models/fuse.c models/passes.h \
   models/gemma.c \
@@ -14,6 +16,7 @@ libmodels_la_SOURCES = \
   models/kv_groups.c \
   models/llama.c \
   models/mistral3.c \
+  models/nomic_bert.c \
   models/olmo2.c \
   models/phi3.c \
   models/plan.c \

@@ -5,6 +5,7 @@
 #include "models/builder.h"
 
 #define ARCHITECTURES(ROW) \
+    ROW(bert)              \
     ROW(falcon)            \
     ROW(gemma)             \
     ROW(gemma2)            \
@@ -14,6 +15,7 @@
     ROW(granite)           \
     ROW(llama)             \
     ROW(mistral3)          \
+    ROW(nomic_bert)        \
     ROW(olmo2)             \
     ROW(phi3)              \
     ROW(qwen2)             \

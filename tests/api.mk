@@ -5,6 +5,7 @@ check_PROGRAMS += tests/test_api
 tests_test_api_SOURCES = \
   tests/api_fixture.h \
   tests/test_api.c \
+  tests/test_api_embed.c \
   tests/test_api_fields.c \
   tests/require.h $(API_HARNESS)
 tests_test_api_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS) $(JANSSON_CFLAGS)

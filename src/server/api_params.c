@@ -144,8 +144,8 @@ bool nano_api_read_chat_params(const struct nano_api_reader *reader, const json_
     return ok;
 }
 
-static bool check_model(const struct nano_api_reader *reader, const struct nano_api *api,
-                        const char *model)
+bool nano_api_check_model(const struct nano_api_reader *reader, const struct nano_api *api,
+                          const char *model)
 {
     for (int i = 0; model && i < api->num_served_model_names; i++)
         if (strcmp(api->served_model_names[i], model) == 0)
@@ -275,8 +275,9 @@ bool nano_api_read_params(const struct nano_api_reader *reader, const struct nan
         return false;
     if (raw.best_of != UNSET && raw.best_of != raw.params.sampling.n)
         return nano_api_refuse(reader->problem, 400, "best_of", "expected it to be equal to n");
-    if (!check_model(reader, api, raw.params.model) || !read_stream_options(reader, &raw) ||
-        !check_response_format(reader, &raw) || !settle_logprobs(reader, api, &raw))
+    if (!nano_api_check_model(reader, api, raw.params.model) ||
+        !read_stream_options(reader, &raw) || !check_response_format(reader, &raw) ||
+        !settle_logprobs(reader, api, &raw))
         return false;
     settle_sampling(api, &raw);
     *out = raw.params;
