@@ -469,6 +469,23 @@ enum nano_finish_reason {
 /* "stop", "length", "cancelled", "error"; NULL for NANO_FINISH_NONE. */
 NANO_API const char *nano_finish_reason_name(enum nano_finish_reason reason);
 
+/* Which hidden rows of a prompt become its embedding, with the numbers that GGUF files have for it. A
+ * hidden row is what the logits of a position are made of, or what an encoder ends with. */
+enum nano_pooling {
+    NANO_POOLING_DEFAULT = 0, /* what the model's file says, else MEAN for encoders and LAST for others */
+    NANO_POOLING_MEAN = 1,    /* the mean of all */
+    NANO_POOLING_CLS = 2,     /* the first token's */
+    NANO_POOLING_LAST = 3     /* the last token's */
+};
+
+struct nano_embedding_params {
+    enum nano_pooling pooling;
+    int normalize; /* -1: as it is; 0: the largest magnitude becomes 32760; 1: the sum of magnitudes
+                      becomes 1; 2: the length becomes 1; above: the norm of that order */
+};
+/* DEFAULT and 2. */
+NANO_API struct nano_embedding_params nano_embedding_params_default(void);
+
 struct nano_top_logprob {
     int32_t token_id;
     float logprob; /* natural logarithm of the unmodified softmax */
@@ -493,6 +510,8 @@ struct nano_output {
     /* One per prompt token, once, with completion 0 (they are the same for all), or NULL: */
     const struct nano_token_logprobs *prompt_logprobs;
     int num_prompt_logprobs;
+    const float *embedding;           /* with the finish_reason of a request for one, or NULL */
+    int embedding_size;
     enum nano_finish_reason finish_reason;
     const char *stop_reason;          /* the stop string that matched, or NULL */
     int32_t stop_token_id;            /* the token that ended it, or -1 */
@@ -511,6 +530,10 @@ struct nano_request {
     const int32_t *prompt_token_ids; /* taken as they are: no BOS is added */
     size_t num_prompt_token_ids;
     struct nano_sampling_params sampling;
+    /* Not NULL: the request is for the prompt's embedding, and sampling is not looked at. It finishes
+     * with NANO_FINISH_STOP. Its bits do not depend on what else the engine does. Models that are
+     * encoders take no other requests. */
+    const struct nano_embedding_params *embedding;
     int priority;                    /* lower runs first; equal ones in order of arrival */
     /* Requests share KV blocks of equal prefixes only with those of the same salt; NULL or "": the
      * common one. It keeps clients from finding out by timing what others have asked. */

@@ -77,6 +77,9 @@ struct nano_view nano_build_slice(struct nano_builder *b, struct nano_view view,
 /* Ops. Each returns its output view where it makes one; what they compute stands in program.h. */
 struct nano_view nano_build_embed(struct nano_builder *b, const struct nano_tensor *weight,
                                   float scale);
+/* The same plus row 0 of bias (F32), which may be NULL. */
+struct nano_view nano_build_embed_with(struct nano_builder *b, const struct nano_tensor *weight,
+                                       float scale, const struct nano_tensor *bias);
 void nano_build_position_embed(struct nano_builder *b, struct nano_view x,
                                const struct nano_tensor *weight);
 struct nano_view nano_build_rms_norm(struct nano_builder *b, const char *label, struct nano_view in,
@@ -101,12 +104,12 @@ void nano_build_rope_part(struct nano_builder *b, const char *label, struct nano
 
 /* What an attention has beyond the usual; zeros are the usual. */
 struct nano_attention_options {
-    float scale;              /* of q . k; 0: 1 / sqrt(head_dim) */
-    float softcap;            /* 0: none */
-    int window;               /* 0: none */
-    int head_dim, v_head_dim; /* 0: the config's head_dim; 0: head_dim */
-    bool v_in_k;              /* v is ignored: the first v_head_dim columns of k */
-    bool bidirectional;
+    float scale;                     /* of q . k; 0: 1 / sqrt(head_dim) */
+    float softcap;                   /* 0: none */
+    int window;                      /* 0: none */
+    int head_dim, v_head_dim;        /* 0: the config's head_dim; 0: head_dim */
+    bool v_in_k;                     /* v is ignored: the first v_head_dim columns of k */
+    bool bidirectional;              /* also where the file's attention.causal is false */
     const struct nano_tensor *sinks; /* [num_heads], or NULL */
 };
 /* kv_store + attention, next kv layer. */
@@ -157,6 +160,9 @@ struct nano_view nano_build_delta_net(struct nano_builder *b, struct nano_view q
 struct nano_view nano_build_gather(struct nano_builder *b, struct nano_view in);
 struct nano_view nano_build_logits(struct nano_builder *b, struct nano_view in,
                                    const struct nano_tensor *weight);
+
+/* What ends an encoder, in place of the logits: its output is the rows of in. */
+void nano_build_hidden_rows(struct nano_builder *b, struct nano_view in);
 
 /* The same by the layer's tensor names: "blk.L.NAME.weight" and "blk.L.NAME.bias"; the name is the
  * label too. */

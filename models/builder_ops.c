@@ -54,8 +54,8 @@ struct nano_view nano_build_slice(struct nano_builder *b, struct nano_view view,
                                 : (struct nano_view){0};
 }
 
-struct nano_view nano_build_embed(struct nano_builder *b, const struct nano_tensor *weight,
-                                  float scale)
+struct nano_view nano_build_embed_with(struct nano_builder *b, const struct nano_tensor *weight,
+                                       float scale, const struct nano_tensor *bias)
 {
     struct nano_op dummy;
     struct nano_view out = nano_build_buffer(b, "x", b->program->config.hidden_size);
@@ -63,8 +63,15 @@ struct nano_view nano_build_embed(struct nano_builder *b, const struct nano_tens
     op->num_out = 1;
     op->out[0] = out;
     op->weight[0] = weight;
+    op->bias[0] = bias;
     op->scale = scale;
     return out;
+}
+
+struct nano_view nano_build_embed(struct nano_builder *b, const struct nano_tensor *weight,
+                                  float scale)
+{
+    return nano_build_embed_with(b, weight, scale, NULL);
 }
 
 void nano_build_position_embed(struct nano_builder *b, struct nano_view x,
@@ -203,6 +210,9 @@ struct nano_view nano_build_attention_with(struct nano_builder *b, struct nano_v
                                         .window = options->window,
                                         .v_in_k = options->v_in_k};
     const int kv_layer = add_kv_layer(b, &layer);
+    const bool bidirectional =
+        options->bidirectional || !nano_build_bool(b, "attention.causal", true);
+    b->program->bidirectional |= bidirectional;
     struct nano_view out = nano_build_buffer(b, "attention", (int64_t)num_heads * v_head_dim);
     struct nano_op dummy;
 
@@ -226,7 +236,7 @@ struct nano_view nano_build_attention_with(struct nano_builder *b, struct nano_v
     op->v_head_dim = v_head_dim;
     op->scale = options->scale != 0 ? options->scale : 1 / sqrtf((float)head_dim);
     op->softcap = options->softcap;
-    op->bidirectional = options->bidirectional;
+    op->bidirectional = bidirectional;
     op->weight[0] = options->sinks;
     return out;
 }
@@ -458,8 +468,15 @@ struct nano_view nano_build_logits(struct nano_builder *b, struct nano_view in,
                                    const struct nano_tensor *weight)
 {
     struct nano_view logits = nano_build_linear(b, "output", in, weight, NULL);
+    b->program->hidden_buffer = in.buffer;
     b->program->logits_buffer = logits.buffer;
     return logits;
+}
+
+void nano_build_hidden_rows(struct nano_builder *b, struct nano_view in)
+{
+    b->layer = -1;
+    b->program->hidden_buffer = nano_build_gather(b, in).buffer;
 }
 
 struct nano_view nano_build_layer_linear(struct nano_builder *b, const char *name,

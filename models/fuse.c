@@ -93,9 +93,14 @@ static enum nano_status join_linears(struct nano_program *p, struct nano_error *
 
 /* ---- linear, then add ---- */
 
+static bool is_result(const struct nano_program *p, int buffer)
+{
+    return buffer == p->hidden_buffer || buffer == p->logits_buffer;
+}
+
 static bool used_only_by(const struct nano_program *p, int buffer, int op_a, int op_b)
 {
-    if (buffer == p->logits_buffer)
+    if (is_result(p, buffer))
         return false;
     for (int i = 0; i < p->num_ops; i++)
         if (i != op_a && i != op_b && op_uses(&p->ops[i], buffer))
@@ -280,6 +285,8 @@ enum nano_status nano_program_hoist_gather(struct nano_program *p, struct nano_e
     }
     for (int i = p->gather_op + 1; i < p->num_ops; i++)
         replace_buffer(&p->ops[i], old_out, replaced);
+    if (p->hidden_buffer == old_out)
+        p->hidden_buffer = replaced;
 
     memmove(&p->ops[split + 2], &p->ops[split + 1],
             (size_t)(p->gather_op - split - 1) * sizeof *p->ops);
@@ -313,5 +320,7 @@ void nano_program_reuse_dead_inputs(struct nano_program *p)
             continue;
         for (int k = i; k < p->num_ops; k++)
             replace_buffer(&p->ops[k], out, in);
+        if (p->hidden_buffer == out)
+            p->hidden_buffer = in;
     }
 }

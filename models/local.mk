@@ -1,11 +1,13 @@
 noinst_LTLIBRARIES += libmodels.la
 libmodels_la_SOURCES = \
   models/adapter.c models/adapter.h \
+  models/bert.c \
   models/builder.c models/builder.h \
   models/builder_blocks.c \
   models/builder_moe.c \
   models/builder_ops.c \
   models/builder_recurrent.c models/recurrent.h \
+  models/encoder_blocks.c models/encoder_blocks.h \
   models/falcon.c \
   models/fuse.c models/passes.h \
   models/gemma.c \
@@ -19,6 +21,7 @@ libmodels_la_SOURCES = \
   models/llama.c \
   models/mamba2.c \
   models/mistral3.c \
+  models/nomic_bert.c \
   models/olmo2.c \
   models/phi3.c \
   models/plan.c \

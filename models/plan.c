@@ -32,11 +32,14 @@ void nano_program_find_live_ranges(struct nano_program *p)
         for (int k = 0; k < op->num_out; k++)
             touch(p, op->out[k].buffer, i);
     }
-    /* The ops after the gather may run several times, and the logits are read after the last op. */
+    /* The ops after the gather may run several times, and their results are read after the last op.
+     */
     const struct nano_op *gather = &p->ops[p->gather_op];
     for (int k = 0; k < gather->num_in; k++)
         p->buffers[gather->in[k].buffer].last_op = p->num_ops - 1;
-    p->buffers[p->logits_buffer].last_op = p->num_ops - 1;
+    p->buffers[p->hidden_buffer].last_op = p->num_ops - 1;
+    if (p->logits_buffer >= 0)
+        p->buffers[p->logits_buffer].last_op = p->num_ops - 1;
 }
 
 struct placement {

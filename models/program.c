@@ -45,6 +45,15 @@ int64_t nano_buffer_stride(const struct nano_buffer *buffer)
     return (buffer->width + line - 1) / line * line;
 }
 
+int nano_program_hidden_end(const struct nano_program *p)
+{
+    for (int i = p->num_ops - 1; i > p->gather_op; i--)
+        for (int k = 0; k < p->ops[i].num_out; k++)
+            if (p->ops[i].out[k].buffer == p->hidden_buffer)
+                return i + 1;
+    return p->gather_op + 1;
+}
+
 bool nano_view_overlaps(struct nano_view a, struct nano_view b)
 {
     return a.buffer == b.buffer && a.offset < b.offset + b.width && b.offset < a.offset + a.width;
@@ -110,7 +119,7 @@ enum nano_status nano_program_build(struct nano_program **out, const struct nano
         return nano_error_no_memory(err, "the program", sizeof *p);
     nano_arena_init(&p->arena);
     p->weights = weights;
-    p->gather_op = p->logits_buffer = -1;
+    p->gather_op = p->hidden_buffer = p->logits_buffer = -1;
     struct nano_builder b = {.program = p, .weights = weights, .layer = -1, .err = err};
     b.used = nano_arena_alloc(&p->arena, weights->num_tensors + 1, sizeof *b.used);
     if (!b.used) {

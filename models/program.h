@@ -35,7 +35,7 @@ struct nano_model_config {
 };
 
 enum nano_op_kind {
-    NANO_OP_EMBED,          /* out[0] = row tokens[t] of weight[0], times scale */
+    NANO_OP_EMBED, /* out[0] = row tokens[t] of weight[0], times scale, + row 0 of bias[0] */
     NANO_OP_POSITION_EMBED, /* out[0] += row positions[t] of weight[0] */
     NANO_OP_RMS_NORM,   /* out[0] = in[0] / rms(in[0]) over each group of group_width columns, times
                            weight[0] [group_width], or [width]: a weight for every group; in place
@@ -206,8 +206,11 @@ struct nano_program {
     struct nano_kv_group kv_groups[NANO_MAX_KV_GROUPS]; /* at least one, also without kv layers */
     int num_kv_groups, num_kv_slots;
     int64_t state_floats; /* of a sequence's recurrent state; 0: it has none */
+    bool bidirectional;   /* an attention sees what comes after: a sequence is one batch */
     int gather_op;        /* index of the NANO_OP_GATHER */
-    int logits_buffer;    /* [outputs, vocab_size] */
+    int hidden_buffer; /* [outputs, its width]: what the logits are made of, or a text's embedding
+                        */
+    int logits_buffer; /* [outputs, vocab_size]; -1: an encoder, whose hidden rows are its output */
 };
 
 /* Builds, fuses and checks the program of a model; unknown architectures are an error that lists
@@ -244,6 +247,9 @@ static inline int nano_op_num_weights(const struct nano_op *op)
         return op->num_out;
     }
 }
+
+/* The first op that is not needed for the hidden rows. */
+int nano_program_hidden_end(const struct nano_program *program);
 
 /* Floats from one row of a buffer to the next. */
 int64_t nano_buffer_stride(const struct nano_buffer *buffer);

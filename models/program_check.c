@@ -228,6 +228,10 @@ static void check_op(struct check *c, const struct nano_op *op)
                op->num_in == 0 && op->num_out == 1 && op->weight[0] &&
                    op->weight[0]->dims[0] == op->out[0].width,
                "has a matrix of another shape");
+        expect(c,
+               !op->bias[0] || (op->bias[0]->dims[0] == op->out[0].width &&
+                                op->bias[0]->format == NANO_FORMAT_F32),
+               "has a bias of another shape");
         break;
     case NANO_OP_POSITION_EMBED:
         expect(c,
@@ -313,7 +317,8 @@ enum nano_status nano_program_check(const struct nano_program *p, struct nano_er
            p->gather_op >= 0 && p->gather_op < p->num_ops &&
                p->ops[p->gather_op].kind == NANO_OP_GATHER,
            "no gather");
-    expect(&c, p->logits_buffer >= 0 && p->logits_buffer < p->num_buffers, "no logits");
+    expect(&c, p->hidden_buffer >= 0 && p->hidden_buffer < p->num_buffers, "no hidden rows");
+    expect(&c, p->logits_buffer >= -1 && p->logits_buffer < p->num_buffers, "no logits");
     if (c.fault)
         return nano_error_set(err, NANO_ERR_INTERNAL, "program of %s: %s", p->config.architecture,
                               c.fault);
@@ -337,7 +342,9 @@ enum nano_status nano_program_check(const struct nano_program *p, struct nano_er
         for (int k = 0; k < op->num_out && !c.fault; k++)
             c.written[op->out[k].buffer] = true;
     }
-    if (!c.fault && !c.written[p->logits_buffer])
+    if (!c.fault && !c.written[p->hidden_buffer])
+        c.fault = "writes no hidden rows";
+    if (!c.fault && p->logits_buffer >= 0 && !c.written[p->logits_buffer])
         c.fault = "writes no logits";
     nano_mem_free(c.written);
     if (!c.fault)

@@ -5,6 +5,7 @@
 #include "models/builder.h"
 
 #define ARCHITECTURES(ROW) \
+    ROW(bert)              \
     ROW(falcon)            \
     ROW(gemma)             \
     ROW(gemma2)            \
@@ -18,6 +19,7 @@
     ROW(llama)             \
     ROW(mamba2)            \
     ROW(mistral3)          \
+    ROW(nomic_bert)        \
     ROW(olmo2)             \
     ROW(phi3)              \
     ROW(qwen2)             \

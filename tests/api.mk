@@ -5,6 +5,7 @@ check_PROGRAMS += tests/test_api
 tests_test_api_SOURCES = \
   tests/api_fixture.h \
   tests/test_api.c \
+  tests/test_api_embed.c \
   tests/test_api_fields.c \
   tests/test_api_lora.c $(LORA_TEST_SOURCES) \
   tests/require.h $(API_HARNESS)

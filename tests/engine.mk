@@ -12,6 +12,15 @@ tests_test_engine_SOURCES = \
 tests_test_engine_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_test_engine_LDADD = $(TEST_LIBS)
 
+check_PROGRAMS += tests/test_embedding
+tests_test_embedding_SOURCES = \
+  tests/embedding_fixture.h \
+  tests/engine_harness.c tests/engine_harness.h \
+  tests/test_embedding.c \
+  tests/tiny_model.c tests/tiny_model.h $(GGUF_BUILDER)
+tests_test_embedding_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_test_embedding_LDADD = $(TEST_LIBS)
+
 check_PROGRAMS += tests/fuzz/fuzz_scheduler
 tests_fuzz_fuzz_scheduler_SOURCES = tests/fuzz/fuzz_scheduler.c tests/fuzz/replay.c
 tests_fuzz_fuzz_scheduler_LDADD = $(NANO_LAYERS) $(NANO_LIBS)

@@ -54,7 +54,7 @@ static const struct {
     {"/detokenize", "{\"tokens\":[5,6,7]}"},
     {"/apply-template", "{\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}],"
                         "\"add_generation_prompt\":true}"},
-    {"/v1/embeddings", "{\"input\":\"Hello\",\"model\":\"x\"}"},
+    {"/v1/embeddings", "{\"input\":[\"Hello\",\"you\"],\"encoding_format\":\"float\"}"},
 };
 
 bool fuzz_valid_body(size_t i, struct fuzz_body *out)

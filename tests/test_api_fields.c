@@ -165,8 +165,6 @@ Test(api, routes, .init = setup, .fini = teardown)
     exchange_init(&last, "/v1/completion", "{}");
     cr_assert_not(nano_api_handle(&api, &last));
     cr_assert_eq(last.num_answers, 0);
-    post("/v1/embeddings", "{\"input\":\"x\"}");
-    expect_error(400, "model", "embeddings");
     post("/v1/completions", "{\"prompt\":\"a\",\"model\":\"gpt-4\"}");
     expect_error(404, "model", "there is no 'gpt-4' here, expected 'tiny'");
     cr_assert(strstr(last.answer, "\"code\":\"model_not_found\"") != NULL);

@@ -114,6 +114,29 @@ enum nano_status nano_cli_prompts_read(struct nano_cli_prompts *prompts, struct 
     return NANO_OK;
 }
 
+enum nano_status nano_cli_prompts_split_lines(struct nano_cli_prompts *prompts,
+                                              struct nano_error *err)
+{
+    struct nano_cli_prompt whole = prompts->items[0];
+    const char *line = whole.text, *end = whole.text + whole.text_bytes;
+    enum nano_status status = NANO_OK;
+    prompts->num = 0;
+    for (bool more = true; more && status == NANO_OK;) {
+        struct nano_cli_prompt *prompt = NULL;
+        const char *newline = memchr(line, '\n', (size_t)(end - line));
+        more = newline != NULL;
+        NANO_TRY(append(prompts, &prompt, err));
+        prompt->text_bytes = (size_t)((more ? newline : end) - line);
+        prompt->text = nano_mem_strdup(line, prompt->text_bytes);
+        if (!prompt->text)
+            status = nano_error_no_memory(err, "a prompt", prompt->text_bytes);
+        line = more ? newline + 1 : end;
+    }
+fail:
+    nano_mem_free(whole.text);
+    return status;
+}
+
 enum nano_status nano_cli_prompts_encode(struct nano_cli_prompts *prompts,
                                          const nano_tokenizer *tokenizer,
                                          const struct nano_error *tokenizer_error,

@@ -32,6 +32,10 @@ void nano_cli_prompts_deinit(struct nano_cli_prompts *prompts);
  * newline at the end of a file is dropped, since editors add it. */
 enum nano_status nano_cli_prompts_read(struct nano_cli_prompts *prompts, struct nano_error *err);
 
+/* Replaces the one prompt of the list, a text, by one for each of its lines. */
+enum nano_status nano_cli_prompts_split_lines(struct nano_cli_prompts *prompts,
+                                              struct nano_error *err);
+
 /* Gives each prompt the half it lacks: token ids of texts, the text of token ids. The tokenizer may
  * be NULL if there are token ids only; else tokenizer_error is the reason to fail with. */
 enum nano_status nano_cli_prompts_encode(struct nano_cli_prompts *prompts,

@@ -6,6 +6,7 @@
 
 extern const struct nano_cli_command nano_cmd_run;
 extern const struct nano_cli_command nano_cmd_chat;
+extern const struct nano_cli_command nano_cmd_embed;
 extern const struct nano_cli_command nano_cmd_serve; /* with NANO_HAVE_SERVER */
 extern const struct nano_cli_command nano_cmd_bench;
 extern const struct nano_cli_command nano_cmd_tokenize;

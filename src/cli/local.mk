@@ -26,6 +26,7 @@ nanovllm_SOURCES = \
   src/cli/cmd_bench.c \
   src/cli/cmd_chat.c \
   src/cli/cmd_demo.c \
+  src/cli/cmd_embed.c \
   src/cli/cmd_imatrix.c \
   src/cli/cmd_info.c \
   src/cli/cmd_perplexity.c \

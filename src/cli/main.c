@@ -10,6 +10,7 @@
 static const struct nano_cli_command *const commands[] = {
     &nano_cmd_run,
     &nano_cmd_chat,
+    &nano_cmd_embed,
 #ifdef NANO_HAVE_SERVER
     &nano_cmd_serve,
 #endif

@@ -1,6 +1,7 @@
 /* Engine: lifecycle, and what clients call from their threads. */
 #include "nanovllm.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define XXH_INLINE_ALL
@@ -116,6 +117,25 @@ enum nano_status nano_engine_plan(const nano_model *model, const struct nano_eng
     return status;
 }
 
+static bool is_encoder(const struct nano_engine *engine)
+{
+    return engine->program && engine->program->bidirectional;
+}
+
+/* What the model's file says, where it says it. */
+static enum nano_pooling find_pooling(const struct nano_engine *engine)
+{
+    char key[sizeof engine->program->config.architecture + 32];
+    int64_t value = 0;
+    if (engine->program) {
+        snprintf(key, sizeof key, "%s.pooling_type", engine->program->config.architecture);
+        nano_meta_get_int(engine->program->weights, key, 0, INT32_MAX, &value, NULL);
+    }
+    if (value >= NANO_POOLING_MEAN && value <= NANO_POOLING_LAST)
+        return (enum nano_pooling)value;
+    return is_encoder(engine) ? NANO_POOLING_MEAN : NANO_POOLING_LAST;
+}
+
 static enum nano_status open_parts(struct nano_engine *engine, struct nano_error *err)
 {
     enum nano_status status;
@@ -132,6 +152,7 @@ static enum nano_status open_parts(struct nano_engine *engine, struct nano_error
     NANO_TRY(setup->runner->kv_alloc(engine->runner_state, setup->plan.num_blocks,
                                      setup->plan.num_states, err));
     setup->runner->caps(engine->runner_state, &engine->caps);
+    engine->pooling = find_pooling(engine);
     NANO_TRY(nano_sampler_init(&engine->sampler, &engine->kernels, engine->caps.vocab_size,
                                setup->plan.num_threads, err));
     NANO_TRY(nano_scheduler_init(&engine->scheduler, &setup->scheduler_config, err));
@@ -279,7 +300,7 @@ static enum nano_status enqueue(struct nano_engine *engine, struct nano_request_
     request->salt = salt_for(engine, request->id, request->adapter, cache_salt);
     for (int i = 0; i < request->params.n; i++)
         request->sequences[i].shares_blocks =
-            engine->params.enable_prefix_caching || request->params.n > 1;
+            !is_encoder(engine) && (engine->params.enable_prefix_caching || request->params.n > 1);
     request->submitted_ns = nano_os_clock_ns();
     struct nano_request_state **slot = table_slot(engine, request->id);
     request->next_in_table = *slot;
@@ -312,13 +333,16 @@ enum nano_status nano_engine_submit(nano_engine *engine, const struct nano_reque
                                        request->encode_flags, &encoded, &num_prompt_tokens, err));
         prompt = encoded;
     }
-    struct nano_request_limits limits = {.tokenizer = engine->tokenizer,
-                                         .vocab_size = engine->caps.vocab_size,
-                                         .max_model_len = engine->setup.plan.max_model_len,
-                                         .block_size = engine->setup.plan.block_size,
-                                         .num_kv_groups =
-                                             engine->setup.scheduler_config.kv.num_groups,
-                                         .speculative = &engine->scheduler.config.speculative};
+    struct nano_request_limits limits = {
+        .tokenizer = engine->tokenizer,
+        .vocab_size = engine->caps.vocab_size,
+        .max_model_len = engine->setup.plan.max_model_len,
+        .block_size = engine->setup.plan.block_size,
+        .num_kv_groups = engine->setup.scheduler_config.kv.num_groups,
+        .hidden_size = engine->caps.hidden_size,
+        .pooling = engine->pooling,
+        .encoder_name = is_encoder(engine) ? nano_weights_label(engine->program->weights) : NULL,
+        .speculative = &engine->scheduler.config.speculative};
     NANO_TRY(nano_adapters_find(&engine->adapters, request->lora, &adapter, err));
     NANO_TRY(nano_request_create(&state, request, prompt, num_prompt_tokens, &limits, err));
     state->adapter = adapter;

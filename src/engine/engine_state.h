@@ -23,6 +23,7 @@ struct nano_engine {
     struct nano_engine_setup setup;
     void *runner_state;
     struct nano_runner_caps caps;
+    enum nano_pooling pooling; /* what the model's file says, or its kind */
     struct nano_kernels kernels;
     struct nano_sampler sampler;
     struct nano_scheduler scheduler;

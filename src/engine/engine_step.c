@@ -42,6 +42,16 @@ static void on_logits(void *context, int output, float *logits)
         nano_sampler_sample(&engine->sampler, &input, logits, logprobs, top);
 }
 
+static void on_hidden(void *context, int output, const float *row, int64_t first_column,
+                      int64_t end_column)
+{
+    const struct nano_engine *engine = context;
+    const struct nano_scheduled_output *target = &engine->scheduler.targets[output];
+    const struct nano_sequence *seq = target->sequence;
+    bool is_first = seq->pooling != NANO_POOLING_MEAN || target->prompt_position == 1;
+    nano_embedding_add(seq->embedding, row, is_first, first_column, end_column);
+}
+
 /* ---- Emitting -------------------------------------------------------------------------------- */
 
 struct ending {
@@ -96,6 +106,10 @@ static void emit(const struct nano_engine *engine, struct nano_sequence *seq, in
         output.prompt_logprobs = seq->prompt_logprobs;
         output.num_prompt_logprobs = seq->num_prompt_tokens;
         seq->wants_prompt_logprobs = false;
+    }
+    if (seq->embedding && ending->reason == NANO_FINISH_STOP) {
+        output.embedding = seq->embedding->values;
+        output.embedding_size = seq->embedding->size;
     }
     if (ending->reason != NANO_FINISH_NONE) {
         uint64_t now = nano_os_clock_ns();
@@ -236,14 +250,22 @@ static void append_all_speculated(struct nano_engine *engine, uint64_t now_ns)
     }
 }
 
-/* Sequences of which only the prompt was asked for end without an output. */
+/* Sequences of which only the prompt was asked for, or its embedding, end without a token. */
 static void finish_prompts(struct nano_engine *engine)
 {
     const struct nano_scheduler *s = &engine->scheduler;
-    const struct ending ending = {.reason = NANO_FINISH_LENGTH, .stop_token = -1};
-    for (int i = 0; i < s->batch.num_seqs; i++)
-        if (s->scheduled[i]->num_computed_tokens >= s->scheduled[i]->max_length)
-            finish(engine, s->scheduled[i], 0, &ending);
+    for (int i = 0; i < s->batch.num_seqs; i++) {
+        struct nano_sequence *seq = s->scheduled[i];
+        struct ending ending = {.reason = NANO_FINISH_LENGTH, .stop_token = -1};
+        if (seq->num_computed_tokens < seq->max_length)
+            continue;
+        if (seq->embedding) {
+            nano_embedding_finish(seq->embedding,
+                                  seq->pooling == NANO_POOLING_MEAN ? seq->num_prompt_tokens : 1);
+            ending.reason = NANO_FINISH_STOP;
+        }
+        finish(engine, seq, 0, &ending);
+    }
 }
 
 static void postprocess(struct nano_engine *engine, uint64_t now_ns)
@@ -436,6 +458,7 @@ bool nano_engine_run_step(struct nano_engine *engine, struct nano_error *err)
     engine->totals.computed_tokens_total += (uint64_t)s->batch.num_tokens;
     engine->totals.num_steps_total++;
     s->batch.on_logits = on_logits;
+    s->batch.on_hidden = on_hidden;
     s->batch.context = engine;
     uint64_t scheduled = nano_os_clock_ns();
     struct nano_error run_error = {0};

@@ -5,6 +5,7 @@ libengine_la_SOURCES = \
   src/engine/adapters.c src/engine/adapters.h \
   src/engine/block_manager.c src/engine/block_manager.h \
   src/engine/candidates.c src/engine/candidates.h \
+  src/engine/embedding.c src/engine/embedding.h \
   src/engine/engine.c \
   src/engine/engine_state.h \
   src/engine/engine_step.c \

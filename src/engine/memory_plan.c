@@ -124,6 +124,14 @@ static enum nano_status resolve(struct nano_engine_setup *s, const nano_model *m
     rc->max_num_seqs =
         p->max_num_seqs < p->max_num_batched_tokens ? p->max_num_seqs : p->max_num_batched_tokens;
     rc->max_model_len = p->max_model_len ? p->max_model_len : (int)context;
+    if (program && program->bidirectional) {
+        /* A step computes whole prompts: the longer of the two that were asked for counts. */
+        if (p->max_model_len > rc->max_num_batched_tokens)
+            rc->max_num_batched_tokens = p->max_model_len;
+        if (rc->max_model_len > rc->max_num_batched_tokens)
+            rc->max_model_len = rc->max_num_batched_tokens;
+        s->scheduler_config.whole_prompts = true;
+    }
     rc->block_size = p->block_size;
     plan->budget_bytes = p->mem_budget_bytes;
     plan->block_size = p->block_size;
@@ -146,6 +154,8 @@ static uint64_t longest_request_bytes(const struct nano_engine_setup *s)
         count += nano_draft_size(max_model_len);
         base_bytes += REQUEST_BASE_BYTES; /* log-probabilities behind each proposal */
     }
+    if (s->runner_config.program)
+        base_bytes += nano_embedding_bytes(s->runner_config.program->config.hidden_size);
     return base_bytes + sizeof(int32_t) * count;
 }
 
@@ -346,6 +356,20 @@ static enum nano_status plan_states(struct nano_engine_setup *s, const nano_mode
     return fixed_parts(s, model, err);
 }
 
+/* Blocks beyond which no more would ever be in use. */
+static int64_t useful_blocks(const struct nano_engine_setup *s, int64_t one_sequence)
+{
+    const struct nano_runner_config *rc = &s->runner_config;
+    const int64_t all = one_sequence * rc->max_num_seqs;
+    if (!s->scheduler_config.whole_prompts)
+        return all;
+    /* Those of one step; of each sequence one is not full, and one is left free on admission. */
+    const int64_t step =
+        s->scheduler_config.kv.num_groups *
+        ((int64_t)rc->max_num_batched_tokens / rc->block_size + 2 * rc->max_num_seqs);
+    return all < step ? all : step;
+}
+
 static enum nano_status plan_blocks(struct nano_engine_setup *s, const struct nano_engine_params *p,
                                     int num_states, struct nano_error *err)
 {
@@ -357,7 +381,7 @@ static enum nano_status plan_blocks(struct nano_engine_setup *s, const struct na
         const uint64_t available = available_bytes(&s->plan),
                        states = (uint64_t)num_states *
                                 (s->plan.state_bytes + sizeof(struct nano_state_slot));
-        int64_t wanted = one_sequence * s->runner_config.max_num_seqs;
+        int64_t wanted = useful_blocks(s, one_sequence);
         if (s->plan.kv_block_bytes == 0 && wanted > MAX_EMPTY_BLOCKS)
             wanted = one_sequence > MAX_EMPTY_BLOCKS ? one_sequence : MAX_EMPTY_BLOCKS;
         num_blocks = affordable_blocks(s, available > states ? available - states : 0, wanted);

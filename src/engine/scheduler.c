@@ -108,6 +108,7 @@ static inline void add_output(struct nano_scheduler *s, struct nano_sequence *se
     int i = s->batch.num_outputs++;
     s->outputs[i].row = row;
     s->outputs[i].greedy = prompt_position == 0 && seq->greedy;
+    s->outputs[i].hidden = seq->pooling != NANO_POOLING_DEFAULT;
     s->targets[i] = (struct nano_scheduled_output){seq, prompt_position, num_ahead};
 }
 
@@ -141,6 +142,16 @@ static inline void add_decode(struct nano_scheduler *s, struct nano_sequence *se
     add_output(s, seq, row, 0, 0);
 }
 
+/* The hidden rows that an embedding takes, of the prompt's positions [first, end). */
+static void add_hidden_rows(struct nano_scheduler *s, struct nano_sequence *seq, int first_row,
+                            int first, int end)
+{
+    int last = seq->num_prompt_tokens - 1;
+    for (int p = first; p < end; p++)
+        if (seq->pooling == NANO_POOLING_MEAN || p == (seq->pooling == NANO_POOLING_CLS ? 0 : last))
+            add_output(s, seq, first_row + p - first, p + 1, 0);
+}
+
 static void add_prefill(struct nano_scheduler *s, struct nano_sequence *seq, int num_tokens)
 {
     int first_row = s->batch.num_tokens;
@@ -151,6 +162,8 @@ static void add_prefill(struct nano_scheduler *s, struct nano_sequence *seq, int
     if (seq->wants_prompt_logprobs)
         for (int p = first; p < end && p + 1 < seq->num_prompt_tokens; p++)
             add_output(s, seq, first_row + p - first, p + 1, 0);
+    if (seq->embedding)
+        add_hidden_rows(s, seq, first_row, first, end);
     if (end == seq->num_tokens && end < seq->max_length)
         add_output(s, seq, first_row + num_tokens - 1, 0, 0);
 }
@@ -316,6 +329,8 @@ static bool admit(struct nano_scheduler *s, struct budget *budget, uint64_t now_
 {
     struct nano_sequence *seq = s->waiting.first;
     struct nano_prefix prefix;
+    if (s->config.whole_prompts && seq->num_tokens > budget->tokens)
+        return false;
     nano_scheduler_find_prefix(s, seq, &prefix);
     if (nano_scheduler_awaits_state(s, &prefix) || !nano_scheduler_has_room(s, seq, &prefix))
         return false;

@@ -38,13 +38,15 @@ struct nano_scheduler_config {
     int max_num_seqs, max_num_batched_tokens;
     int num_blocks;
     struct nano_kv_shape kv;
+    bool whole_prompts; /* a prompt is one step: the model is bidirectional */
     struct nano_speculative_config speculative;
 };
 
 /* What an output row of the batch is for. */
 struct nano_scheduled_output {
     struct nano_sequence *sequence;
-    int prompt_position; /* its logits predict this prompt token; 0: they are sampled */
+    int prompt_position; /* its logits predict this prompt token, or its hidden row is that of the
+                            one before it; 0: they are sampled */
     int num_ahead;       /* proposed tokens between the sequence's last one and what is sampled */
 };
 

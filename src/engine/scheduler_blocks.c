@@ -14,7 +14,9 @@ void nano_scheduler_find_prefix(const struct nano_scheduler *s, const struct nan
     const struct nano_kv_shape *kv = &s->config.kv;
     uint64_t hash = seq->request->salt;
     *out = (struct nano_prefix){.hash = hash, .known_hash = hash};
-    if (!seq->shares_blocks || seq->wants_prompt_logprobs)
+    const bool needs_first_rows =
+        seq->wants_prompt_logprobs || (seq->embedding && seq->pooling != NANO_POOLING_LAST);
+    if (!seq->shares_blocks || needs_first_rows)
         return;
     int num_found[NANO_MAX_KV_GROUPS] = {0}; /* up to here without a gap */
     const int limit = (seq->num_tokens - 1) / kv->block_size;

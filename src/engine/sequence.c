@@ -22,6 +22,11 @@ static enum nano_status check(const struct nano_request *request, const int32_t 
     enum nano_status status;
     const struct nano_sampling_params *p = &request->sampling;
     NANO_TRY(nano_sampling_params_check(p, err));
+    if (request->embedding)
+        NANO_TRY(nano_embedding_params_check(request->embedding, err));
+    else if (limits->encoder_name)
+        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
+                              "%s is an encoder: it only makes embeddings", limits->encoder_name);
     if (!request->on_output)
         return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "on_output is not set");
     if (num_prompt_tokens == 0)
@@ -96,6 +101,7 @@ static bool copy_params(struct nano_request_state *r, const struct nano_sampling
 
 static enum nano_status init_sequence(struct nano_sequence *s, struct nano_request_state *r,
                                       int index, const int32_t *prompt, int num_prompt_tokens,
+                                      const struct nano_embedding_params *embedding,
                                       const struct nano_request_limits *limits,
                                       struct nano_error *err)
 {
@@ -126,6 +132,13 @@ static enum nano_status init_sequence(struct nano_sequence *s, struct nano_reque
         s->prompt_logprobs[0].token_id = -1; /* nothing predicts the first token */
         s->wants_prompt_logprobs = true;
     }
+    if (embedding) {
+        s->pooling = embedding->pooling ? embedding->pooling : limits->pooling;
+        s->embedding = nano_embedding_create(arena, (int)limits->hidden_size, embedding->normalize);
+        if (!s->embedding)
+            return nano_error_no_memory(err, "an embedding",
+                                        nano_embedding_bytes(limits->hidden_size));
+    }
     s->greedy = nano_sampling_is_greedy(p);
     s->plain =
         !p->detokenize && p->logprobs < 0 && !s->wants_prompt_logprobs && r->num_stop_tokens == 0;
@@ -135,7 +148,7 @@ static enum nano_status init_sequence(struct nano_sequence *s, struct nano_reque
             return status;
     }
     const struct nano_speculative_config *speculative = limits->speculative;
-    bool speculates = speculative->num_speculative_tokens > 0;
+    bool speculates = speculative->num_speculative_tokens > 0 && !embedding;
     if (speculates && !(s->draft = nano_arena_alloc(arena, 1, sizeof *s->draft)))
         return nano_error_no_memory(err, "a sequence", sizeof *s->draft);
     /* In one piece and last: what is large gets a chunk of the arena that fits exactly. */
@@ -168,14 +181,28 @@ static struct nano_sequence *alloc_sequences(struct nano_arena *arena, size_t n)
     return (struct nano_sequence *)(void *)memory;
 }
 
+/* Of a request for an embedding: the prompt is computed, nothing is sampled. */
+static struct nano_sampling_params no_sampling(void)
+{
+    struct nano_sampling_params params = nano_sampling_params_default();
+    params.max_tokens = 0;
+    params.has_seed = params.ignore_eos = true;
+    params.detokenize = false;
+    return params;
+}
+
 enum nano_status nano_request_create(struct nano_request_state **out,
-                                     const struct nano_request *request, const int32_t *prompt,
+                                     const struct nano_request *given, const int32_t *prompt,
                                      size_t num_prompt_tokens,
                                      const struct nano_request_limits *limits,
                                      struct nano_error *err)
 {
     enum nano_status status;
+    struct nano_request copy = *given;
+    const struct nano_request *request = &copy;
     *out = NULL;
+    if (given->embedding)
+        copy.sampling = no_sampling();
     NANO_TRY(check(request, prompt, num_prompt_tokens, limits, err));
     struct nano_arena arena;
     nano_arena_init(&arena);
@@ -196,7 +223,8 @@ enum nano_status nano_request_create(struct nano_request_state **out,
         r->params.seed = nano_os_random_seed();
     r->num_unfinished = n;
     for (int i = 0; i < n; i++) {
-        status = init_sequence(&r->sequences[i], r, i, prompt, (int)num_prompt_tokens, limits, err);
+        status = init_sequence(&r->sequences[i], r, i, prompt, (int)num_prompt_tokens,
+                               request->embedding, limits, err);
         if (status != NANO_OK) {
             nano_request_destroy(r);
             return status;

@@ -11,6 +11,7 @@
 #define NANO_ENGINE_SEQUENCE_H
 
 #include "base/arena.h"
+#include "engine/embedding.h"
 #include "engine/speculative.h"
 #include "engine/text_output.h"
 
@@ -39,6 +40,7 @@ struct nano_sequence {
     bool greedy;                /* nano_sampling_is_greedy */
     bool shares_blocks;         /* its full blocks may be found by others */
     bool wants_prompt_logprobs; /* and has not sent them; only completion 0 does */
+    uint8_t pooling;            /* enum nano_pooling of an embedding; 0: it generates */
     bool plain; /* neither text nor logprobs nor anything that could stop it early */
 
     uint64_t block_hash;  /* of the last published block; the salt when there is none */
@@ -55,8 +57,9 @@ struct nano_sequence {
     uint64_t admitted_ns, first_token_ns;                     /* 0: not yet */
     struct nano_sequence *heap_child, *heap_next, *heap_prev; /* in the waiting queue */
 
-    struct nano_text_output text; /* when the request is detokenized */
-    struct nano_draft *draft;     /* NULL without speculative decoding */
+    struct nano_text_output text;     /* when the request is detokenized */
+    struct nano_embedding *embedding; /* NULL: it generates */
+    struct nano_draft *draft;         /* NULL without speculative decoding */
     /* Of the newest token, and in a step of the tokens behind its proposals: */
     struct nano_token_logprobs *logprobs;        /* [1 + proposals] */
     struct nano_top_logprob *top;                /* [1 + proposals, params.logprobs] */
@@ -91,6 +94,9 @@ struct nano_request_limits {
     const nano_tokenizer *tokenizer; /* may be NULL */
     int64_t vocab_size;
     int max_model_len, block_size, num_kv_groups;
+    int64_t hidden_size;
+    enum nano_pooling pooling; /* of the model */
+    const char *encoder_name;  /* of a model that makes only embeddings; else NULL */
     const struct nano_speculative_config *speculative; /* borrowed for as long as the request */
 };
 

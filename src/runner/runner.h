@@ -32,10 +32,12 @@ struct nano_batch_seq {
     int32_t adapter;      /* 0: none; i: the config's adapters[i - 1] changes the weights */
 };
 
-/* A row of the batch whose logits are wanted. */
+/* A row of the batch whose logits, or hidden row, are wanted. */
 struct nano_batch_output {
     int32_t row;   /* index of the token in the batch; rows ascend */
     bool greedy;   /* in: only the most likely token is needed */
+    bool hidden;   /* in: no logits, but what they are made of; programs without logits have no
+                      other outputs */
     int32_t token; /* out, when greedy: the first of the largest logits */
 };
 
@@ -51,6 +53,11 @@ struct nano_batch {
      * change. It runs on the runner's threads, several outputs at once, before run returns:
      * sampling is as parallel as the model. */
     void (*on_logits)(void *context, int output, float *logits);
+    /* Columns [first_column, end_column) of the hidden row of an output that wants it; `row` is the
+     * whole row. It runs on the runner's threads, for different columns at once; every column of
+     * every such output comes once, and for a column outputs come in order. */
+    void (*on_hidden)(void *context, int output, const float *row, int64_t first_column,
+                      int64_t end_column);
     void *context;
 };
 
@@ -90,7 +97,8 @@ struct nano_runner_config {
 struct nano_runner_caps {
     bool paged; /* KV in blocks at any place; else one contiguous range per sequence */
     int64_t vocab_size;
-    int max_num_seqs; /* 0: no limit of its own */
+    int64_t hidden_size; /* of a hidden row */
+    int max_num_seqs;    /* 0: no limit of its own */
     const char *isa;
 };
 

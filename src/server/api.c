@@ -1,4 +1,4 @@
-/* The API's routes, its error objects, and what is small: models and embeddings. */
+/* The API's routes, its error objects, and the list of models. */
 #include "server/api.h"
 
 #include <stdarg.h>
@@ -146,13 +146,6 @@ bool nano_api_models(struct nano_api_call *call)
         return false;
     }
     return nano_api_reply(call, &out);
-}
-
-bool nano_api_embeddings(struct nano_api_call *call)
-{
-    return nano_api_refuse(&call->problem, 400, "model",
-                           "this one writes text, it has no "
-                           "embeddings");
 }
 
 /* ---- Calls ----------------------------------------------------------------------------------- */

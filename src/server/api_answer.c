@@ -80,6 +80,8 @@ static bool let_go(struct nano_api_answer *answer, int num)
         return answer->num_left == 0;
     if (answer->stream && answer->open)
         nano_api_stream_tail(answer);
+    else if (!answer->problem.status && !answer->gone && answer->kind == NANO_API_EMBEDDING)
+        nano_api_embedding_print(answer);
     else if (!answer->problem.status && !answer->gone)
         nano_api_whole_print(answer);
     if (answer->out.failed)
@@ -183,7 +185,9 @@ static void take(struct nano_api_answer *answer, struct nano_api_news *news)
         nano_api_logprobs_prompt(news->prompt, answer, output);
     if (!split(answer, news))
         return;
-    if (answer->stream)
+    if (answer->kind == NANO_API_EMBEDDING)
+        nano_api_embedding_news(answer, news);
+    else if (answer->stream)
         nano_api_stream_news(answer, news);
     else
         nano_api_whole_news(answer, news);
@@ -244,6 +248,7 @@ static struct nano_api_answer *create(const struct nano_api *api,
         .continuous_usage = params->include_usage && params->continuous_usage,
         .echo = params->echo,
         .return_token_ids = params->return_token_ids,
+        .base64 = params->base64,
         .n = n,
         .logprobs = params->logprobs,
         .num_prompt_logprobs = params->prompt_logprobs,
@@ -291,6 +296,8 @@ static bool submit(struct nano_api_answer *answer, const struct nano_api_params 
     request.prompt_token_ids = prompt->token_ids;
     request.num_prompt_token_ids = prompt->num_token_ids;
     request.sampling = params->sampling;
+    if (answer->kind == NANO_API_EMBEDDING)
+        request.embedding = &params->embedding;
     request.priority = params->priority;
     request.cache_salt = params->cache_salt;
     request.lora = params->lora;

@@ -48,7 +48,7 @@ struct nano_api_prompt {
 
 struct nano_api_choice {
     /* Of an answer in one piece, all of it; in a stream what the next chunk takes: */
-    struct nano_json_out text, reasoning; /* insides of strings */
+    struct nano_json_out text, reasoning; /* insides of strings; text: or an embedding's value */
     struct nano_api_logprobs logprobs;
     struct nano_json_out token_ids; /* with commas */
 
@@ -70,7 +70,7 @@ struct nano_api_answer {
     /* Of the request's parameters: */
     enum nano_api_kind kind;
     const char *served_name;
-    bool stream, include_usage, continuous_usage, echo, return_token_ids;
+    bool stream, include_usage, continuous_usage, echo, return_token_ids, base64;
     int n, logprobs, num_prompt_logprobs;
 
     struct nano_api_prompt *prompts; /* [num_prompts] */
@@ -129,6 +129,10 @@ void nano_api_stream_tail(struct nano_api_answer *answer);
 /* Answers in one piece: collect, and print all of it. */
 void nano_api_whole_news(struct nano_api_answer *answer, const struct nano_api_news *news);
 void nano_api_whole_print(struct nano_api_answer *answer);
+
+/* The same of embeddings. */
+void nano_api_embedding_news(struct nano_api_answer *answer, const struct nano_api_news *news);
+void nano_api_embedding_print(struct nano_api_answer *answer);
 
 /* {"prompt_tokens":…}. */
 void nano_api_print_usage(const struct nano_api_answer *answer, struct nano_json_out *out);

@@ -33,6 +33,12 @@ bool nano_api_encode(struct nano_api_call *call, const char *param, const char *
                      size_t num_bytes, unsigned flags, int room, int32_t **token_ids,
                      size_t *num_tokens);
 
+/* The prompts that params->prompt holds: strings, token ids, or lists of them; `param` is the
+ * field's name. The caller releases them with nano_api_prompts_destroy. */
+struct nano_api_prompt;
+bool nano_api_read_prompts(struct nano_api_call *call, const struct nano_api_params *params,
+                           const char *param, struct nano_api_prompt **out, int *num_prompts);
+
 /* The same check of a prompt that is given in tokens; `at_least`: there may be more. */
 bool nano_api_check_length(struct nano_api_call *call, const char *param, size_t num_tokens,
                            int room, bool at_least);

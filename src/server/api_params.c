@@ -144,9 +144,8 @@ bool nano_api_read_chat_params(const struct nano_api_reader *reader, const json_
     return ok;
 }
 
-/* The model's names, or an adapter's. */
-static bool settle_model(const struct nano_api_reader *reader, const struct nano_api *api,
-                         struct nano_api_params *params)
+bool nano_api_settle_model(const struct nano_api_reader *reader, const struct nano_api *api,
+                           struct nano_api_params *params)
 {
     const char *model = params->model;
     params->served_name = api->served_model_names[0];
@@ -285,7 +284,7 @@ bool nano_api_read_params(const struct nano_api_reader *reader, const struct nan
         return false;
     if (raw.best_of != UNSET && raw.best_of != raw.params.sampling.n)
         return nano_api_refuse(reader->problem, 400, "best_of", "expected it to be equal to n");
-    if (!settle_model(reader, api, &raw.params) || !read_stream_options(reader, &raw) ||
+    if (!nano_api_settle_model(reader, api, &raw.params) || !read_stream_options(reader, &raw) ||
         !check_response_format(reader, &raw) || !settle_logprobs(reader, api, &raw))
         return false;
     settle_sampling(api, &raw);

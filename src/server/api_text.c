@@ -52,13 +52,13 @@ static bool no_memory(struct nano_api_call *call)
 }
 
 static bool take_text(struct nano_api_call *call, const struct nano_api_params *params,
-                      const json_t *value, struct nano_api_prompt *prompt)
+                      const char *param, const json_t *value, struct nano_api_prompt *prompt)
 {
     const char *text = json_string_value(value);
     size_t num_bytes = json_string_length(value);
     unsigned flags = NANO_ENCODE_PARSE_SPECIAL |
                      (params->add_special_tokens ? (unsigned)NANO_ENCODE_ADD_SPECIAL : 0);
-    if (!nano_api_encode(call, "prompt", text, num_bytes, flags, params->sampling.max_tokens != 0,
+    if (!nano_api_encode(call, param, text, num_bytes, flags, params->sampling.max_tokens != 0,
                          &prompt->token_ids, &prompt->num_token_ids))
         return false;
     if (!params->echo)
@@ -69,21 +69,21 @@ static bool take_text(struct nano_api_call *call, const struct nano_api_params *
 }
 
 static bool take_ids(struct nano_api_call *call, const struct nano_api_params *params,
-                     const json_t *list, struct nano_api_prompt *prompt)
+                     const char *param, const json_t *list, struct nano_api_prompt *prompt)
 {
     int32_t *ids;
     struct nano_error err;
     const nano_tokenizer *tokenizer = call->api->tokenizer;
-    if (!nano_api_check_length(call, "prompt", json_array_size(list),
-                               params->sampling.max_tokens != 0, false) ||
-        !nano_api_read_token_ids(&call->reader, "prompt", list, &ids, &prompt->num_token_ids))
+    if (!nano_api_check_length(call, param, json_array_size(list), params->sampling.max_tokens != 0,
+                               false) ||
+        !nano_api_read_token_ids(&call->reader, param, list, &ids, &prompt->num_token_ids))
         return false;
     struct nano_tokenizer_info info = {.vocab_size = INT32_MAX};
     if (tokenizer)
         nano_tokenizer_get_info(tokenizer, &info);
     for (size_t i = 0; i < prompt->num_token_ids; i++)
         if (ids[i] < 0 || ids[i] >= info.vocab_size)
-            return nano_api_refuse(&call->problem, 400, "prompt", "token id %d, expected 0 to %d",
+            return nano_api_refuse(&call->problem, 400, param, "token id %d, expected 0 to %d",
                                    ids[i], info.vocab_size - 1);
     prompt->token_ids = nano_mem_alloc(prompt->num_token_ids, sizeof *ids);
     if (!prompt->token_ids)
@@ -94,7 +94,7 @@ static bool take_ids(struct nano_api_call *call, const struct nano_api_params *p
     if (nano_tokenizer_decode(tokenizer, ids, prompt->num_token_ids,
                               params->sampling.skip_special_tokens, &prompt->text,
                               &prompt->text_bytes, &err) != NANO_OK)
-        return nano_api_refuse_error(&call->problem, "prompt", &err);
+        return nano_api_refuse_error(&call->problem, param, &err);
     return true;
 }
 
@@ -104,17 +104,17 @@ static bool is_ids(const json_t *prompt)
     return json_is_array(prompt) && json_is_number(json_array_get(prompt, 0));
 }
 
-static bool read_prompts(struct nano_api_call *call, const struct nano_api_params *params,
-                         struct nano_api_prompt **out, int *num_prompts)
+bool nano_api_read_prompts(struct nano_api_call *call, const struct nano_api_params *params,
+                           const char *param, struct nano_api_prompt **out, int *num_prompts)
 {
     const json_t *value = params->prompt;
     if (!value)
-        return nano_api_refuse(&call->problem, 400, "prompt",
+        return nano_api_refuse(&call->problem, 400, param,
                                "expected a string, a list of strings, or token ids");
     bool is_list = json_is_array(value) && !is_ids(value);
     size_t num = is_list ? json_array_size(value) : 1;
     if (num == 0 || num * (size_t)params->sampling.n > MAX_CHOICES)
-        return nano_api_refuse(&call->problem, 400, "prompt",
+        return nano_api_refuse(&call->problem, 400, param,
                                "expected at least one and at most %d completions (prompts x n)",
                                MAX_CHOICES);
     struct nano_api_prompt *prompts = nano_mem_calloc(num, sizeof *prompts);
@@ -125,11 +125,11 @@ static bool read_prompts(struct nano_api_call *call, const struct nano_api_param
         const json_t *item = is_list ? json_array_get(value, i) : value;
         char got[40];
         if (json_is_string(item))
-            ok = take_text(call, params, item, &prompts[i]);
+            ok = take_text(call, params, param, item, &prompts[i]);
         else if (json_is_array(item))
-            ok = take_ids(call, params, item, &prompts[i]);
+            ok = take_ids(call, params, param, item, &prompts[i]);
         else
-            ok = nano_api_refuse(&call->problem, 400, "prompt",
+            ok = nano_api_refuse(&call->problem, 400, param,
                                  "expected a string, a list of strings, or token ids, got %s%s",
                                  is_list ? "a list with " : "", nano_api_describe(item, got));
     }
@@ -150,7 +150,7 @@ bool nano_api_completions(struct nano_api_call *call)
     struct nano_api_prompt *prompts = NULL;
     int num_prompts = 0;
     if (!nano_api_read_params(&call->reader, call->api, NANO_API_COMPLETION, call->root, &params) ||
-        !read_prompts(call, &params, &prompts, &num_prompts))
+        !nano_api_read_prompts(call, &params, "prompt", &prompts, &num_prompts))
         return false;
     nano_api_answer(call->api, call->exchange, &params, prompts, num_prompts);
     return true;

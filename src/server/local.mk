@@ -9,6 +9,7 @@ libserver_la_SOURCES = \
   src/server/api_call.h \
   src/server/api_chat.c \
   src/server/api_counts.c \
+  src/server/api_embed.c \
   src/server/api_fields.c src/server/api_fields.h \
   src/server/api_logprobs.c \
   src/server/api_params.c src/server/api_params.h \

@@ -252,8 +252,23 @@ await test('a model that is not there', () =>
   refused(complete({ model: 'gpt-x' }), OpenAI.NotFoundError,
           { status: 404, code: 'model_not_found', param: 'model' }));
 
-await test('embeddings', () =>
-  refused(client.embeddings.create({ model, input: 'Hello' }), OpenAI.BadRequestError, { status: 400 }));
+await test('embeddings', async () => {
+  const input = ['Once upon a time', 'there was a dog'];
+  const packed = await client.embeddings.create({ model, input }); // the package asks for base64
+  const plain = await client.embeddings.create({ model, input, encoding_format: 'float' });
+  assert.equal(packed.object, 'list');
+  assert.equal(packed.data.length, 2);
+  assert.ok(packed.usage.prompt_tokens > 2);
+  assert.equal(packed.usage.total_tokens, packed.usage.prompt_tokens);
+  for (const i of [0, 1]) {
+    assert.equal(plain.data[i].index, i);
+    assert.deepEqual(Array.from(packed.data[i].embedding), plain.data[i].embedding.map(Math.fround));
+    const length = Math.hypot(...plain.data[i].embedding);
+    assert.ok(Math.abs(length - 1) < 1e-5, `its length is ${length}`);
+  }
+  await refused(client.embeddings.create({ model, input: '', dimensions: 3 }), OpenAI.BadRequestError,
+                { status: 400, param: 'dimensions' });
+});
 
 await test('keys', async () => {
   await refused(strict('wrong').models.list(), OpenAI.AuthenticationError, { status: 401 });

@@ -245,6 +245,7 @@ static void carve_all(struct nano_cpu_runner *r, struct carver *c, size_t activa
     r->profile = carve(c, (size_t)p->num_ops, sizeof *r->profile);
     r->profile_names = carve(c, profile_name_bytes(p), 1);
     r->positions = carve(c, tokens, sizeof *r->positions);
+    r->output_order = carve(c, tokens, sizeof *r->output_order);
     r->slots = carve(c, tokens, (size_t)p->num_kv_groups * sizeof *r->slots);
     carve_attention(r, c);
     carve_conv_weights(r, c);

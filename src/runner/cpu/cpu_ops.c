@@ -53,6 +53,8 @@ void nano_cpu_embed(struct nano_cpu_worker *w, int index, int64_t rows)
         nano_cpu_lora_embed(w, index, t, x);
         if (op->scale != 1)
             w->runner->kernels.scale(x, x, op->out[0].width, op->scale);
+        if (op->bias[0])
+            w->runner->kernels.add(x, op->bias[0]->data, op->out[0].width);
     }
 }
 
@@ -133,6 +135,7 @@ void nano_cpu_gather(struct nano_cpu_worker *w, int index, int64_t rows)
     for (int i = 0; i < op->num_in; i++)
         for (int64_t t = begin; t < end; t++)
             memcpy(nano_cpu_row(r, op->out[i], t),
-                   nano_cpu_row(r, op->in[i], w->batch->outputs[w->first_output + t].row),
+                   nano_cpu_row(r, op->in[i],
+                                w->batch->outputs[r->output_order[w->first_output + t]].row),
                    (size_t)op->in[i].width * sizeof(float));
 }

@@ -1,7 +1,8 @@
 /* A step: one job of the pool in which all threads walk the list of ops together.
  *
- * The ops after the gather run in passes of at most max_outputs output rows, each followed by the
- * choice or delivery of its logits. */
+ * The ops after the gather run in passes of at most max_outputs output rows: first those that want
+ * logits, each pass followed by their choice or delivery, then those whose hidden rows are wanted,
+ * as far as these need. */
 #include "base/memory.h"
 #include "base/os.h"
 #include "runner/cpu/cpu_state.h"
@@ -132,7 +133,10 @@ static enum nano_status check_batch(const struct nano_cpu_runner *r, const struc
             return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
                                   "batch: output %d is row %d, expected ascending rows below %d", i,
                                   (int)out->row, batch->num_tokens);
-        if (!out->greedy && !batch->on_logits)
+        if (!out->hidden && r->program->logits_buffer < 0)
+            return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
+                                  "batch: output %d wants logits, this program makes none", i);
+        if (out->hidden ? !batch->on_hidden : !out->greedy && !batch->on_logits)
             return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
                                   "batch: output %d has no receiver", i);
     }
@@ -158,6 +162,19 @@ static void prepare(struct nano_cpu_runner *r, const struct nano_batch *batch)
     nano_cpu_attention_prepare(r, batch);
     atomic_store_explicit(&r->next_item[0], 0, memory_order_relaxed);
     atomic_store_explicit(&r->next_item[1], 0, memory_order_relaxed);
+}
+
+/* Outputs that want logits, then the others; returns how many the first are. */
+static int order_outputs(struct nano_cpu_runner *r, const struct nano_batch *batch)
+{
+    int num_ordered = 0, num_logits = 0;
+    for (int hidden = 0; hidden < 2; hidden++) {
+        for (int i = 0; i < batch->num_outputs; i++)
+            if (batch->outputs[i].hidden == (hidden == 1))
+                r->output_order[num_ordered++] = i;
+        num_logits = hidden ? num_logits : num_ordered;
+    }
+    return num_logits;
 }
 
 /* ---- the walk ---- */
@@ -298,7 +315,7 @@ static void deliver_logits(struct nano_cpu_worker *w)
     _Atomic int64_t *next = nano_cpu_shared_loop_begin(w);
     int64_t begin, end;
     while (nano_cpu_shared_loop_next(next, w->num_outputs, 1, &begin, &end)) {
-        const int index = w->first_output + (int)begin;
+        const int index = w->runner->output_order[w->first_output + (int)begin];
         float *logits = w->runner->buffers[p->logits_buffer] + begin * stride;
         if (w->batch->outputs[index].greedy)
             w->batch->outputs[index].token =
@@ -309,10 +326,42 @@ static void deliver_logits(struct nano_cpu_worker *w)
     nano_cpu_sync(w);
 }
 
+/* Each thread shows its columns of all rows, so that sums over rows have one order. */
+static void deliver_hidden(struct nano_cpu_worker *w)
+{
+    const struct nano_program *p = w->runner->program;
+    const struct nano_buffer *buffer = &p->buffers[p->hidden_buffer];
+    const float *row = w->runner->buffers[p->hidden_buffer];
+    int64_t begin, end;
+    nano_cpu_share(w, buffer->width, &begin, &end);
+    for (int i = 0; i < w->num_outputs; i++, row += nano_buffer_stride(buffer))
+        w->batch->on_hidden(w->batch->context, w->runner->output_order[w->first_output + i], row,
+                            begin, end);
+    nano_cpu_sync(w);
+}
+
 struct step {
     struct nano_cpu_runner *runner;
     struct nano_batch *batch;
+    int num_logits; /* of the outputs in order, those that want them */
 };
+
+/* Outputs [begin, end) in order, all of one kind, pass by pass. */
+static void run_outputs(struct nano_cpu_worker *w, const struct step *step, int begin, int end,
+                        bool hidden)
+{
+    struct nano_cpu_runner *r = w->runner;
+    const int end_op = hidden ? r->hidden_end : r->program->num_ops;
+    for (int first = begin; first < end; first += r->max_outputs) {
+        w->first_output = first;
+        w->num_outputs = end - first < r->max_outputs ? end - first : r->max_outputs;
+        run_ops(w, r->program->gather_op, end_op, w->num_outputs);
+        if (hidden)
+            deliver_hidden(w);
+        else
+            deliver_logits(w);
+    }
+}
 
 static void work(void *context, int index)
 {
@@ -329,13 +378,8 @@ static void work(void *context, int index)
     nano_mem_forbid_begin();
     nano_cpu_rope_tables(&w); /* of the rows that this thread rotates */
     run_ops(&w, 0, p->gather_op, batch->num_tokens);
-    for (int first = 0; first < batch->num_outputs; first += r->max_outputs) {
-        const int left = batch->num_outputs - first;
-        w.first_output = first;
-        w.num_outputs = left < r->max_outputs ? left : r->max_outputs;
-        run_ops(&w, p->gather_op, p->num_ops, w.num_outputs);
-        deliver_logits(&w);
-    }
+    run_outputs(&w, step, 0, step->num_logits, false);
+    run_outputs(&w, step, step->num_logits, batch->num_outputs, true);
     nano_mem_forbid_end();
     nano_fp_mode_restore(fp_mode);
 }
@@ -346,8 +390,8 @@ enum nano_status nano_cpu_run(void *state, struct nano_batch *batch, struct nano
     enum nano_status status = check_batch(r, batch, err);
     if (status != NANO_OK || batch->num_tokens == 0)
         return status;
-    struct step step = {.runner = r, .batch = batch};
     prepare(r, batch);
+    struct step step = {.runner = r, .batch = batch, .num_logits = order_outputs(r, batch)};
     nano_cpu_pool_run(&r->pool, work, &step);
     return NANO_OK;
 }

@@ -90,9 +90,11 @@ static enum nano_status make(struct nano_cpu_runner **out, const struct nano_run
         return nano_error_no_memory(err, "the cpu runner", sizeof *r);
     r->config = *config;
     r->program = config->program;
-    r->max_outputs = config->max_num_batched_tokens < NANO_CPU_OUTPUT_ROWS
-                         ? config->max_num_batched_tokens
-                         : NANO_CPU_OUTPUT_ROWS;
+    const bool makes_logits = r->program->logits_buffer >= 0;
+    r->max_outputs = makes_logits && config->max_num_batched_tokens > NANO_CPU_OUTPUT_ROWS
+                         ? NANO_CPU_OUTPUT_ROWS
+                         : config->max_num_batched_tokens;
+    r->hidden_end = nano_program_hidden_end(r->program);
     nano_kernels_init(&r->kernels, nano_cpu_detect());
     nano_kernels_init_ref(&r->file_kernels);
     NANO_TRY(nano_cpu_weights_collect(&r->weights, r->program, &r->kernels, err));
@@ -153,8 +155,11 @@ static enum nano_status cpu_open(void **state, const struct nano_runner_config *
 static void cpu_caps(const void *state, struct nano_runner_caps *out)
 {
     const struct nano_cpu_runner *r = state;
-    *out = (struct nano_runner_caps){
-        .paged = true, .vocab_size = r->program->config.vocab_size, .isa = r->kernels.name};
+    *out = (struct nano_runner_caps){.paged = true,
+                                     .vocab_size = r->program->config.vocab_size,
+                                     .hidden_size =
+                                         r->program->buffers[r->program->hidden_buffer].width,
+                                     .isa = r->kernels.name};
 }
 
 /* A pool of no bytes is NULL. */

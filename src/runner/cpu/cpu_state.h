@@ -139,6 +139,7 @@ struct nano_cpu_runner {
     struct nano_cpu_weights weights;
     struct nano_cpu_lora lora;
     int max_outputs; /* rows of a pass */
+    int hidden_end;  /* of the program */
 
     void *block; /* everything below up to the KV pool lies in it */
     size_t block_bytes;
@@ -148,6 +149,7 @@ struct nano_cpu_runner {
     size_t *offsets;            /* [program->num_buffers] */
     float **cos_sin;            /* [program->num_ropes]: [tokens, 2 * num_pairs] */
     int32_t *positions;         /* [tokens] */
+    int32_t *output_order;      /* [tokens]: outputs of the batch as passes take them */
     int32_t *slots;             /* [program->num_kv_groups, max_num_batched_tokens] */
     struct nano_cpu_attention attention;
     struct nano_cpu_moe moe;
@@ -174,7 +176,7 @@ struct nano_cpu_worker {
     int index, num_threads;
     unsigned num_shared_loops;     /* loops over shared items so far; equal in all threads between
                                       barriers */
-    int first_output, num_outputs; /* of the current pass */
+    int first_output, num_outputs; /* of the current pass, in output_order */
 };
 
 /* ---- cpu_weights.c ---- */

@@ -68,8 +68,10 @@ static enum nano_status open_kind(const struct mock_kind *kind, void **state,
 static void mock_caps(const void *state, struct nano_runner_caps *out)
 {
     (void)state;
-    *out =
-        (struct nano_runner_caps){.paged = true, .vocab_size = NANO_MOCK_VOCAB_SIZE, .isa = "none"};
+    *out = (struct nano_runner_caps){.paged = true,
+                                     .vocab_size = NANO_MOCK_VOCAB_SIZE,
+                                     .hidden_size = NANO_MOCK_HIDDEN_SIZE,
+                                     .isa = "none"};
 }
 
 static enum nano_status mock_kv_alloc(void *state, int num_blocks, int num_states,
@@ -233,6 +235,14 @@ static void give_logits(const struct mock *mock, const struct nano_batch *batch,
     batch->on_logits(batch->context, output, mock->logits);
 }
 
+static void give_hidden(const struct nano_batch *batch, int output, uint32_t hash)
+{
+    float row[NANO_MOCK_HIDDEN_SIZE];
+    for (int i = 0; i < NANO_MOCK_HIDDEN_SIZE; i++)
+        row[i] = (float)(mix(i, hash) >> 8) * 0x1p-24f;
+    batch->on_hidden(batch->context, output, row, 0, NANO_MOCK_HIDDEN_SIZE);
+}
+
 static enum nano_status mock_run(void *state, struct nano_batch *batch, struct nano_error *err)
 {
     struct mock *mock = state;
@@ -250,7 +260,9 @@ static enum nano_status mock_run(void *state, struct nano_batch *batch, struct n
         uint32_t hash = remembers ? mock->row_hash[output->row]
                                   : mix(batch->tokens[output->row], (uint32_t)position);
         int32_t token = nano_mock_token(hash);
-        if (output->greedy)
+        if (output->hidden)
+            give_hidden(batch, i, hash);
+        else if (output->greedy)
             output->token = token;
         else
             give_logits(mock, batch, i, token);

@@ -18,6 +18,7 @@
 #include "runner/runner.h"
 
 #define NANO_MOCK_VOCAB_SIZE 1024
+#define NANO_MOCK_HIDDEN_SIZE 8 /* of numbers in [0, 1) made of the hash */
 
 extern const struct nano_runner nano_runner_mock;
 extern const struct nano_runner nano_runner_mock_kv;
