@@ -139,7 +139,7 @@ void nano_api_embedding_print(struct nano_api_answer *answer)
         NANO_JSON_LIT(out, "}");
     }
     NANO_JSON_LIT(out, "],\"model\":");
-    nano_json_cstring(out, answer->api->served_model_names[0]);
+    nano_json_cstring(out, answer->served_name);
     NANO_JSON_LIT(out, ",\"usage\":{\"prompt_tokens\":");
     nano_json_int(out, num_tokens);
     NANO_JSON_LIT(out, ",\"total_tokens\":");
