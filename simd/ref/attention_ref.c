@@ -113,7 +113,7 @@ static float score(const struct nano_attention_args *args, const float *q, int p
     for (int i = 0; i < args->kv.head_dim; i++)
         dot += q[i] * load_value(k.group, k.first + (size_t)i * k.step, args->kv.format);
     dot *= k.scale * args->scale;
-    return args->softcap != 0 ? args->softcap * tanhf(dot / args->softcap) : dot;
+    return args->softcap != 0 ? args->softcap * nano_tanh_ref(dot / args->softcap) : dot;
 }
 
 static void add_value(const struct nano_attention_args *args, float *out, float weight,
