@@ -14,6 +14,7 @@ libmodels_la_SOURCES = \
   models/gemma2.c \
   models/gemma3.c \
   models/gpt2.c \
+  models/gpt_oss.c \
   models/gptneox.c \
   models/granite.c \
   models/kv_groups.c \

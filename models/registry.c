@@ -11,6 +11,7 @@
     ROW(gemma2)            \
     ROW(gemma3)            \
     ROW(gpt2)              \
+    ROW(gpt_oss)           \
     ROW(gptneox)           \
     ROW(granite)           \
     ROW(granitehybrid)     \

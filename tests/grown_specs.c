@@ -95,6 +95,12 @@ const struct grown_spec grown_specs[] = {
      SMALL RMS HEADS "expert_feed_forward_length=32 expert_count=6 expert_used_count=3 "
                      "attention.key_length=16 attention.value_length=16",
      EMBEDDING},
+    {"gpt-oss", "gpt-oss",
+     SMALL RMS HEADS "expert_feed_forward_length=32 expert_count=4 expert_used_count=2 "
+                     "attention.sliding_window=8 rope.scaling.type=yarn "
+                     "rope.scaling.factor=8.0 rope.scaling.original_context_length=16 "
+                     "rope.freq_base_swa=1e3",
+     EMBEDDING " blk.0.attn_q.bias=32 blk.1.attn_v.bias=16"},
     {"granitemoe", "granitemoe",
      SMALL RMS HEADS "feed_forward_length=32 expert_count=5 expert_used_count=2 "
                      "expert_shared_feed_forward_length=24 embedding_scale=6.0 "

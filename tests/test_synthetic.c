@@ -35,7 +35,7 @@ static int64_t num_params(const struct nano_weights *weights)
     for (size_t i = 0; i < weights->num_tensors; i++) {
         const struct nano_tensor *tensor = &weights->tensors[i];
         if (strcmp(tensor->name.bytes, "rope_freqs.weight") != 0)
-            total += tensor->dims[0] * tensor->dims[1];
+            total += tensor->dims[0] * tensor->dims[1] * tensor->dims[2];
     }
     return total;
 }
@@ -102,6 +102,22 @@ Test(synthetic, qwen3_q4_k_m_has_a_q6_k_head)
     cr_assert_eq(nano_weights_find(&weights, "blk.27.attn_k_norm.weight")->dims[0], 128);
     cr_assert_eq(get(&weights, "qwen3.attention.key_length"), 128);
     cr_assert_eq(get(&weights, "general.file_type"), 15);
+    nano_weights_close(&weights);
+}
+
+Test(synthetic, experts_are_stacked_and_the_router_is_not_quantised)
+{
+    struct nano_weights weights;
+    open_spec(&weights, "moe-8x2:q4_0", 1);
+    cr_assert_eq(num_params(&weights), 1516930048);
+    assert_format(&weights, "blk.3.ffn_gate_inp.weight", NANO_FORMAT_F32);
+    assert_format(&weights, "blk.3.ffn_down_exps.weight", NANO_FORMAT_Q4_0);
+    const struct nano_tensor *experts = nano_weights_find(&weights, "blk.3.ffn_down_exps.weight");
+    cr_assert_eq(experts->dims[0], 3584);
+    cr_assert_eq(experts->dims[1], 1024);
+    cr_assert_eq(experts->dims[2], 8);
+    cr_assert_eq(get(&weights, "llama.expert_count"), 8);
+    cr_assert_eq(get(&weights, "llama.expert_used_count"), 2);
     nano_weights_close(&weights);
 }
 
@@ -277,7 +293,7 @@ Test(synthetic, unknown_specs_list_the_known_ones)
     cr_assert_eq(nano_synthetic_open(&weights, "gpt-9:q4_0", 0, &err), NANO_ERR_INVALID_ARGUMENT);
     cr_assert_str_eq(err.message,
                      "synthetic model 'gpt-9:q4_0': shape 'gpt-9' is unknown, expected one of "
-                     "qwen2-0.5b qwen3-0.6b llama-1b qwen3-4b llama-8b");
+                     "qwen2-0.5b qwen3-0.6b llama-1b qwen3-4b llama-8b moe-8x2");
     cr_assert_eq(nano_synthetic_open(&weights, "qwen2-0.5:q4_0", 0, &err),
                  NANO_ERR_INVALID_ARGUMENT);
     cr_assert_eq(nano_synthetic_open(&weights, "", 0, &err), NANO_ERR_INVALID_ARGUMENT);

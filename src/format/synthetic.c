@@ -60,12 +60,22 @@ static void add_vector(struct plan *plan, int layer, const char *name, enum cont
 }
 
 /* Its format is chosen when all tensors are known. */
-static void add_matrix(struct plan *plan, int layer, const char *name, int rows, int cols)
+static struct nano_tensor *add_matrix(struct plan *plan, int layer, const char *name, int rows,
+                                      int cols)
 {
     struct nano_tensor *tensor = add(plan, layer, name, CONTENT_MATRIX, NANO_FORMAT_F32);
     tensor->num_dims = 2;
     tensor->dims[0] = cols;
     tensor->dims[1] = rows;
+    return tensor;
+}
+
+/* A matrix for every expert. */
+static void add_stacked(struct plan *plan, int layer, const char *name, int rows, int cols)
+{
+    struct nano_tensor *tensor = add_matrix(plan, layer, name, rows, cols);
+    tensor->num_dims = 3;
+    tensor->dims[2] = plan->shape->num_experts;
 }
 
 static void choose_formats(struct plan *plan, enum nano_mix_id mix)
@@ -77,9 +87,10 @@ static void choose_formats(struct plan *plan, enum nano_mix_id mix)
         struct nano_tensor *tensor = &weights->tensors[i];
         if (plan->contents[i] != CONTENT_MATRIX)
             continue;
-        tensor->format = nano_quant_fit(nano_quant_choose(&chooser, tensor), tensor->dims[0]);
-        tensor->num_bytes =
-            (size_t)tensor->dims[1] * nano_format_row_bytes(tensor->format, tensor->dims[0]);
+        if (nano_quant_allows(tensor))
+            tensor->format = nano_quant_fit(nano_quant_choose(&chooser, tensor), tensor->dims[0]);
+        tensor->num_bytes = (size_t)(tensor->dims[1] * tensor->dims[2]) *
+                            nano_format_row_bytes(tensor->format, tensor->dims[0]);
     }
 }
 
@@ -103,6 +114,13 @@ static void add_layer(struct plan *plan, int layer)
     }
     add_matrix(plan, layer, "attn_output.weight", hidden, q);
     add_vector(plan, layer, "ffn_norm.weight", CONTENT_NORM, hidden);
+    if (shape->num_experts) {
+        add_matrix(plan, layer, "ffn_gate_inp.weight", shape->num_experts, hidden);
+        add_stacked(plan, layer, "ffn_gate_exps.weight", ffn, hidden);
+        add_stacked(plan, layer, "ffn_up_exps.weight", ffn, hidden);
+        add_stacked(plan, layer, "ffn_down_exps.weight", hidden, ffn);
+        return;
+    }
     add_matrix(plan, layer, "ffn_gate.weight", ffn, hidden);
     add_matrix(plan, layer, "ffn_up.weight", ffn, hidden);
     add_matrix(plan, layer, "ffn_down.weight", hidden, ffn);
@@ -144,7 +162,7 @@ static void fill(const struct plan *plan, size_t i, uint8_t *dst, uint64_t key)
     const struct nano_tensor *tensor = &plan->weights->tensors[i];
     switch (plan->contents[i]) {
     case CONTENT_MATRIX:
-        nano_synthetic_fill(dst, tensor->format, tensor->dims[1], tensor->dims[0],
+        nano_synthetic_fill(dst, tensor->format, tensor->dims[1] * tensor->dims[2], tensor->dims[0],
                             1.0f / sqrtf((float)tensor->dims[0]), key);
         break;
     case CONTENT_NORM:

@@ -25,6 +25,7 @@ static const struct special_token qwen_specials[] = {
 static const struct special_token llama_specials[] = {
     {128000, "<|begin_of_text|>"}, {128001, "<|end_of_text|>"}, {128006, "<|start_header_id|>"},
     {128007, "<|end_header_id|>"}, {128009, "<|eot_id|>"},      {-1, NULL}};
+static const struct special_token small_specials[] = {{31998, "<s>"}, {31999, "</s>"}, {-1, NULL}};
 
 /* What depends on the pre-tokenizer, that is, on the family of the tokenizer. */
 static const struct vocabulary {
@@ -35,6 +36,7 @@ static const struct vocabulary {
 } vocabularies[] = {
     {"qwen2", qwen_specials, 151643, 151645, false},
     {"llama-bpe", llama_specials, 128000, 128009, true},
+    {"gpt-2", small_specials, 31998, 31999, true},
 };
 
 /* Pairs of GPT-2's byte characters (U+0120 stands for the space); what they give are the tokens
@@ -108,6 +110,10 @@ bool nano_synthetic_metadata(struct nano_weights *weights, const struct nano_syn
     nano_meta_add_u32(&b, ".embedding_length", (uint32_t)shape->hidden_size);
     nano_meta_add_u32(&b, ".block_count", (uint32_t)shape->num_layers);
     nano_meta_add_u32(&b, ".feed_forward_length", (uint32_t)shape->intermediate_size);
+    if (shape->num_experts) {
+        nano_meta_add_u32(&b, ".expert_count", (uint32_t)shape->num_experts);
+        nano_meta_add_u32(&b, ".expert_used_count", (uint32_t)shape->num_experts_used);
+    }
     nano_meta_add_u32(&b, ".attention.head_count", (uint32_t)shape->num_heads);
     nano_meta_add_u32(&b, ".attention.head_count_kv", (uint32_t)shape->num_kv_heads);
     nano_meta_add_u32(&b, ".attention.key_length", (uint32_t)shape->head_dim);

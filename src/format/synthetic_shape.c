@@ -6,7 +6,7 @@
 
 #include "format/synthetic_fill.h"
 
-/* From the config.json that each model was published with. */
+/* From the config.json that each model was published with; moe-8x2 is a small Mixtral. */
 static const struct nano_synthetic_shape shapes[] = {
     {
         .name = "qwen2-0.5b",
@@ -96,6 +96,24 @@ static const struct nano_synthetic_shape shapes[] = {
         .rope_theta = 5e5f,
         .rms_norm_eps = 1e-5f,
         .rope_factor = 8.0f,
+    },
+    {
+        .name = "moe-8x2",
+        .title = "Mixture of 8 experts, 2 used",
+        .architecture = "llama",
+        .pre_tokenizer = "gpt-2",
+        .num_layers = 16,
+        .hidden_size = 1024,
+        .num_heads = 16,
+        .num_kv_heads = 4,
+        .head_dim = 64,
+        .intermediate_size = 3584,
+        .vocab_size = 32000,
+        .context_length = 32768,
+        .num_experts = 8,
+        .num_experts_used = 2,
+        .rope_theta = 1e6f,
+        .rms_norm_eps = 1e-5f,
     },
 };
 

@@ -9,6 +9,7 @@ struct nano_synthetic_shape {
     const char *architecture, *pre_tokenizer; /* as GGUF names them */
     int num_layers, hidden_size, num_heads, num_kv_heads, head_dim;
     int intermediate_size, vocab_size, context_length;
+    int num_experts, num_experts_used; /* 0: dense; else intermediate_size is an expert's */
     float rope_theta, rms_norm_eps;
     float rope_factor; /* llama-3 frequency scaling by rope_freqs.weight; 0: none */
     bool tied;         /* the head is the embedding */
