@@ -347,8 +347,7 @@ struct step {
 };
 
 /* Outputs [begin, end) in order, all of one kind, pass by pass. */
-static void run_outputs(struct nano_cpu_worker *w, const struct step *step, int begin, int end,
-                        bool hidden)
+static void run_outputs(struct nano_cpu_worker *w, int begin, int end, bool hidden)
 {
     struct nano_cpu_runner *r = w->runner;
     const int end_op = hidden ? r->hidden_end : r->program->num_ops;
@@ -378,8 +377,8 @@ static void work(void *context, int index)
     nano_mem_forbid_begin();
     nano_cpu_rope_tables(&w); /* of the rows that this thread rotates */
     run_ops(&w, 0, p->gather_op, batch->num_tokens);
-    run_outputs(&w, step, 0, step->num_logits, false);
-    run_outputs(&w, step, step->num_logits, batch->num_outputs, true);
+    run_outputs(&w, 0, step->num_logits, false);
+    run_outputs(&w, step->num_logits, batch->num_outputs, true);
     nano_mem_forbid_end();
     nano_fp_mode_restore(fp_mode);
 }
