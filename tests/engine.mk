@@ -21,6 +21,15 @@ tests_test_embedding_SOURCES = \
 tests_test_embedding_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_test_embedding_LDADD = $(TEST_LIBS)
 
+check_PROGRAMS += tests/test_encoder
+tests_test_encoder_SOURCES = \
+  tests/embedding_fixture.h \
+  tests/grown_model.c tests/grown_model.h tests/grown_specs.c \
+  tests/test_encoder.c \
+  tests/tiny_model.c tests/tiny_model.h $(GGUF_BUILDER)
+tests_test_encoder_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_test_encoder_LDADD = $(TEST_LIBS)
+
 check_PROGRAMS += tests/fuzz/fuzz_scheduler
 tests_fuzz_fuzz_scheduler_SOURCES = tests/fuzz/fuzz_scheduler.c tests/fuzz/replay.c
 tests_fuzz_fuzz_scheduler_LDADD = $(NANO_LAYERS) $(NANO_LIBS)

@@ -13,8 +13,17 @@
     "ssm.conv_kernel=4 ssm.inner_size=48 ssm.state_size=12 ssm.time_step_rank=4 " \
     "ssm.group_count=2 rope.dimension_count=4 "
 #define EMBEDDING "token_embd.weight=32x80"
+#define BERT_BIASES(layer)                                                                      \
+    " blk." layer ".attn_q.bias=32 blk." layer ".attn_k.bias=32 blk." layer                     \
+    ".attn_v.bias=32 blk." layer ".attn_output.bias=32 blk." layer ".ffn_up.bias=48 blk." layer \
+    ".ffn_down.bias=32"
 
 const struct grown_spec grown_specs[] = {
+    {"bert", "bert", SMALL LAYER_NORM "attention.head_count=4 attention.causal=false " FFN,
+     EMBEDDING " token_types.weight=32x2" BERT_BIASES("0") BERT_BIASES("1")},
+    {"nomic-bert", "nomic-bert",
+     SMALL LAYER_NORM "attention.head_count=2 attention.causal=false rope.freq_base=1e3 " FFN,
+     EMBEDDING " token_types.weight=32 blk.0.attn_qkv.weight=32x96 blk.1.attn_qkv.weight=32x96"},
     {"llama", "llama", SMALL RMS HEADS "feed_forward_length=48", EMBEDDING},
     {"qwen2", "qwen2", SMALL RMS HEADS "feed_forward_length=48", EMBEDDING},
     {"qwen3", "qwen3",

@@ -200,7 +200,8 @@ static void run_row(const struct naive *n, const struct nano_op *op, int t)
     switch (op->kind) {
     case NANO_OP_EMBED:
         for (int64_t c = 0; c < width; c++)
-            out[c] = (double)op->scale * value(op->weight[0], n->tokens[t] * width + c);
+            out[c] = (double)op->scale * value(op->weight[0], n->tokens[t] * width + c) +
+                     (op->bias[0] ? value(op->bias[0], c) : 0);
         break;
     case NANO_OP_POSITION_EMBED:
         for (int64_t c = 0; c < width; c++)
@@ -251,9 +252,10 @@ double *naive_logits(const struct nano_program *p, const int32_t *tokens, int nu
     for (int i = 0; i < p->num_ops; i++)
         for (int t = 0; t < num_tokens; t++)
             run_row(&n, &p->ops[i], t);
-    double *logits = n.buffers[p->logits_buffer];
+    const int result = p->logits_buffer >= 0 ? p->logits_buffer : p->hidden_buffer;
+    double *rows_out = n.buffers[result];
     for (int i = 0; i < p->num_buffers; i++)
-        if (i != p->logits_buffer)
+        if (i != result)
             free(n.buffers[i]);
     for (int i = 0; i < p->num_kv_layers; i++) {
         free(n.k[i]);
@@ -262,5 +264,5 @@ double *naive_logits(const struct nano_program *p, const int32_t *tokens, int nu
     free(n.buffers);
     free(n.k);
     free(n.v);
-    return logits;
+    return rows_out;
 }

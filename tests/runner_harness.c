@@ -20,6 +20,11 @@ static int max_len(const struct nano_program *program)
     return (int)most;
 }
 
+int64_t harness_row_size(const struct nano_program *p)
+{
+    return p->logits_buffer >= 0 ? p->config.vocab_size : p->buffers[p->hidden_buffer].width;
+}
+
 void harness_open(struct harness *h, const struct nano_program *program,
                   const struct harness_config *config)
 {
@@ -27,7 +32,8 @@ void harness_open(struct harness *h, const struct nano_program *program,
     *h = (struct harness){.runner = &nano_runner_cpu,
                           .config = *config,
                           .num_kv_groups = program->num_kv_groups,
-                          .vocab_size = program->config.vocab_size};
+                          .vocab_size = harness_row_size(program),
+                          .hidden = program->logits_buffer < 0};
     const struct nano_runner_config c = {.program = program,
                                          .num_threads = config->num_threads,
                                          .max_num_batched_tokens = config->max_num_batched_tokens,
@@ -96,6 +102,14 @@ static void on_logits(void *context, int output, float *logits)
     memset(logits, 0xFF, (size_t)receiver->vocab_size * sizeof *logits); /* it may change them */
 }
 
+static void on_hidden(void *context, int output, const float *row, int64_t first_column,
+                      int64_t end_column)
+{
+    const struct receiver *receiver = context;
+    memcpy(receiver->rows[output] + first_column, row + first_column,
+           (size_t)(end_column - first_column) * sizeof *row);
+}
+
 void harness_step(struct harness *h, struct harness_seq *seqs, const int *counts, int num_seqs)
 {
     int32_t tokens[HARNESS_MAX_LEN * 2];
@@ -107,6 +121,7 @@ void harness_step(struct harness *h, struct harness_seq *seqs, const int *counts
                                .seqs = batch_seqs,
                                .outputs = outputs,
                                .on_logits = on_logits,
+                               .on_hidden = on_hidden,
                                .context = &receiver};
     for (int s = 0; s < num_seqs; s++) {
         struct harness_seq *seq = &seqs[s];
@@ -121,7 +136,8 @@ void harness_step(struct harness *h, struct harness_seq *seqs, const int *counts
                                                                .adapter = seq->adapter};
         for (int i = 0; i < counts[s]; i++, batch.num_tokens++, seq->num_computed++) {
             tokens[batch.num_tokens] = seq->tokens[seq->num_computed];
-            outputs[batch.num_tokens] = (struct nano_batch_output){.row = batch.num_tokens};
+            outputs[batch.num_tokens] =
+                (struct nano_batch_output){.row = batch.num_tokens, .hidden = h->hidden};
             rows[batch.num_tokens] = seq->logits + (int64_t)seq->num_computed * h->vocab_size;
         }
     }

@@ -21,7 +21,8 @@ struct harness {
     struct harness_config config;
     int num_kv_groups, num_blocks, next_block, num_states;
     int32_t *block_ids; /* shuffled */
-    int64_t vocab_size;
+    int64_t vocab_size; /* of a row: see harness_row_size */
+    bool hidden;
 };
 
 #define HARNESS_MAX_LEN 1024
@@ -35,6 +36,9 @@ struct harness_seq {
     int32_t state, adapter;
     float *logits; /* [num_tokens, vocab_size]: filled as positions are computed */
 };
+
+/* What a position gives: vocab_size logits or, without them, the hidden row. */
+int64_t harness_row_size(const struct nano_program *program);
 
 /* The program must outlive it. Aborts the test on errors. */
 void harness_open(struct harness *h, const struct nano_program *program,

@@ -43,6 +43,9 @@ Test(usage, mistakes_exit_with_2_and_one_line)
         {{"run", "--logit-bias", "7"}, "--logit-bias: '7'"},
         {{"run", "--logprobs", "3", "-p", "x"}, "--logprobs: needs --json"},
         {{"run", "a prompt"}, "unexpected argument"},
+        {{"embed"}, "no text"},
+        {{"embed", "-p", "x", "--pooling", "max"}, "--pooling: 'max' is none of mean, cls, last"},
+        {{"embed", "-p", "x", "--embd-normalize", "-2"}, "--embd-normalize: -2"},
         {{"tokenize", "one", "two"}, "two: expected one text"},
         {{"tokenize", "one", "-f", "two"}, "expected one text"},
         {{"apply-template", "--chat-template", "x", "--chat-template-file", "y"}, "not both"},
@@ -52,7 +55,8 @@ Test(usage, mistakes_exit_with_2_and_one_line)
         {{"bench", "-b", "0"}, "-b: 0 is not from 1"},
         {{"bench", "--mixed", "--mock"}, "expected one of --mixed, --shared-prefix and --mock"},
         {{"bench", "--mock", "--compare", "x"}, "--compare: not with --mock"},
-        {{"run", "--lora-scaled", "a.gguf"}, "--lora-scaled: 'a.gguf' is not like adapter.gguf:0.5"},
+        {{"run", "--lora-scaled", "a.gguf"},
+         "--lora-scaled: 'a.gguf' is not like adapter.gguf:0.5"},
         {{"run", "--lora-scaled", "a.gguf:nan"}, "--lora-scaled: 'a.gguf:nan' is not like"},
         {{"run", "--lora", "a.gguf,"}, "--lora: expected a file"},
 #ifdef NANO_HAVE_SERVER
@@ -69,7 +73,8 @@ Test(usage, mistakes_exit_with_2_and_one_line)
 
 /* The commands of this build. */
 static const char *const commands[] = {
-    "run",   "chat", "bench", "tokenize", "apply-template", "info", "perplexity", "imatrix", "demo",
+    "run",      "chat",       "embed",   "bench", "tokenize", "apply-template",
+    "info",     "perplexity", "imatrix", "demo",
 #ifdef NANO_HAVE_SERVER
     "serve",
 #endif
@@ -557,6 +562,67 @@ Test(perplexity, is_that_of_the_second_half_of_each_chunk)
     program_free(&r);
     r = RUN("perplexity", "-f", file, "-c", "512");
     program_expect_error(&r, 1, "expected at least 512");
+}
+
+/* ---- embed ----------------------------------------------------------------------------------- */
+
+static void read_embedding(const json_t *answer, size_t index, double *out, size_t size)
+{
+    const json_t *one = json_array_get(json_object_get(answer, "data"), index);
+    const json_t *values = json_object_get(one, "embedding");
+    cr_assert_eq(int_of(one, "index"), (int64_t)index);
+    cr_assert_eq(json_array_size(values), size);
+    for (size_t i = 0; i < size; i++)
+        out[i] = json_number_value(json_array_get(values, i));
+}
+
+Test(embed, options_files_and_lines_are_texts)
+{
+    enum { SIZE = 64 };
+    static const char lines[] = "Once upon a time\nthe dog\nOnce upon a time\n";
+    const char *file = program_file("text.txt", "the dog\n", 8);
+    struct program_result given = RUN("embed", "-p", "Once upon a time", "-f", file, "--json");
+    struct program_result piped =
+        program_run(lines, (const char *const[]){"embed", "--json", "-b", "2", NULL});
+    cr_assert_eq(given.status, 0, "%s", given.err);
+    cr_assert_eq(piped.status, 0, "%s", piped.err);
+    json_t *a = program_json(&given, 0), *b = program_json(&piped, 0);
+    double first[SIZE], second[SIZE], other[SIZE], length = 0;
+    cr_assert_str_eq(text_of(a, "object"), "list");
+    cr_assert_eq(size_of(a, "data"), 2);
+    cr_assert_eq(size_of(b, "data"), 3);
+    cr_assert_gt(int_of(json_object_get(b, "usage"), "prompt_tokens"),
+                 int_of(json_object_get(a, "usage"), "prompt_tokens"));
+    read_embedding(a, 0, first, SIZE);
+    read_embedding(a, 1, second, SIZE);
+    for (size_t i = 0; i < 3; i++) {
+        read_embedding(b, i, other, SIZE);
+        cr_assert_eq(memcmp(other, i == 1 ? second : first, sizeof other), 0, "line %zu", i + 1);
+    }
+    for (int i = 0; i < SIZE; i++)
+        length += first[i] * first[i];
+    cr_assert_float_eq(length, 1, 1e-5);
+    json_decref(a);
+    json_decref(b);
+    program_free(&given);
+    program_free(&piped);
+}
+
+Test(embed, people_see_ends_and_similarities)
+{
+    struct program_result r =
+        RUN("embed", "-p", "Once", "-p", "Once", "-p", "the dog", "--pooling", "mean");
+    cr_assert_eq(r.status, 0, "%s", r.err);
+    cr_assert(strstr(r.out, "text 3 (") && strstr(r.out, "Similarity"), "%s", r.out);
+    cr_assert(strstr(r.out, "\n    1  1.000  1.000 "), "%s", r.out);
+    cr_assert(strstr(r.err, "tok/s"), "%s", r.err);
+    program_free(&r);
+    r = RUN("embed", "-p", "Once", "--token-ids", "5,99999");
+    program_expect_error(&r, 1, "99999");
+    r = RUN("embed", "-m", "missing.gguf", "-p", "x");
+    program_expect_error(&r, 1, "missing.gguf");
+    r = RUN("embed", "-p", "Once upon a time", "-c", "2");
+    program_expect_error(&r, 1, "expected at most 2");
 }
 
 /* ---- info, bench, demo ----------------------------------------------------------------------- */
