@@ -109,6 +109,7 @@ static enum nano_status submit_all(const struct embed_options *options, nano_eng
         request.prompt_token_ids = options->prompts.items[i].token_ids;
         request.num_prompt_token_ids = options->prompts.items[i].num_tokens;
         request.embedding = &options->params;
+        request.lora = nano_cli_lora(&options->engine.params);
         request.on_output = on_output;
         request.user_data = &texts[i];
         enum nano_status status = nano_engine_submit(engine, &request, &request_ids[i], err);
