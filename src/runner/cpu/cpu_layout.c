@@ -173,22 +173,29 @@ static void carve_scratch(struct nano_cpu_runner *r, struct carver *c)
     }
 }
 
+static struct nano_cpu_lora_rows carve_lora_rows(const struct nano_cpu_runner *r, struct carver *c,
+                                                 int num_rows)
+{
+    const size_t rows = (size_t)num_rows, begins = (size_t)r->lora.num_adapters + 1;
+    return (struct nano_cpu_lora_rows){.adapter = carve(c, rows, sizeof(int32_t)),
+                                       .slot = carve(c, rows, sizeof(int32_t)),
+                                       .begin = carve(c, begins, sizeof(int32_t))};
+}
+
 static void carve_lora(struct nano_cpu_runner *r, struct carver *c)
 {
     struct nano_cpu_lora *lora = &r->lora;
-    const size_t tokens = (size_t)r->config.max_num_batched_tokens,
-                 passes = tokens / (size_t)r->max_outputs + 1,
-                 begins = ((size_t)lora->num_adapters + 1) * sizeof(int32_t);
+    const int num_tokens = r->config.max_num_batched_tokens;
     if (lora->num_adapters == 0)
         return;
-    lora->tokens.adapter = carve(c, tokens, sizeof *lora->tokens.adapter);
-    lora->tokens.slot = carve(c, tokens, sizeof *lora->tokens.slot);
-    lora->tokens.begin = carve(c, 1, begins);
-    lora->outputs.adapter = carve(c, tokens, sizeof *lora->outputs.adapter);
-    lora->outputs.slot = carve(c, tokens, sizeof *lora->outputs.slot);
-    lora->outputs.begin = carve(c, passes, begins);
+    lora->tokens = carve_lora_rows(r, c, num_tokens);
     lora->x = carve(c, (size_t)lora->max_x_floats, sizeof *lora->x);
-    lora->t = carve(c, tokens, (size_t)lora->t_stride * sizeof *lora->t);
+    lora->t = carve(c, (size_t)num_tokens, (size_t)lora->t_stride * sizeof *lora->t);
+    for (int i = 0; i < r->config.num_threads && !c->overflow; i++) {
+        const struct nano_cpu_lora_rows rows = carve_lora_rows(r, c, r->max_outputs);
+        if (r->threads)
+            r->threads[i].lora_outputs = rows;
+    }
 }
 
 static void carve_attention(struct nano_cpu_runner *r, struct carver *c)

@@ -10,17 +10,17 @@
 
 /* ---- slots ---- */
 
-/* Rows [first, end) of a domain whose adapters are known; slots count from 0. */
-static void order_rows(const struct nano_cpu_lora_rows *rows, int first, int end, int32_t *begin,
-                       int num_adapters)
+/* Rows whose adapters are known get their slots. */
+static void order_rows(const struct nano_cpu_lora_rows *rows, int num_rows, int num_adapters)
 {
+    int32_t *begin = rows->begin;
     memset(begin, 0, (size_t)(num_adapters + 1) * sizeof *begin);
-    for (int i = first; i < end; i++)
+    for (int i = 0; i < num_rows; i++)
         if (rows->adapter[i] >= 0)
             begin[rows->adapter[i] + 1]++;
     for (int a = 0; a < num_adapters; a++)
         begin[a + 1] += begin[a];
-    for (int i = first; i < end; i++)
+    for (int i = 0; i < num_rows; i++)
         rows->slot[i] = rows->adapter[i] >= 0 ? begin[rows->adapter[i]]++ : -1;
     for (int a = num_adapters; a > 0; a--) /* each has moved to the next one's */
         begin[a] = begin[a - 1];
@@ -30,31 +30,30 @@ static void order_rows(const struct nano_cpu_lora_rows *rows, int first, int end
 void nano_cpu_lora_prepare(struct nano_cpu_runner *r, const struct nano_batch *batch)
 {
     const struct nano_cpu_lora *lora = &r->lora;
-    const int n = lora->num_adapters;
-    if (n == 0)
+    if (lora->num_adapters == 0)
         return;
     for (int s = 0; s < batch->num_seqs; s++)
         for (int i = 0; i < batch->seqs[s].num_tokens; i++)
             lora->tokens.adapter[batch->seqs[s].first_token + i] = batch->seqs[s].adapter - 1;
-    order_rows(&lora->tokens, 0, batch->num_tokens, lora->tokens.begin, n);
-    for (int i = 0; i < batch->num_outputs; i++)
-        lora->outputs.adapter[i] = lora->tokens.adapter[batch->outputs[i].row];
-    for (int first = 0; first < batch->num_outputs; first += r->max_outputs) {
-        const int left = batch->num_outputs - first;
-        order_rows(&lora->outputs, first, first + (left < r->max_outputs ? left : r->max_outputs),
-                   lora->outputs.begin + (ptrdiff_t)(first / r->max_outputs) * (n + 1), n);
+    order_rows(&lora->tokens, batch->num_tokens, lora->num_adapters);
+}
+
+void nano_cpu_lora_begin_pass(const struct nano_cpu_worker *w)
+{
+    const struct nano_cpu_runner *r = w->runner;
+    const struct nano_cpu_lora_rows *rows = &w->scratch->lora_outputs;
+    if (r->lora.num_adapters == 0)
+        return;
+    for (int i = 0; i < w->num_outputs; i++) {
+        const int output = r->output_order[w->first_output + i];
+        rows->adapter[i] = r->lora.tokens.adapter[w->batch->outputs[output].row];
     }
+    order_rows(rows, w->num_outputs, r->lora.num_adapters);
 }
 
 static struct nano_cpu_lora_rows rows_of(const struct nano_cpu_worker *w, int op)
 {
-    const struct nano_cpu_lora *lora = &w->runner->lora;
-    if (op < w->runner->program->gather_op)
-        return lora->tokens;
-    const int pass = w->first_output / w->runner->max_outputs;
-    return (struct nano_cpu_lora_rows){
-        lora->outputs.adapter + w->first_output, lora->outputs.slot + w->first_output,
-        lora->outputs.begin + (ptrdiff_t)pass * (lora->num_adapters + 1)};
+    return op < w->runner->program->gather_op ? w->runner->lora.tokens : w->scratch->lora_outputs;
 }
 
 static const struct nano_cpu_lora_pair *pairs_of(const struct nano_cpu_lora *lora, int op)

@@ -51,7 +51,7 @@ struct nano_cpu_lora {
     int64_t t_stride;     /* floats; of the widest op */
 
     /* In the runner's block: */
-    struct nano_cpu_lora_rows tokens, outputs; /* of outputs, begin is [passes, num_adapters + 1] */
+    struct nano_cpu_lora_rows tokens;
     float *x, *t;
 };
 
@@ -74,6 +74,9 @@ size_t nano_cpu_lora_table_bytes(const struct nano_cpu_runner *runner);
 
 /* The slots of a step's rows. */
 void nano_cpu_lora_prepare(struct nano_cpu_runner *runner, const struct nano_batch *batch);
+
+/* The slots of a pass's output rows, which each thread has for itself. */
+void nano_cpu_lora_begin_pass(const struct nano_cpu_worker *w);
 
 /* By all threads of a step, in this order, for a linear op: */
 void nano_cpu_lora_begin(struct nano_cpu_lora_op *lora, const struct nano_cpu_worker *w, int op);

@@ -354,6 +354,7 @@ static void run_outputs(struct nano_cpu_worker *w, int begin, int end, bool hidd
     for (int first = begin; first < end; first += r->max_outputs) {
         w->first_output = first;
         w->num_outputs = end - first < r->max_outputs ? end - first : r->max_outputs;
+        nano_cpu_lora_begin_pass(w);
         run_ops(w, r->program->gather_op, end_op, w->num_outputs);
         if (hidden)
             deliver_hidden(w);

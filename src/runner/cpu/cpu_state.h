@@ -81,6 +81,7 @@ struct nano_cpu_thread {
     float *recurrent;                /* of the delta net's kernel */
     int32_t *next_place;             /* [2, num_experts] */
     struct nano_cpu_expert *experts; /* [num_experts]: of the pass */
+    struct nano_cpu_lora_rows lora_outputs; /* of the current pass */
 };
 
 /* Scratch of MOE ops. A pass is of so few rows that its size does not grow with a step's. */
