@@ -93,7 +93,8 @@ NANO_API enum nano_status nano_model_open_with(nano_model **out, const char *pat
 
 /* A model with random weights of a named shape and format, made in memory; `spec` is "SHAPE:FORMAT",
  * e.g. "qwen2-0.5b:q4_0". Speed does not depend on the values, so it measures a machine without a
- * download. Shapes: qwen2-0.5b qwen3-0.6b llama-1b qwen3-4b llama-8b. */
+ * download. Shapes: qwen2-0.5b qwen3-0.6b qwen35-0.8b mamba2-130m llama-1b qwen3-4b llama-8b
+ * moe-8x2 (8 experts, of which 2 are used). */
 NANO_API enum nano_status nano_model_open_synthetic(nano_model **out, const char *spec, uint64_t seed,
                                                     struct nano_error *err);
 

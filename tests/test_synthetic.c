@@ -293,7 +293,8 @@ Test(synthetic, unknown_specs_list_the_known_ones)
     cr_assert_eq(nano_synthetic_open(&weights, "gpt-9:q4_0", 0, &err), NANO_ERR_INVALID_ARGUMENT);
     cr_assert_str_eq(err.message,
                      "synthetic model 'gpt-9:q4_0': shape 'gpt-9' is unknown, expected one of "
-                     "qwen2-0.5b qwen3-0.6b llama-1b qwen3-4b llama-8b moe-8x2");
+                     "qwen2-0.5b qwen3-0.6b qwen35-0.8b mamba2-130m llama-1b qwen3-4b llama-8b "
+                     "moe-8x2");
     cr_assert_eq(nano_synthetic_open(&weights, "qwen2-0.5:q4_0", 0, &err),
                  NANO_ERR_INVALID_ARGUMENT);
     cr_assert_eq(nano_synthetic_open(&weights, "", 0, &err), NANO_ERR_INVALID_ARGUMENT);

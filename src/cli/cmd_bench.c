@@ -10,7 +10,7 @@
 static const struct nano_cli_option bench_table[] = {
     {"--synthetic", "SHAPE:FORMAT", nano_cli_parse_string, BENCH(synthetic), 0, 0,
      "instead of -m: random weights of a named shape, e.g. qwen2-0.5b:q4_0; shapes: qwen2-0.5b "
-     "qwen3-0.6b llama-1b qwen3-4b llama-8b moe-8x2"},
+     "qwen3-0.6b qwen35-0.8b mamba2-130m llama-1b qwen3-4b llama-8b moe-8x2"},
     {"-p --n-prompt", "N,...", nano_cli_parse_ints, BENCH(prefill), 0, NANO_CLI_NO_MAX,
      "tokens of the prompts to measure; 0: none (default 512)"},
     {"-n --n-gen", "N", nano_cli_parse_int, BENCH(num_decode), 0, NANO_CLI_NO_MAX,

@@ -17,9 +17,17 @@
 #define MAX_OTHER_TENSORS 4
 #define NORM_RADIUS 0.1f
 #define BIAS_RADIUS 0.1f
+#define DECAY_RADIUS 0.9f
 
 /* What a tensor is filled with. */
-enum content { CONTENT_MATRIX, CONTENT_NORM, CONTENT_BIAS, CONTENT_ROPE_FACTORS };
+enum content {
+    CONTENT_MATRIX,
+    CONTENT_NORM,
+    CONTENT_BIAS,
+    CONTENT_ROPE_FACTORS,
+    CONTENT_CONVOLUTION,
+    CONTENT_DECAY /* negative */
+};
 
 struct plan {
     struct nano_weights *weights;
@@ -78,6 +86,17 @@ static void add_stacked(struct plan *plan, int layer, const char *name, int rows
     tensor->dims[2] = plan->shape->num_experts;
 }
 
+/* A matrix that stays as it is, whatever the others' format. */
+static void add_small_matrix(struct plan *plan, int layer, const char *name, enum content content,
+                             int rows, int cols)
+{
+    struct nano_tensor *tensor = add(plan, layer, name, content, NANO_FORMAT_F32);
+    tensor->num_dims = 2;
+    tensor->dims[0] = cols;
+    tensor->dims[1] = rows;
+    tensor->num_bytes = (size_t)rows * nano_format_row_bytes(tensor->format, cols);
+}
+
 static void choose_formats(struct plan *plan, enum nano_mix_id mix)
 {
     struct nano_weights *weights = plan->weights;
@@ -94,10 +113,85 @@ static void choose_formats(struct plan *plan, enum nano_mix_id mix)
     }
 }
 
+static void add_mamba2_layer(struct plan *plan, int layer)
+{
+    const struct nano_synthetic_shape *shape = plan->shape;
+    const int hidden = shape->hidden_size, inner = shape->inner_size,
+              heads = shape->num_state_heads, groups = shape->num_state_groups;
+    const int conv = inner + 2 * groups * shape->state_size;
+    add_vector(plan, layer, "attn_norm.weight", CONTENT_NORM, hidden);
+    add_matrix(plan, layer, "ssm_in.weight", inner + conv + heads, hidden);
+    add_small_matrix(plan, layer, "ssm_conv1d.weight", CONTENT_CONVOLUTION, conv,
+                     shape->conv_kernel);
+    add_vector(plan, layer, "ssm_conv1d.bias", CONTENT_BIAS, conv);
+    add_vector(plan, layer, "ssm_dt.bias", CONTENT_BIAS, heads);
+    add_small_matrix(plan, layer, "ssm_a", CONTENT_DECAY, heads, 1);
+    add_small_matrix(plan, layer, "ssm_d", CONTENT_NORM, heads, 1);
+    add_small_matrix(plan, layer, "ssm_norm.weight", CONTENT_NORM, groups, inner / groups);
+    add_matrix(plan, layer, "ssm_out.weight", hidden, inner);
+}
+
+static void add_ffn(struct plan *plan, int layer, const char *norm)
+{
+    const int hidden = plan->shape->hidden_size, ffn = plan->shape->intermediate_size;
+    add_vector(plan, layer, norm, CONTENT_NORM, hidden);
+    if (plan->shape->num_experts) {
+        add_matrix(plan, layer, "ffn_gate_inp.weight", plan->shape->num_experts, hidden);
+        add_stacked(plan, layer, "ffn_gate_exps.weight", ffn, hidden);
+        add_stacked(plan, layer, "ffn_up_exps.weight", ffn, hidden);
+        add_stacked(plan, layer, "ffn_down_exps.weight", hidden, ffn);
+        return;
+    }
+    add_matrix(plan, layer, "ffn_gate.weight", ffn, hidden);
+    add_matrix(plan, layer, "ffn_up.weight", ffn, hidden);
+    add_matrix(plan, layer, "ffn_down.weight", hidden, ffn);
+}
+
+static void add_delta_net(struct plan *plan, int layer)
+{
+    const struct nano_synthetic_shape *shape = plan->shape;
+    const int hidden = shape->hidden_size, inner = shape->inner_size,
+              heads = shape->num_state_heads;
+    const int qkv = inner + 2 * shape->num_state_groups * shape->state_size;
+    add_matrix(plan, layer, "attn_qkv.weight", qkv, hidden);
+    add_matrix(plan, layer, "attn_gate.weight", inner, hidden);
+    add_matrix(plan, layer, "ssm_alpha.weight", heads, hidden);
+    add_matrix(plan, layer, "ssm_beta.weight", heads, hidden);
+    add_small_matrix(plan, layer, "ssm_conv1d.weight", CONTENT_CONVOLUTION, qkv,
+                     shape->conv_kernel);
+    add_vector(plan, layer, "ssm_dt.bias", CONTENT_BIAS, heads);
+    add_vector(plan, layer, "ssm_a", CONTENT_DECAY, heads);
+    add_vector(plan, layer, "ssm_norm.weight", CONTENT_NORM, inner / heads);
+    add_matrix(plan, layer, "ssm_out.weight", hidden, inner);
+}
+
+static void add_gated_attention(struct plan *plan, int layer)
+{
+    const struct nano_synthetic_shape *shape = plan->shape;
+    const int hidden = shape->hidden_size, q = shape->num_heads * shape->head_dim,
+              kv = shape->num_kv_heads * shape->head_dim;
+    add_matrix(plan, layer, "attn_q.weight", 2 * q, hidden);
+    add_matrix(plan, layer, "attn_k.weight", kv, hidden);
+    add_matrix(plan, layer, "attn_v.weight", kv, hidden);
+    add_vector(plan, layer, "attn_q_norm.weight", CONTENT_NORM, shape->head_dim);
+    add_vector(plan, layer, "attn_k_norm.weight", CONTENT_NORM, shape->head_dim);
+    add_matrix(plan, layer, "attn_output.weight", hidden, q);
+}
+
+static void add_delta_layer(struct plan *plan, int layer)
+{
+    add_vector(plan, layer, "attn_norm.weight", CONTENT_NORM, plan->shape->hidden_size);
+    if ((layer + 1) % plan->shape->full_attention_interval == 0)
+        add_gated_attention(plan, layer);
+    else
+        add_delta_net(plan, layer);
+    add_ffn(plan, layer, "post_attention_norm.weight");
+}
+
 static void add_layer(struct plan *plan, int layer)
 {
     const struct nano_synthetic_shape *shape = plan->shape;
-    int hidden = shape->hidden_size, ffn = shape->intermediate_size;
+    int hidden = shape->hidden_size;
     int q = shape->num_heads * shape->head_dim, kv = shape->num_kv_heads * shape->head_dim;
     add_vector(plan, layer, "attn_norm.weight", CONTENT_NORM, hidden);
     add_matrix(plan, layer, "attn_q.weight", q, hidden);
@@ -113,17 +207,7 @@ static void add_layer(struct plan *plan, int layer)
         add_vector(plan, layer, "attn_k_norm.weight", CONTENT_NORM, shape->head_dim);
     }
     add_matrix(plan, layer, "attn_output.weight", hidden, q);
-    add_vector(plan, layer, "ffn_norm.weight", CONTENT_NORM, hidden);
-    if (shape->num_experts) {
-        add_matrix(plan, layer, "ffn_gate_inp.weight", shape->num_experts, hidden);
-        add_stacked(plan, layer, "ffn_gate_exps.weight", ffn, hidden);
-        add_stacked(plan, layer, "ffn_up_exps.weight", ffn, hidden);
-        add_stacked(plan, layer, "ffn_down_exps.weight", hidden, ffn);
-        return;
-    }
-    add_matrix(plan, layer, "ffn_gate.weight", ffn, hidden);
-    add_matrix(plan, layer, "ffn_up.weight", ffn, hidden);
-    add_matrix(plan, layer, "ffn_down.weight", hidden, ffn);
+    add_ffn(plan, layer, "ffn_norm.weight");
 }
 
 static void add_all(struct plan *plan)
@@ -133,7 +217,9 @@ static void add_all(struct plan *plan)
     if (shape->rope_factor > 0)
         add_vector(plan, -1, "rope_freqs.weight", CONTENT_ROPE_FACTORS, shape->head_dim / 2);
     for (int layer = 0; layer < shape->num_layers; layer++)
-        add_layer(plan, layer);
+        (!shape->inner_size  ? add_layer
+         : !shape->num_heads ? add_mamba2_layer
+                             : add_delta_layer)(plan, layer);
     add_vector(plan, -1, "output_norm.weight", CONTENT_NORM, shape->hidden_size);
     if (!shape->tied)
         add_matrix(plan, -1, "output.weight", shape->vocab_size, shape->hidden_size);
@@ -160,13 +246,20 @@ static void fill_rope_factors(uint8_t *dst, const struct nano_synthetic_shape *s
 static void fill(const struct plan *plan, size_t i, uint8_t *dst, uint64_t key)
 {
     const struct nano_tensor *tensor = &plan->weights->tensors[i];
+    const int64_t count = tensor->dims[0] * tensor->dims[1];
     switch (plan->contents[i]) {
     case CONTENT_MATRIX:
         nano_synthetic_fill(dst, tensor->format, tensor->dims[1] * tensor->dims[2], tensor->dims[0],
                             1.0f / sqrtf((float)tensor->dims[0]), key);
         break;
     case CONTENT_NORM:
-        nano_synthetic_fill_f32(dst, tensor->dims[0], 1, NORM_RADIUS, key);
+        nano_synthetic_fill_f32(dst, count, 1, NORM_RADIUS, key);
+        break;
+    case CONTENT_CONVOLUTION:
+        nano_synthetic_fill_f32(dst, count, 0, 1, key);
+        break;
+    case CONTENT_DECAY:
+        nano_synthetic_fill_f32(dst, count, -1, DECAY_RADIUS, key);
         break;
     case CONTENT_BIAS:
         nano_synthetic_fill_f32(dst, tensor->dims[0], 0, BIAS_RADIUS, key);

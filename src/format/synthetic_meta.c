@@ -26,6 +26,10 @@ static const struct special_token llama_specials[] = {
     {128000, "<|begin_of_text|>"}, {128001, "<|end_of_text|>"}, {128006, "<|start_header_id|>"},
     {128007, "<|end_header_id|>"}, {128009, "<|eot_id|>"},      {-1, NULL}};
 static const struct special_token small_specials[] = {{31998, "<s>"}, {31999, "</s>"}, {-1, NULL}};
+static const struct special_token qwen35_specials[] = {
+    {248044, "<|endoftext|>"}, {248045, "<|im_start|>"}, {248046, "<|im_end|>"}, {-1, NULL}};
+/* Published as 0, which is a byte here; what is padding there has no text. */
+static const struct special_token neox_specials[] = {{50287, "<|endoftext|>"}, {-1, NULL}};
 
 /* What depends on the pre-tokenizer, that is, on the family of the tokenizer. */
 static const struct vocabulary {
@@ -35,6 +39,8 @@ static const struct vocabulary {
     bool add_bos;
 } vocabularies[] = {
     {"qwen2", qwen_specials, 151643, 151645, false},
+    {"qwen35", qwen35_specials, 248044, 248046, false},
+    {"olmo", neox_specials, 50287, 50287, false},
     {"llama-bpe", llama_specials, 128000, 128009, true},
     {"gpt-2", small_specials, 31998, 31999, true},
 };
@@ -94,6 +100,34 @@ static void add_tokenizer(struct nano_meta_builder *b, const struct nano_synthet
     nano_meta_add_bool(b, "tokenizer.ggml.add_bos_token", vocabulary->add_bos);
 }
 
+static void add_attention(struct nano_meta_builder *b, const struct nano_synthetic_shape *shape)
+{
+    const int rope_dims = shape->rope_dims ? shape->rope_dims : shape->head_dim;
+    nano_meta_add_u32(b, ".attention.head_count_kv", (uint32_t)shape->num_kv_heads);
+    nano_meta_add_u32(b, ".attention.key_length", (uint32_t)shape->head_dim);
+    nano_meta_add_u32(b, ".attention.value_length", (uint32_t)shape->head_dim);
+    nano_meta_add_u32(b, ".rope.dimension_count", (uint32_t)rope_dims);
+    nano_meta_add_f32(b, ".rope.freq_base", shape->rope_theta);
+}
+
+static void add_recurrence(struct nano_meta_builder *b, const struct nano_synthetic_shape *shape)
+{
+    nano_meta_add_u32(b, ".ssm.conv_kernel", (uint32_t)shape->conv_kernel);
+    nano_meta_add_u32(b, ".ssm.inner_size", (uint32_t)shape->inner_size);
+    nano_meta_add_u32(b, ".ssm.state_size", (uint32_t)shape->state_size);
+    nano_meta_add_u32(b, ".ssm.time_step_rank", (uint32_t)shape->num_state_heads);
+    nano_meta_add_u32(b, ".ssm.group_count", (uint32_t)shape->num_state_groups);
+    if (!shape->num_heads)
+        return;
+    nano_meta_add_u32(b, ".full_attention_interval", (uint32_t)shape->full_attention_interval);
+    uint8_t *sections = nano_meta_add_numbers(b, ".rope.dimension_sections", NANO_META_I32, 4);
+    const int pairs = shape->rope_dims / 2, third = pairs / 3;
+    for (int i = 0; i < 3 && sections; i++)
+        nano_le_store(sections + 4 * i, (uint64_t)(third + (i < pairs % 3)), 4);
+    if (sections)
+        nano_le_store(sections + 12, 0, 4);
+}
+
 bool nano_synthetic_metadata(struct nano_weights *weights, const struct nano_synthetic_shape *shape,
                              enum nano_mix_id mix)
 {
@@ -115,12 +149,11 @@ bool nano_synthetic_metadata(struct nano_weights *weights, const struct nano_syn
         nano_meta_add_u32(&b, ".expert_used_count", (uint32_t)shape->num_experts_used);
     }
     nano_meta_add_u32(&b, ".attention.head_count", (uint32_t)shape->num_heads);
-    nano_meta_add_u32(&b, ".attention.head_count_kv", (uint32_t)shape->num_kv_heads);
-    nano_meta_add_u32(&b, ".attention.key_length", (uint32_t)shape->head_dim);
-    nano_meta_add_u32(&b, ".attention.value_length", (uint32_t)shape->head_dim);
     nano_meta_add_f32(&b, ".attention.layer_norm_rms_epsilon", shape->rms_norm_eps);
-    nano_meta_add_u32(&b, ".rope.dimension_count", (uint32_t)shape->head_dim);
-    nano_meta_add_f32(&b, ".rope.freq_base", shape->rope_theta);
+    if (shape->num_heads)
+        add_attention(&b, shape);
+    if (shape->inner_size)
+        add_recurrence(&b, shape);
     add_tokenizer(&b, shape);
     return !b.failed;
 }

@@ -14,6 +14,12 @@ struct nano_synthetic_shape {
     float rope_factor; /* llama-3 frequency scaling by rope_freqs.weight; 0: none */
     bool tied;         /* the head is the embedding */
     bool qkv_bias, qk_norm;
+
+    /* Recurrent layers: of Mamba-2, without num_heads; else gated delta nets, between which every
+     * full_attention_interval-th layer has gated attention. 0: none. */
+    int inner_size, state_size, num_state_heads, num_state_groups, conv_kernel;
+    int full_attention_interval;
+    int rope_dims; /* 0: head_dim */
 };
 
 /* Takes "SHAPE:FORMAT" apart; an unknown half is an error that lists the known ones. */
