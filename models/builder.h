@@ -84,6 +84,8 @@ void nano_build_position_embed(struct nano_builder *b, struct nano_view x,
                                const struct nano_tensor *weight);
 struct nano_view nano_build_rms_norm(struct nano_builder *b, const char *label, struct nano_view in,
                                      const struct nano_tensor *weight, int64_t group_width);
+void nano_build_rms_norm_in_place(struct nano_builder *b, const char *label, struct nano_view x,
+                                  const struct nano_tensor *weight);
 struct nano_view nano_build_layer_norm_op(struct nano_builder *b, const char *label,
                                           struct nano_view in, const struct nano_tensor *weight,
                                           const struct nano_tensor *bias, int64_t group_width);
@@ -95,7 +97,7 @@ struct nano_view nano_build_linear(struct nano_builder *b, const char *label, st
 struct nano_view nano_build_head_linear(struct nano_builder *b, const char *label,
                                         struct nano_view in, int64_t in_stride,
                                         struct nano_view out, int64_t out_stride,
-                                        const struct nano_tensor *weight);
+                                        const struct nano_tensor *weight, bool copies_rest);
 void nano_build_rope(struct nano_builder *b, const char *label, struct nano_view x, int num_heads,
                      int rope);
 /* Of heads of that many columns, from column `offset` of each on. */

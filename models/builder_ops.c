@@ -108,6 +108,18 @@ struct nano_view nano_build_rms_norm(struct nano_builder *b, const char *label, 
     return op->out[0];
 }
 
+void nano_build_rms_norm_in_place(struct nano_builder *b, const char *label, struct nano_view x,
+                                  const struct nano_tensor *weight)
+{
+    struct nano_op dummy;
+    struct nano_op *op = add_op(b, NANO_OP_RMS_NORM, label, &dummy);
+    op->num_in = op->num_out = 1;
+    op->in[0] = op->out[0] = x;
+    op->weight[0] = weight;
+    op->group_width = x.width;
+    op->eps = b->program->config.rms_norm_eps;
+}
+
 struct nano_view nano_build_layer_norm_op(struct nano_builder *b, const char *label,
                                           struct nano_view in, const struct nano_tensor *weight,
                                           const struct nano_tensor *bias, int64_t group_width)
@@ -144,7 +156,7 @@ struct nano_view nano_build_linear(struct nano_builder *b, const char *label, st
 struct nano_view nano_build_head_linear(struct nano_builder *b, const char *label,
                                         struct nano_view in, int64_t in_stride,
                                         struct nano_view out, int64_t out_stride,
-                                        const struct nano_tensor *weight)
+                                        const struct nano_tensor *weight, bool copies_rest)
 {
     struct nano_op dummy;
     struct nano_op *op = add_op(b, NANO_OP_HEAD_LINEAR, label, &dummy);
@@ -155,6 +167,7 @@ struct nano_view nano_build_head_linear(struct nano_builder *b, const char *labe
     op->out_stride = out_stride;
     op->weight[0] = weight;
     op->num_heads = weight ? (int)weight->dims[2] : 0;
+    op->copies_rest = copies_rest;
     return out;
 }
 

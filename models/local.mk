@@ -7,6 +7,7 @@ libmodels_la_SOURCES = \
   models/builder_moe.c \
   models/builder_ops.c \
   models/builder_recurrent.c models/recurrent.h \
+  models/deepseek2.c \
   models/encoder_blocks.c models/encoder_blocks.h \
   models/falcon.c \
   models/fuse.c models/passes.h \

@@ -47,7 +47,8 @@ enum nano_op_kind {
                        act(the first) * the second; with an act else, of its only segment */
     NANO_OP_HEAD_LINEAR, /* for each of num_heads heads h, out[0]'s columns from h * out_stride are
                             in[0]'s columns from h * in_stride x weight[0][h]^T; weight[0] is
-                            [cols, rows, num_heads] */
+                            [cols, rows, num_heads]; with copies_rest, what is behind those columns
+                            up to in_stride follows them */
     NANO_OP_ROPE, /* in place: out[0] is in[0]; the rope's pairs of every head of head_dim columns,
                      from its column rope_offset on, at the token's position */
     NANO_OP_KV_STORE,  /* in[0] = k, in[1] = v into kv_layer's blocks; a layer with v_in_k has no v
@@ -145,6 +146,7 @@ struct nano_op {
                                               HEAD_LINEAR and SPLIT_HEADS (num_heads) */
     int v_head_dim;                        /* ATTENTION: of v and of an output head */
     int64_t in_stride, out_stride;         /* HEAD_LINEAR: columns from head to head */
+    bool copies_rest;                      /* HEAD_LINEAR */
     float scale;         /* ATTENTION: of q . k; EMBED, ADD, SCALE, POSITION_SCALE */
     float softcap;       /* ATTENTION: of scaled q . k, 0: none; SOFTCAP */
     bool bidirectional;  /* ATTENTION: every token sees the whole sequence, which is one batch */

@@ -133,10 +133,11 @@ static void check_head_linear(struct check *c, const struct nano_op *op)
     if (c->fault)
         return;
     const int64_t last = op->num_heads - 1;
+    const int64_t rest = op->copies_rest ? op->in_stride - w->dims[0] : 0;
     expect(c,
-           op->in_stride >= 0 && op->out_stride >= w->dims[1] &&
-               last * op->in_stride + w->dims[0] <= op->in[0].width &&
-               last * op->out_stride + w->dims[1] <= op->out[0].width,
+           op->in_stride >= 0 && op->out_stride >= w->dims[1] + rest && rest >= 0 &&
+               last * op->in_stride + w->dims[0] + rest <= op->in[0].width &&
+               last * op->out_stride + w->dims[1] + rest <= op->out[0].width,
            "has heads beyond its views");
     expect(c, !nano_view_overlaps(op->in[0], op->out[0]), "writes its own input");
 }

@@ -96,6 +96,10 @@ static void append_details(struct text *text, const struct nano_program *p,
     case NANO_OP_POSITION_SCALE:
         append(text, "  1 + %g ln(1 + floor(position / %d))", (double)op->scale, op->scale_length);
         break;
+    case NANO_OP_HEAD_LINEAR:
+        append(text, "  %d heads of %lld -> %lld", op->num_heads, (long long)op->weight[0]->dims[0],
+               (long long)op->weight[0]->dims[1]);
+        break;
     case NANO_OP_SPLIT_HEADS:
         append(text, "  %d heads", op->num_heads);
         break;
@@ -105,6 +109,12 @@ static void append_details(struct text *text, const struct nano_program *p,
     case NANO_OP_ATTENTION:
         append(text, "  kv layer %d, %d heads on %d of %d, scale %g", op->kv_layer, op->num_heads,
                op->num_kv_heads, op->head_dim, (double)op->scale);
+        if (op->v_head_dim != op->head_dim)
+            append(text, ", v %d", op->v_head_dim);
+        if (p->kv_layers[op->kv_layer].window)
+            append(text, ", window %d", p->kv_layers[op->kv_layer].window);
+        if (op->softcap != 0)
+            append(text, ", cap %g", (double)op->softcap);
         break;
     default:
         break;

@@ -6,6 +6,7 @@
 
 #define ARCHITECTURES(ROW) \
     ROW(bert)              \
+    ROW(deepseek2)         \
     ROW(falcon)            \
     ROW(gemma)             \
     ROW(gemma2)            \

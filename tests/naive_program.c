@@ -23,7 +23,6 @@ bool naive_knows(const struct nano_program *p)
         case NANO_OP_SHORT_CONV:
         case NANO_OP_MAMBA2:
         case NANO_OP_DELTA_NET:
-        case NANO_OP_HEAD_LINEAR:
             return false;
         default:
             break;
@@ -102,6 +101,22 @@ static void linear(const struct nano_op *op, const double *in, double *out)
         for (int64_t c = 0; c < w->dims[0]; c++)
             sum += value(w, r * w->dims[0] + c) * in[c];
         out[r] = sum;
+    }
+}
+
+static void head_linear(const struct nano_op *op, const double *in, double *out)
+{
+    const struct nano_tensor *w = op->weight[0];
+    for (int64_t head = 0; head < op->num_heads; head++) {
+        const double *x = in + head * op->in_stride;
+        double *y = out + head * op->out_stride;
+        for (int64_t r = 0; r < w->dims[1]; r++) {
+            y[r] = 0;
+            for (int64_t c = 0; c < w->dims[0]; c++)
+                y[r] += value(w, (head * w->dims[1] + r) * w->dims[0] + c) * x[c];
+        }
+        for (int64_t c = w->dims[0]; op->copies_rest && c < op->in_stride; c++)
+            y[w->dims[1] + c - w->dims[0]] = x[c];
     }
 }
 
@@ -214,6 +229,9 @@ static void run_row(const struct naive *n, const struct nano_op *op, int t)
         break;
     case NANO_OP_LINEAR:
         linear(op, in, out);
+        break;
+    case NANO_OP_HEAD_LINEAR:
+        head_linear(op, in, out);
         break;
     case NANO_OP_ROPE:
         rope(n, op, out, t);

@@ -203,6 +203,12 @@ Test(golden, experts)
     check_zoo("gpt-oss-mxfp4-dequant", 6e-2);
 }
 
+Test(golden, deepseek2)
+{
+    check_zoo("deepseek2", 1e-4);
+    check_zoo("deepseek2-lite", 1e-4);
+}
+
 Test(golden, mamba2)
 {
     check_zoo("mamba2", 1e-4);

@@ -9,6 +9,7 @@
 #include "simd/quantize.h"
 
 #define PIECE_COLS 1024 /* quantised at a time: whole blocks of every format */
+#define BLOCK_COLS 256  /* the same of as few columns as can be */
 
 static float f8_e4m3_to_f32(uint8_t bits)
 {
@@ -58,9 +59,46 @@ static const unsigned char *row_in_memory(const struct nano_tensor *tensor, int6
     const struct nano_tensor_source *source = tensor->source;
     if (tensor->data)
         return (const unsigned char *)tensor->data + (size_t)row * row_bytes;
-    if (source->quantized || source->type == NANO_STORED_F8_E4M3)
+    if (source->quantized || source->part_of || source->type == NANO_STORED_F8_E4M3)
         return NULL;
     return source->data + (size_t)stored_row(source, row) * row_bytes;
+}
+
+/* The row of the tensor that a made one's row is part of; transposed, of its column 0. */
+static int64_t part_row(const struct nano_tensor *tensor, int64_t row)
+{
+    const struct nano_tensor_source *source = tensor->source;
+    const int64_t matrix = row / tensor->dims[1];
+    return matrix * source->part_rows + source->first_row +
+           (source->transposed ? 0 : row % tensor->dims[1]);
+}
+
+static void store_float(enum nano_format format, void *dst, float x)
+{
+    if (format == NANO_FORMAT_F32)
+        memcpy(dst, &x, sizeof x);
+    else
+        nano_le_store(dst, format == NANO_FORMAT_F16 ? nano_f32_to_f16(x) : nano_f32_to_bf16(x), 2);
+}
+
+/* Rows [begin, end) of one matrix: of each row that they are columns of, a block at a time. */
+static void transpose_rows(const struct nano_tensor *tensor, int64_t begin, int64_t end,
+                           unsigned char *dst)
+{
+    const struct nano_tensor *from = tensor->source->part_of;
+    const int64_t rows = tensor->dims[1], first_column = begin % rows, count = end - begin;
+    const size_t bytes = nano_format_row_bytes(tensor->format, 1);
+    for (int64_t c = 0; c < tensor->dims[0]; c++) {
+        float piece[BLOCK_COLS];
+        for (int64_t i = 0; i < count; i++) {
+            const int64_t column = first_column + i, at = column % BLOCK_COLS,
+                          left = rows - (column - at);
+            if (i == 0 || at == 0)
+                read_piece_f32(from, part_row(tensor, begin) + c, column - at,
+                               left < BLOCK_COLS ? left : BLOCK_COLS, piece);
+            store_float(tensor->format, dst + (size_t)(i * tensor->dims[0] + c) * bytes, piece[at]);
+        }
+    }
 }
 
 /* Columns [first, first + n) of a row, where n is at most PIECE_COLS and both are whole blocks. */
@@ -82,6 +120,21 @@ static void read_piece_f32(const struct nano_tensor *tensor, int64_t row, int64_
         nano_dequantize_rows(tensor->format, blocks, dst, 1, n);
         return;
     }
+    if (source->part_of && !source->transposed) {
+        read_piece_f32(source->part_of, part_row(tensor, row), first, n, dst);
+        return;
+    }
+    if (source->part_of) {
+        float block[BLOCK_COLS];
+        const int64_t column = row % tensor->dims[1], at = column % BLOCK_COLS,
+                      left = tensor->dims[1] - (column - at);
+        for (int64_t c = 0; c < n; c++) {
+            read_piece_f32(source->part_of, part_row(tensor, row) + first + c, column - at,
+                           left < BLOCK_COLS ? left : BLOCK_COLS, block);
+            dst[c] = block[at];
+        }
+        return;
+    }
     for (int64_t c = 0; c < n; c++)
         dst[c] = nano_bf16_to_f32(
             f8_weight(source, stored_row(source, row), tensor->dims[0], first + c));
@@ -91,8 +144,10 @@ size_t nano_tensor_stored_bytes(const struct nano_tensor *tensor)
 {
     if (tensor->data)
         return tensor->num_bytes;
-    return tensor->source->quantized ? nano_tensor_stored_bytes(tensor->source->quantized)
-                                     : tensor->source->num_bytes;
+    const struct nano_tensor_source *source = tensor->source;
+    return source->quantized ? nano_tensor_stored_bytes(source->quantized)
+           : source->part_of ? nano_tensor_stored_bytes(source->part_of)
+                             : source->num_bytes;
 }
 
 void nano_tensor_read_rows(const struct nano_tensor *tensor, int64_t row_begin, int64_t row_end,
@@ -106,9 +161,20 @@ void nano_tensor_read_rows(const struct nano_tensor *tensor, int64_t row_begin, 
         return;
     const struct nano_tensor_source *source = tensor->source;
     unsigned char *out = dst;
+    for (int64_t row = row_begin, end; source->part_of && source->transposed && row < row_end;
+         out += (size_t)(end - row) * row_bytes, row = end) {
+        const int64_t matrix_end = (row / tensor->dims[1] + 1) * tensor->dims[1];
+        end = matrix_end < row_end ? matrix_end : row_end;
+        transpose_rows(tensor, row, end, out);
+    }
+    if (source->part_of && source->transposed)
+        return;
     for (int64_t row = row_begin; row < row_end; row++, out += row_bytes) {
         const unsigned char *stored = row_in_memory(tensor, row);
-        if (stored)
+        if (source->part_of)
+            nano_tensor_read_rows(source->part_of, part_row(tensor, row), part_row(tensor, row) + 1,
+                                  out);
+        else if (stored)
             memcpy(out, stored, row_bytes);
         else if (source->quantized)
             quantize_row(tensor, row, out);

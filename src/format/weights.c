@@ -118,8 +118,8 @@ const struct nano_tensor *nano_weights_find(const struct nano_weights *weights, 
 /* Where a tensor's bytes are stored. */
 static const void *stored_data(const struct nano_tensor *tensor)
 {
-    while (!tensor->data && tensor->source->quantized)
-        tensor = tensor->source->quantized;
+    while (!tensor->data && (tensor->source->quantized || tensor->source->part_of))
+        tensor = tensor->source->quantized ? tensor->source->quantized : tensor->source->part_of;
     return tensor->data ? tensor->data : tensor->source->data;
 }
 

@@ -34,11 +34,19 @@ enum nano_stored_type {
     NANO_STORED_OTHER    /* nothing that can be a weight */
 };
 
-/* What the bytes of a tensor are made from when they are not in memory as its format says: either
- * another tensor, whose rows are quantised, or rows of a matrix that is stored differently. */
+/* What the bytes of a tensor are made from when they are not in memory as its format says: another
+ * tensor, whose rows are quantised, parts of another tensor, or rows of a matrix that is stored
+ * differently. */
 struct nano_tensor_source {
     const struct nano_tensor
         *quantized; /* not NULL: quantise this one's rows; the rest is unused */
+
+    /* Not NULL: matrix m's row r is row m * part_rows + first_row + r of this one, in its format.
+     * Transposed, the row is column r of those rows instead, in F32, F16 or BF16. The rest is
+     * unused. */
+    const struct nano_tensor *part_of;
+    int64_t part_rows, first_row;
+    bool transposed;
 
     enum nano_stored_type type;
     const unsigned char *data; /* row by row, at any alignment */

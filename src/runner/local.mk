@@ -3,6 +3,7 @@ librunner_la_SOURCES = \
   src/runner/runner.h \
   src/runner/cpu/cpu_attention.c src/runner/cpu/cpu_attention_plan.c src/runner/cpu/cpu_recurrent.c \
   src/runner/cpu/cpu_barrier.c src/runner/cpu/cpu_barrier.h \
+  src/runner/cpu/cpu_head_linear.c \
   src/runner/cpu/cpu_layout.c \
   src/runner/cpu/cpu_limits.c \
   src/runner/cpu/cpu_linear.c \

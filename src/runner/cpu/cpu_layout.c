@@ -136,6 +136,12 @@ static struct scratch size_scratch(const struct nano_cpu_runner *r)
             size_linear(r, i, &s);
         if (op->kind == NANO_OP_MOE)
             size_moe(r, i, &s);
+        if (op->kind == NANO_OP_HEAD_LINEAR) {
+            const struct nano_cpu_head_linear_size size =
+                nano_cpu_head_linear_size(r, op, max_rows_of(r, i));
+            s.x_bytes = largest(s.x_bytes, size.x_bytes);
+            s.x_bytes_of_one = largest(s.x_bytes_of_one, size.x_bytes_of_one);
+        }
         if (op->kind == NANO_OP_ROUTE)
             s.row_floats = largest(s.row_floats, nano_cpu_route_floats(&op->moe));
         if (op->kind == NANO_OP_POSITION_EMBED)
@@ -299,6 +305,7 @@ static bool shares_scratch(enum nano_op_kind kind)
 {
     switch (kind) {
     case NANO_OP_LINEAR:
+    case NANO_OP_HEAD_LINEAR:
     case NANO_OP_ATTENTION:
     case NANO_OP_MOE:
     case NANO_OP_SHORT_CONV:
@@ -368,9 +375,11 @@ static void bind_weights(struct nano_cpu_runner *r, const struct nano_op *op,
         out->linear[k] = &kernels->linear[tensor->format];
         if (op->kind != NANO_OP_EMBED && op->kind != NANO_OP_POSITION_EMBED) /* a row per token */
             out->weight_bytes += tensor->num_bytes;
-        if (op->kind == NANO_OP_LINEAR || op->kind == NANO_OP_MOE)
-            out->macs_per_row += (uint64_t)tensor->dims[0] * (uint64_t)tensor->dims[1] *
-                                 (op->kind == NANO_OP_MOE ? (uint64_t)op->moe.num_used : 1);
+        if (op->kind == NANO_OP_LINEAR || op->kind == NANO_OP_HEAD_LINEAR ||
+            op->kind == NANO_OP_MOE)
+            out->macs_per_row +=
+                (uint64_t)tensor->dims[0] * (uint64_t)tensor->dims[1] *
+                (uint64_t)(op->kind == NANO_OP_MOE ? op->moe.num_used : tensor->dims[2]);
     }
 }
 

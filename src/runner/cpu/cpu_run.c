@@ -188,6 +188,7 @@ bool nano_cpu_knows(enum nano_op_kind kind)
     case NANO_OP_LAYER_NORM:
     case NANO_OP_L2_NORM:
     case NANO_OP_LINEAR:
+    case NANO_OP_HEAD_LINEAR:
     case NANO_OP_ROPE:
     case NANO_OP_KV_STORE:
     case NANO_OP_ATTENTION:
@@ -226,6 +227,9 @@ static void run_op(struct nano_cpu_worker *w, int index, int64_t rows)
         break;
     case NANO_OP_LINEAR:
         nano_cpu_linear(w, index, rows);
+        break;
+    case NANO_OP_HEAD_LINEAR:
+        nano_cpu_head_linear(w, index, rows);
         break;
     case NANO_OP_ROPE:
         nano_cpu_rope(w, index, rows);

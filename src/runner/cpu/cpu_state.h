@@ -7,7 +7,8 @@
  *   cpu_run.c        a step: checks, the walk over the ops, outputs, profile
  *   cpu_pool.c       the threads; cpu_barrier.c  how they wait for each other
  *   cpu_limits.c     what the machine does at best (no part of a runner)
- *   cpu_ops.c, cpu_elementwise.c, cpu_linear.c, cpu_attention.c, cpu_route.c, cpu_moe.c
+ *   cpu_ops.c, cpu_elementwise.c, cpu_linear.c, cpu_head_linear.c, cpu_attention.c,
+ *   cpu_route.c, cpu_moe.c
  *                    what each op does
  *   cpu_recurrent.c     the ops that have a state per sequence
  *   cpu_attention_plan.c     how a step's attention is cut into work items
@@ -265,6 +266,16 @@ struct nano_cpu_moe_size nano_cpu_moe_size(const struct nano_cpu_runner *runner,
                                            const bool makes[NANO_NUM_ACTIVATIONS],
                                            int64_t max_rows);
 
+/* ---- cpu_head_linear.c ---- */
+
+/* What a HEAD_LINEAR op takes at most of the runner's and the threads' x. */
+struct nano_cpu_head_linear_size {
+    size_t x_bytes, x_bytes_of_one;
+};
+struct nano_cpu_head_linear_size nano_cpu_head_linear_size(const struct nano_cpu_runner *runner,
+                                                           const struct nano_op *op,
+                                                           int64_t max_rows);
+
 /* ---- cpu_linear.c ---- */
 
 /* Rows of a linear's weights are cut at multiples of it; 16 floats of output are a cache line. */
@@ -299,6 +310,7 @@ void nano_cpu_gather(struct nano_cpu_worker *w, int op, int64_t rows);
 void nano_cpu_linear(struct nano_cpu_worker *w, int op, int64_t rows);
 void nano_cpu_route(struct nano_cpu_worker *w, int op, int64_t rows);
 void nano_cpu_moe(struct nano_cpu_worker *w, int op, int64_t rows);
+void nano_cpu_head_linear(struct nano_cpu_worker *w, int op, int64_t rows);
 void nano_cpu_kv_store(struct nano_cpu_worker *w, int op, int64_t rows);
 void nano_cpu_attention(struct nano_cpu_worker *w, int op);
 void nano_cpu_short_conv(struct nano_cpu_worker *w, int op);
