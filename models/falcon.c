@@ -1,12 +1,12 @@
 /* falcon: Falcon 7B and 40B.
  *
  *   x ──┬─ attn_norm ─┬─ attn_qkv ─ rope ─ attention ─ attn_output ─ + ─▶
- *       │             └─ ffn_up ─ gelu ─ ffn_down ────────────────── ┤
+ *       │             └─ ffn_up ─ gelu ─ ffn_down ───────────────────┤
  *       └────────────────────────────────────────────────────────────┘
  *
  * Differs from llama: LayerNorm with biases, no other biases, a feed-forward without gate, and both
- * halves of a layer read the same x. In the 40B form attention has a norm of its own, attn_norm_2.
- */
+ * halves of a layer read the same x. In the 40B form attention has a norm of its own:
+ * attn_norm_2. */
 #include "models/builder.h"
 
 static void build_layer(struct nano_builder *b, struct nano_view x, int rope)

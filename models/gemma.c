@@ -1,8 +1,10 @@
 /* gemma: Gemma 1.
  *
  *   token_embd × sqrt(hidden_size) ─▶ x
- *   x ──┬─ attn_norm ─ attn_q, k, v ─ rope ─ attention ─ attn_output ─ + ─┬─ ffn_norm ─ GEGLU ─ +
- * ─▶ └──────────────────────────────────────────────────────────────┘  └─────────────────────┘
+ *   x ─┬─ attn_norm ─ attn_q, k, v ─ rope ─ attention ─ attn_output ─ + ─▶ x
+ *      └──────────────────────────────────────────────────────────────┘
+ *   x ─┬─ ffn_norm ─ GEGLU ─ + ─▶ x of the next layer
+ *      └─────────────────────┘
  *
  * Differs from llama: the embedding is multiplied, the gate is a GELU, rotary pairs are halves.
  * (Files have norms' weights with the 1 that the models add to them.) */

@@ -1,14 +1,14 @@
 /* gemma3: Gemma 3, its text part.
  *
  *   token_embd × sqrt(hidden_size) ─▶ x
- *   x ──┬─ attn_norm ─┬─ attn_q ─ attn_q_norm ─ rope ─┐
- *       │             ├─ attn_k ─ attn_k_norm ─ rope ─┼─ attention ─ attn_output ─
- * post_attention_norm ─ + ─┐ │             └─ attn_v ──────────────────────┘ │  │
- *       └────────────────────────────────────────────────────────────────────────────────────────────────┘
- * │
- *   ┌───────────────────────────────────────────────────────────────────────────────────────────────────────┘
- *   ├─ ffn_norm ─ GEGLU ─ post_ffw_norm ─ + ─▶ x of the next layer
- *   └─────────────────────────────────────┘
+ *   x ─┬─ attn_norm ─┬─ attn_q ─ attn_q_norm ─ rope ─┐
+ *      │             ├─ attn_k ─ attn_k_norm ─ rope ─┼─ attention ─┐
+ *      │             └─ attn_v ──────────────────────┘             │
+ *      │   ┌───────────────────────────────────────────────────────┘
+ *      │   └─ attn_output ─ post_attention_norm ─ + ─▶ x
+ *      └──────────────────────────────────────────┘
+ *   x ─┬─ ffn_norm ─ GEGLU ─ post_ffw_norm ─ + ─▶ x of the next layer
+ *      └─────────────────────────────────────┘
  *
  * Differs from gemma2: heads of q and k are normalised; all layers but every sixth see a window,
  * and those have a rotary embedding of their own, with a smaller base and no scaling; no caps,

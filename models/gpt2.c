@@ -1,9 +1,10 @@
 /* gpt2: GPT-2 and models of its form.
  *
  *   token_embd + position_embd ─▶ x
- *   x ──┬─ attn_norm ─ attn_qkv ─ attention ─ attn_output ─ + ─┬─ ffn_norm ─ ffn_up ─ gelu ─
- * ffn_down ─ + ─▶ └──────────────────────────────────────────────────┘
- * └───────────────────────────────────────┘
+ *   x ─┬─ attn_norm ─ attn_qkv ─ attention ─ attn_output ─ + ─▶ x
+ *      └───────────────────────────────────────────────────┘
+ *   x ─┬─ ffn_norm ─ ffn_up ─ gelu ─ ffn_down ─ + ─▶ x of the next layer
+ *      └────────────────────────────────────────┘
  *
  * Differs from llama: learned positions, so no sequence is longer than their table, and no rotary
  * embedding; LayerNorm with biases everywhere; a feed-forward without gate. */

@@ -9,8 +9,8 @@
  *   └──────────────────────┘
  *
  * Differs from llama: YaRN whose magnitude is divided by yarn_log_multiplier's; queries far behind
- * the original context n are sharpened: q times 1 + temperature_scale * ln(1 + floor(position /
- * n)). */
+ * the original context n are sharpened: q is multiplied by
+ * 1 + temperature_scale * ln(1 + floor(position / n)). */
 #include "models/builder.h"
 
 struct temperature {

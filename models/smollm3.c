@@ -1,7 +1,9 @@
 /* smollm3: SmolLM 3.
  *
- *   x ──┬─ attn_norm ─ attn_q, k, v ─ rope ─ attention ─ attn_output ─ + ─┬─ ffn_norm ─ SwiGLU ─ +
- * ─▶ └──────────────────────────────────────────────────────────────┘  └──────────────────────┘
+ *   x ─┬─ attn_norm ─ attn_q, k, v ─ rope ─ attention ─ attn_output ─ + ─▶ x
+ *      └──────────────────────────────────────────────────────────────┘
+ *   x ─┬─ ffn_norm ─ SwiGLU ─ + ─▶ x of the next layer
+ *      └──────────────────────┘
  *
  * Differs from llama: every fourth layer has no rotary embedding. */
 #include "models/builder.h"

@@ -1,7 +1,9 @@
 /* stablelm: StableLM 3B, StableLM 2 1.6B and 12B.
  *
- *   x ──┬─ attn_norm ─ attn_q, k, v ─ rope ─ attention ─ attn_output ─ + ─┬─ ffn_norm ─ SwiGLU ─ +
- * ─▶ └─────────────────────────────────────────────────────────────┘  └──────────────────────┘
+ *   x ─┬─ attn_norm ─ attn_q, k, v ─ rope ─ attention ─ attn_output ─ + ─▶ x
+ *      └──────────────────────────────────────────────────────────────┘
+ *   x ─┬─ ffn_norm ─ SwiGLU ─ + ─▶ x of the next layer
+ *      └──────────────────────┘
  *
  * Differs from llama: LayerNorm with biases; q, k and v may have biases. In the 12B form each head
  * of q and k has a LayerNorm with weights of its own, and there is no ffn_norm: both halves of a

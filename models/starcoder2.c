@@ -1,8 +1,9 @@
 /* starcoder2: StarCoder 2, and Granite's code models of its form.
  *
- *   x ──┬─ attn_norm ─ attn_q, k, v ─ rope ─ attention ─ attn_output ─ + ─┬─ ffn_norm ─ ffn_up ─
- * gelu ─ ffn_down ─ + ─▶ └─────────────────────────────────────────────────────────────┘
- * └───────────────────────────────────────┘
+ *   x ─┬─ attn_norm ─ attn_q, k, v ─ rope ─ attention ─ attn_output ─ + ─▶ x
+ *      └──────────────────────────────────────────────────────────────┘
+ *   x ─┬─ ffn_norm ─ ffn_up ─ gelu ─ ffn_down ─ + ─▶ x of the next layer
+ *      └────────────────────────────────────────┘
  *
  * Differs from llama: LayerNorm with biases, biases everywhere, a feed-forward without gate. */
 #include "models/builder.h"

@@ -190,6 +190,13 @@ Test(golden, smollm3)
 Test(golden, olmo2)
 {
     check_zoo("olmo2", 1e-4);
+    check_zoo("olmo3", 1e-4);
+}
+
+Test(golden, gemma)
+{
+    check_zoo("gemma2", 1e-4);
+    check_zoo("gemma3", 1e-4);
 }
 
 Test(golden, experts)
@@ -322,10 +329,11 @@ Test(golden, greedy_tokens)
         check_greedy(&g, json_object_get(item, "prompt_ids"), json_object_get(item, "ids"));
     }
     golden_close(&g);
-    static const char *const names[] = {
-        "llama",         "llama3-tied", "qwen2",      "qwen3",    "gpt2", "gptneox",
-        "falcon-7b",     "falcon-40b",  "starcoder2", "stablelm", "phi3", "stablelm-12b",
-        "phi3-longrope", "mistral3",    "granite",    "smollm3",  "olmo2"};
+    static const char *const names[] = {"llama",         "llama3-tied", "qwen2",     "qwen3",
+                                        "gpt2",          "gptneox",     "falcon-7b", "falcon-40b",
+                                        "starcoder2",    "stablelm",    "phi3",      "stablelm-12b",
+                                        "phi3-longrope", "mistral3",    "granite",   "smollm3",
+                                        "olmo2",         "olmo3",       "gemma2",    "gemma3"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         golden_open(&g, names[i]);
         const json_t *item = json_object_get(g.json, "greedy");
