@@ -26,7 +26,7 @@ const struct grown_spec grown_specs[] = {
      EMBEDDING " token_types.weight=32x2" BERT_BIASES("0") BERT_BIASES("1")},
     {"nomic-bert", "nomic-bert",
      SMALL LAYER_NORM "attention.head_count=2 attention.causal=false rope.freq_base=1e3 " FFN,
-     EMBEDDING " token_types.weight=32 blk.0.attn_qkv.weight=32x96 blk.1.attn_qkv.weight=32x96"},
+     EMBEDDING " token_types.weight=32"},
     {"llama", "llama", SMALL RMS HEADS "feed_forward_length=48", EMBEDDING},
     {"qwen2", "qwen2", SMALL RMS HEADS "feed_forward_length=48", EMBEDDING},
     {"qwen3", "qwen3",

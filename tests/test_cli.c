@@ -43,7 +43,6 @@ Test(usage, mistakes_exit_with_2_and_one_line)
         {{"run", "--logit-bias", "7"}, "--logit-bias: '7'"},
         {{"run", "--logprobs", "3", "-p", "x"}, "--logprobs: needs --json"},
         {{"run", "a prompt"}, "unexpected argument"},
-        {{"embed"}, "no text"},
         {{"embed", "-p", "x", "--pooling", "max"}, "--pooling: 'max' is none of mean, cls, last"},
         {{"embed", "-p", "x", "--embd-normalize", "-2"}, "--embd-normalize: -2"},
         {{"tokenize", "one", "two"}, "two: expected one text"},
@@ -578,7 +577,7 @@ static void read_embedding(const json_t *answer, size_t index, double *out, size
 
 Test(embed, options_files_and_lines_are_texts)
 {
-    enum { SIZE = 64 };
+    enum { SIZE = 128 };
     static const char lines[] = "Once upon a time\nthe dog\nOnce upon a time\n";
     const char *file = program_file("text.txt", "the dog\n", 8);
     struct program_result given = RUN("embed", "-p", "Once upon a time", "-f", file, "--json");
@@ -617,6 +616,8 @@ Test(embed, people_see_ends_and_similarities)
     cr_assert(strstr(r.out, "\n    1  1.000  1.000 "), "%s", r.out);
     cr_assert(strstr(r.err, "tok/s"), "%s", r.err);
     program_free(&r);
+    r = RUN("embed");
+    program_expect_error(&r, 2, "no text");
     r = RUN("embed", "-p", "Once", "--token-ids", "5,99999");
     program_expect_error(&r, 1, "99999");
     r = RUN("embed", "-m", "missing.gguf", "-p", "x");

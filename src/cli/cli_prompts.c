@@ -121,7 +121,7 @@ enum nano_status nano_cli_prompts_split_lines(struct nano_cli_prompts *prompts,
     const char *line = whole.text, *end = whole.text + whole.text_bytes;
     enum nano_status status = NANO_OK;
     prompts->num = 0;
-    for (bool more = true; more && status == NANO_OK;) {
+    for (bool more = whole.text_bytes > 0; more && status == NANO_OK;) {
         struct nano_cli_prompt *prompt = NULL;
         const char *newline = memchr(line, '\n', (size_t)(end - line));
         more = newline != NULL;

@@ -32,7 +32,8 @@ void nano_cli_prompts_deinit(struct nano_cli_prompts *prompts);
  * newline at the end of a file is dropped, since editors add it. */
 enum nano_status nano_cli_prompts_read(struct nano_cli_prompts *prompts, struct nano_error *err);
 
-/* Replaces the one prompt of the list, a text, by one for each of its lines. */
+/* Replaces the one prompt of the list, a text, by one for each of its lines: none if it is empty.
+ */
 enum nano_status nano_cli_prompts_split_lines(struct nano_cli_prompts *prompts,
                                               struct nano_error *err);
 
