@@ -120,8 +120,8 @@ static int blocks_of_one_sequence(const struct workload *w, const struct nano_en
     struct nano_error err = {0};
     if (w->model)
         cr_assert_eq(nano_program_create(&program, &w->model->weights, &err), NANO_OK);
-    cr_assert_eq(nano_engine_setup_make(&setup, w->model, program, params, &err), NANO_OK, "%s",
-                 err.message);
+    cr_assert_eq(nano_engine_setup_make(&setup, w->model, program, NULL, params, &err), NANO_OK,
+                 "%s", err.message);
     nano_program_destroy(program);
     return (int)nano_kv_sequence_blocks(&setup.scheduler_config.kv, params->max_model_len);
 }
@@ -279,7 +279,7 @@ Test(random_schedules, with_adapters)
         lora_write(paths[num_loras], &model->weights, &specs[num_loras]);
         loras[num_loras] = (struct nano_lora){num_loras ? "two" : "one", paths[num_loras], 1};
     }
-    run_workload(model, 30, 50, 60);
+    run_workload(model, "cpu", 30, 50, 60);
     for (int i = 0; i < num_loras; i++)
         unlink(paths[i]);
     nano_model_close(model);
@@ -305,4 +305,40 @@ Test(random_schedules, zoo_q4_k_m)
 Test(random_schedules, stories_q4_0)
 {
     run_zoo_model("zoo/stories260K-Q4_0.gguf", 60);
+}
+
+Test(random_schedules, zoo_dense)
+{
+    run_zoo_model("zoo/gguf/llama.gguf", 40);
+}
+
+Test(random_schedules, zoo_experts)
+{
+    run_zoo_model("zoo/gguf/llama-moe.gguf", 40);
+}
+
+Test(random_schedules, zoo_windows)
+{
+    run_zoo_model("zoo/gguf/gemma3.gguf", 40);
+    run_zoo_model("zoo/gguf/olmo3.gguf", 40);
+}
+
+Test(random_schedules, zoo_mamba2)
+{
+    run_zoo_model("zoo/gguf/mamba2.gguf", 40);
+}
+
+Test(random_schedules, zoo_mamba2_and_attention)
+{
+    run_zoo_model("zoo/gguf/granitehybrid.gguf", 40);
+}
+
+Test(random_schedules, zoo_delta_net)
+{
+    run_zoo_model("zoo/gguf/qwen35.gguf", 40);
+}
+
+Test(random_schedules, zoo_short_convolutions)
+{
+    run_zoo_model("zoo/gguf/lfm2.gguf", 40);
 }

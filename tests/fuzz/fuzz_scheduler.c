@@ -110,7 +110,7 @@ static void step(nano_engine *engine)
 static int blocks_of_one_sequence(const struct nano_engine_params *params)
 {
     struct nano_engine_setup setup;
-    REQUIRE(nano_engine_setup_make(&setup, NULL, NULL, params, NULL) == NANO_OK);
+    REQUIRE(nano_engine_setup_make(&setup, NULL, NULL, NULL, params, NULL) == NANO_OK);
     return (int)nano_kv_sequence_blocks(&setup.scheduler_config.kv, params->max_model_len);
 }
 
