@@ -161,47 +161,83 @@ Test(engine, requests_of_different_salts_do_not_share_blocks)
 /* ---- Windows and recurrent states ------------------------------------------------------------ */
 
 /* A client whose prompt is another's prompt and output and num_new tokens more. */
-static void next_turn(struct client *client, const struct client *before, int num_new)
+static void next_turn(struct client *client, const struct client *before, int num_new,
+                      int32_t vocab_size)
 {
     const struct completion *c = &before->completions[0];
     const int num_old = (int)before->request.num_prompt_token_ids;
-    client_init(client, num_old + c->num_tokens + num_new, 1000, 3, 4);
+    client_init(client, num_old + c->num_tokens + num_new, vocab_size, 3, 4);
     memcpy(client->prompt, before->prompt, (size_t)num_old * sizeof *client->prompt);
     memcpy(client->prompt + num_old, c->tokens, (size_t)c->num_tokens * sizeof *client->prompt);
     client->request.sampling.max_tokens = 5;
+}
+
+/* A first turn that answers with num_output tokens, and a second one with more of the user's. */
+static void check_second_turn(nano_model *model, const char *runner, int num_output)
+{
+    enum { NEW = 40 };
+    struct nano_engine_params params = nano_engine_params_default();
+    params.runner = runner;
+    params.manual_step = true;
+    params.max_model_len = 512;
+    params.max_num_seqs = 4;
+    params.block_size = 16;
+    params.max_num_batched_tokens = 64;
+    nano_engine *engine = make_engine(model, &params), *fresh = make_engine(model, &params);
+    const int32_t vocab_size = model ? (int32_t)nano_model_get_info(model)->vocab_size : 1000;
+    struct client first, other, second, expected;
+    client_init(&first, 200 + num_output % 20, vocab_size, 1, 2);
+    client_init(&other, 100, vocab_size, 8, 9);
+    first.request.sampling.max_tokens = num_output;
+    submit(&first, engine);
+    submit(&other, engine);
+    nano_engine_wait_idle(engine);
+    next_turn(&second, &first, NEW, vocab_size);
+    next_turn(&expected, &first, NEW, vocab_size);
+    submit(&second, engine);
+    nano_engine_wait_idle(engine);
+    submit(&expected, fresh);
+    nano_engine_wait_idle(fresh);
+    const struct nano_stats stats = stats_of(engine);
+    const int num_cached = second.completions[0].num_cached_tokens,
+              num_computed = (int)second.request.num_prompt_token_ids - num_cached;
+    cr_assert_leq(num_computed, NEW + params.block_size, "%s, %d tokens: %d are computed", runner,
+                  num_output, num_computed);
+    cr_assert_eq(stats.prefix_cache_hits_total, num_cached);
+    cr_assert_eq(expected.completions[0].num_cached_tokens, 0);
+    client_compare(&second, &expected, false);
+    client_deinit(&first);
+    client_deinit(&other);
+    client_deinit(&second);
+    client_deinit(&expected);
+    nano_engine_destroy(engine);
+    nano_engine_destroy(fresh);
 }
 
 Test(engine, a_second_turn_computes_its_new_tokens_and_at_most_a_block)
 {
     static const char *const runners[] = {"mock-kv", "mock-windows", "mock-window", "mock-state",
                                           "mock-hybrid"};
-    enum { NEW = 40 };
-    for (size_t r = 0; r < sizeof runners / sizeof *runners; r++) {
-        for (int length = 1; length < 140; length += 9) {
-            struct nano_engine_params params = mock_params();
-            params.runner = runners[r];
-            params.block_size = 16;
-            params.max_num_batched_tokens = 64;
-            nano_engine *engine = make_engine(NULL, &params);
-            struct client first, other, second;
-            client_init(&first, 200 + length % 20, 1000, 1, 2);
-            client_init(&other, 100, 1000, 8, 9);
-            first.request.sampling.max_tokens = length;
-            submit(&first, engine);
-            submit(&other, engine);
-            nano_engine_wait_idle(engine);
-            next_turn(&second, &first, NEW);
-            submit(&second, engine);
-            nano_engine_wait_idle(engine);
-            const int computed =
-                (int)second.request.num_prompt_token_ids - second.completions[0].num_cached_tokens;
-            cr_assert_leq(computed, NEW + params.block_size, "%s, %d tokens: %d are computed",
-                          runners[r], length, computed);
-            client_deinit(&first);
-            client_deinit(&other);
-            client_deinit(&second);
-            nano_engine_destroy(engine);
-        }
+    for (size_t r = 0; r < sizeof runners / sizeof *runners; r++)
+        for (int num_output = 1; num_output < 140; num_output += 9)
+            check_second_turn(NULL, runners[r], num_output);
+}
+
+Test(engine, a_second_turn_of_small_models)
+{
+    static const char *const names[] = {"gemma3",        "olmo3",  "mamba2",
+                                        "granitehybrid", "qwen35", "lfm2"};
+    if (!test_data_path(""))
+        cr_skip_test("NANOVLLM_TEST_DATA is not set");
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char name[64];
+        nano_model *model;
+        snprintf(name, sizeof name, "zoo/gguf/%s.gguf", names[i]);
+        cr_assert_eq(nano_model_open(&model, test_data_path(name), &err), NANO_OK, "%s",
+                     err.message);
+        for (int num_output = 1; num_output < 60; num_output += 19)
+            check_second_turn(model, "cpu", num_output);
+        nano_model_close(model);
     }
 }
 

@@ -306,3 +306,39 @@ Test(random_schedules, stories_q4_0)
 {
     run_zoo_model("zoo/stories260K-Q4_0.gguf", 60);
 }
+
+Test(random_schedules, zoo_dense)
+{
+    run_zoo_model("zoo/gguf/llama.gguf", 40);
+}
+
+Test(random_schedules, zoo_experts)
+{
+    run_zoo_model("zoo/gguf/llama-moe.gguf", 40);
+}
+
+Test(random_schedules, zoo_windows)
+{
+    run_zoo_model("zoo/gguf/gemma3.gguf", 40);
+    run_zoo_model("zoo/gguf/olmo3.gguf", 40);
+}
+
+Test(random_schedules, zoo_mamba2)
+{
+    run_zoo_model("zoo/gguf/mamba2.gguf", 40);
+}
+
+Test(random_schedules, zoo_mamba2_and_attention)
+{
+    run_zoo_model("zoo/gguf/granitehybrid.gguf", 40);
+}
+
+Test(random_schedules, zoo_delta_net)
+{
+    run_zoo_model("zoo/gguf/qwen35.gguf", 40);
+}
+
+Test(random_schedules, zoo_short_convolutions)
+{
+    run_zoo_model("zoo/gguf/lfm2.gguf", 40);
+}
