@@ -12,6 +12,7 @@ struct naive {
     int num_tokens;
     double **buffers; /* [num_tokens, width] each */
     double **k, **v;  /* of each kv layer */
+    double *state;    /* [state_floats] of the recurrent ops */
 };
 
 bool naive_knows(const struct nano_program *p)
@@ -20,9 +21,6 @@ bool naive_knows(const struct nano_program *p)
         switch (p->ops[i].kind) {
         case NANO_OP_ROUTE:
         case NANO_OP_MOE:
-        case NANO_OP_SHORT_CONV:
-        case NANO_OP_MAMBA2:
-        case NANO_OP_DELTA_NET:
             return false;
         default:
             break;
@@ -183,6 +181,89 @@ static void store(const struct naive *n, const struct nano_op *op, int token)
                (size_t)op->in[1].width * sizeof(double));
 }
 
+static double short_conv(const struct naive *n, const struct nano_op *op, int token, int64_t column)
+{
+    const int kernel = op->recurrence.kernel;
+    double sum = op->bias[0] ? value(op->bias[0], column) : 0;
+    for (int j = 0; j < kernel; j++)
+        if (token - j >= 0)
+            sum += value(op->weight[0], column * kernel + kernel - 1 - j) *
+                   row_of(n, op->in[0], token - j)[column];
+    return act_of(op->act, sum);
+}
+
+static double softplus(double x)
+{
+    return log1p(exp(x));
+}
+
+/* The state [state_size, head_dim] of a head: h = decay * h + b x dt, y = c h + d x. */
+static void mamba2(const struct naive *n, const struct nano_op *op, int token, int head)
+{
+    const struct nano_recurrence *shape = &op->recurrence;
+    const int dim = shape->head_dim, size = shape->state_size;
+    const int group = head / (shape->num_heads / shape->num_key_heads);
+    const double *x = row_of(n, op->in[0], token);
+    const double *b = x + shape->num_heads * dim + group * size,
+                 *c = b + shape->num_key_heads * size;
+    const double dt = softplus(row_of(n, op->in[1], token)[head] + value(op->weight[2], head));
+    const double decay = exp(dt * value(op->weight[0], head));
+    double *h = n->state + op->state_offset + head * dim * size;
+    for (int i = 0; i < dim; i++) {
+        double y = value(op->weight[1], head) * x[head * dim + i];
+        for (int k = 0; k < size; k++) {
+            h[k * dim + i] = h[k * dim + i] * decay + b[k] * dt * x[head * dim + i];
+            y += c[k] * h[k * dim + i];
+        }
+        row_of(n, op->out[0], token)[head * dim + i] = y;
+    }
+}
+
+static double length(const double *x, int n, double least)
+{
+    double sum = 0;
+    for (int i = 0; i < n; i++)
+        sum += x[i] * x[i];
+    return fmax(sqrt(sum), least);
+}
+
+/* h = decay * h, then h += k (v - k h) beta, then y = q h. */
+static void delta_net(const struct naive *n, const struct nano_op *op, int token, int head)
+{
+    const struct nano_recurrence *shape = &op->recurrence;
+    const int dim = shape->head_dim, size = shape->state_size, keys = shape->num_key_heads;
+    const int key = shape->interleaved ? head % keys : head / (shape->num_heads / keys);
+    const double *q = row_of(n, op->in[0], token) + key * size, *k = q + keys * size,
+                 *v = row_of(n, op->in[0], token) + 2 * keys * size + head * dim;
+    const double q_length = length(q, size, (double)op->eps) * sqrt(size),
+                 k_length = length(k, size, (double)op->eps);
+    const double alpha = row_of(n, op->in[1], token)[head] + value(op->weight[1], head);
+    const double decay = exp(value(op->weight[0], head) * softplus(alpha));
+    const double beta = act_of(NANO_ACT_SIGMOID, row_of(n, op->in[2], token)[head]);
+    double *h = n->state + op->state_offset + head * dim * size;
+    for (int i = 0; i < dim; i++) {
+        double found = 0, y = 0;
+        for (int j = 0; j < size; j++)
+            found += (h[j * dim + i] *= decay) * k[j] / k_length;
+        for (int j = 0; j < size; j++) {
+            h[j * dim + i] += k[j] / k_length * (v[i] - found) * beta;
+            y += q[j] / q_length * h[j * dim + i];
+        }
+        row_of(n, op->out[0], token)[head * dim + i] = y;
+    }
+}
+
+static void split_heads(const struct naive *n, const struct nano_op *op, int token)
+{
+    const double *in = row_of(n, op->in[0], token);
+    for (int head = 0; head < op->num_heads; head++)
+        for (int i = 0; i < op->num_out; i++) {
+            const int64_t width = op->out[i].width / op->num_heads;
+            for (int64_t c = 0; c < width; c++)
+                row_of(n, op->out[i], token)[head * width + c] = *in++;
+        }
+}
+
 /* Ops of which a column is made from the same column of the operands. */
 static double column_of(const struct nano_op *op, const double *in, const double *other, double out,
                         int64_t c, int position)
@@ -243,9 +324,16 @@ static void run_row(const struct naive *n, const struct nano_op *op, int t)
         attend(n, op, in, out, t);
         break;
     case NANO_OP_SPLIT_HEADS:
-        for (int64_t c = 0; c < 2 * width; c++)
-            row_of(n, op->out[c / op->head_dim % 2],
-                   t)[c / (2 * op->head_dim) * op->head_dim + c % op->head_dim] = in[c];
+        split_heads(n, op, t);
+        break;
+    case NANO_OP_SHORT_CONV:
+        for (int64_t c = 0; c < width; c++)
+            out[c] = short_conv(n, op, t, c);
+        break;
+    case NANO_OP_MAMBA2:
+    case NANO_OP_DELTA_NET:
+        for (int head = 0; head < op->recurrence.num_heads; head++)
+            (op->kind == NANO_OP_MAMBA2 ? mamba2 : delta_net)(n, op, t, head);
         break;
     default:
         for (int64_t c = 0; c < width; c++)
@@ -260,6 +348,7 @@ double *naive_logits(const struct nano_program *p, const int32_t *tokens, int nu
     n.buffers = calloc((size_t)p->num_buffers, sizeof *n.buffers);
     n.k = calloc((size_t)p->num_kv_layers + 1, sizeof *n.k);
     n.v = calloc((size_t)p->num_kv_layers + 1, sizeof *n.v);
+    n.state = calloc((size_t)p->state_floats + 1, sizeof *n.state);
     for (int i = 0; i < p->num_buffers; i++)
         n.buffers[i] = calloc(rows * (size_t)p->buffers[i].width, sizeof(double));
     for (int i = 0; i < p->num_kv_layers; i++) {
@@ -279,6 +368,7 @@ double *naive_logits(const struct nano_program *p, const int32_t *tokens, int nu
         free(n.k[i]);
         free(n.v[i]);
     }
+    free(n.state);
     free(n.buffers);
     free(n.k);
     free(n.v);

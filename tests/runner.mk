@@ -29,6 +29,12 @@ tests_test_attention_features_SOURCES = tests/test_attention_features.c \
 tests_test_attention_features_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_test_attention_features_LDADD = $(LOWER_LIBS)
 
+check_PROGRAMS += tests/test_recurrent
+tests_test_recurrent_SOURCES = tests/test_recurrent.c tests/grown_model.c tests/grown_model.h \
+  tests/grown_specs.c $(RUNNER_TEST_SOURCES)
+tests_test_recurrent_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_test_recurrent_LDADD = $(LOWER_LIBS)
+
 check_PROGRAMS += tests/check_cpu_pool
 tests_check_cpu_pool_SOURCES = tests/check_cpu_pool.c tests/require.h
 tests_check_cpu_pool_LDADD = $(NANO_LAYERS) $(NANO_LIBS)
