@@ -83,7 +83,7 @@ const struct grown_spec grown_specs[] = {
                          "rope.freq_base=1e6 rope.freq_base_swa=100.0",
      EMBEDDING},
     {"olmo3", "olmo2",
-     SMALL RMS HEADS FFN "attention.sliding_window=8 attention.sliding_window_pattern=[1,0] "
+     SMALL RMS HEADS FFN "attention.sliding_window=8 attention.sliding_window_pattern=[0,1] "
                          "rope.scaling.type=yarn rope.scaling.factor=4.0 "
                          "rope.scaling.original_context_length=16",
      EMBEDDING},

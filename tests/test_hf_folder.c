@@ -128,7 +128,7 @@ static const struct {
     {"mistral3", "\"rope_parameters\":{\"rope_type\":\"yarn\",\"factor\":8,\"mscale\":1,"
                  "\"mscale_all_dim\":1,\"original_max_position_embeddings\":8,"
                  "\"llama_4_scaling_beta\":0.1},"},
-    {"olmo3", "\"sliding_window\":8,\"layer_types\":[\"sliding_attention\",\"full_attention\"],"
+    {"olmo3", "\"sliding_window\":8,\"layer_types\":[\"full_attention\",\"sliding_attention\"],"
               "\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":4,"
               "\"original_max_position_embeddings\":16},"},
     {"granite", "\"embedding_multiplier\":6,\"residual_multiplier\":0.6,"
@@ -373,6 +373,20 @@ Test(hf_folder, bad_config)
         {"{\"model_type\":\"qwen3\",\"hidden_size\":28,\"head_dim\":8,\"num_attention_heads\":6,"
          "\"num_key_value_heads\":2,\"intermediate_size\":36,\"num_hidden_layers\":2}",
          "tensor 'model.layers.2.input_layernorm.weight' is no part of Qwen3ForCausalLM"},
+        {"{\"model_type\":\"gemma2\",\"hidden_activation\":\"gelu\"}", "hidden_act 'gelu'"},
+        {"{\"model_type\":\"gemma2\",\"sliding_window\":0}", "sliding_window is 0, expected 1"},
+        {"{\"model_type\":\"gemma3_text\",\"num_hidden_layers\":2,\"layer_types\":"
+         "[\"full_attention\"]}",
+         "layer_types has 1 elements, expected 2"},
+        {"{\"model_type\":\"gemma3_text\",\"num_hidden_layers\":1,\"layer_types\":[\"mamba\"]}",
+         "layer_types[0] is unknown"},
+        {"{\"model_type\":\"gemma3_text\",\"attn_logit_softcapping\":50}",
+         "attn_logit_softcapping is not supported"},
+        {"{\"model_type\":\"phi3\",\"rope_scaling\":{\"type\":\"longrope\",\"long_factor\":[1],"
+         "\"short_factor\":[1,2]}}",
+         "long_factor and short_factor have 1 and 2 elements, expected 48"},
+        {"{\"model_type\":\"smollm3\",\"no_rope_layers\":[1,0]}", "no_rope_layers[1]"},
+        {"{\"model_type\":\"granite\",\"logits_scaling\":0}", "logits_scaling is 0"},
     };
     char folder[64];
     hf_make_folder(folder);
