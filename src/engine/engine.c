@@ -341,7 +341,7 @@ enum nano_status nano_engine_submit(nano_engine *engine, const struct nano_reque
         .num_kv_groups = engine->setup.scheduler_config.kv.num_groups,
         .hidden_size = engine->caps.hidden_size,
         .pooling = engine->pooling,
-        .encoder_name = is_encoder(engine) ? nano_weights_label(engine->program->weights) : NULL,
+        .encoder_name = is_encoder(engine) ? engine->program->config.architecture : NULL,
         .speculative = &engine->scheduler.config.speculative};
     NANO_TRY(nano_adapters_find(&engine->adapters, request->lora, &adapter, err));
     NANO_TRY(nano_request_create(&state, request, prompt, num_prompt_tokens, &limits, err));

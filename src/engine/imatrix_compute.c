@@ -219,6 +219,10 @@ static enum nano_status open_run(struct run *run, nano_model *model, struct nano
     engine.max_num_batched_tokens = params->max_num_batched_tokens;
     engine.kv_cache_dtype = params->kv_cache_dtype;
     NANO_TRY(nano_program_create(&run->program, &model->weights, err));
+    if (run->program->bidirectional)
+        return nano_error_set(err, NANO_ERR_UNSUPPORTED,
+                              "%s: is an encoder, expected a model that predicts text",
+                              nano_weights_label(&model->weights));
     NANO_TRY(nano_engine_setup_make(&run->setup, model, run->program, NULL, &engine, err));
     NANO_TRY(
         nano_imatrix_collector_init(&run->collector, run->program, params->process_output, err));

@@ -22,6 +22,9 @@
  * the same step share it. A recurrent state is there only after the step: who could begin with it
  * waits.
  *
+ * Embeddings are prefills whose hidden rows are outputs. An encoder's are admitted only where the
+ * step has room for the whole prompt, so none is ever in the middle of one between two steps.
+ *
  * Progress: the pool holds at least one sequence of max_model_len, so the first one in order can
  * always run; there is a state slot for each sequence that runs. It belongs to the engine's thread;
  * a step allocates nothing. */
