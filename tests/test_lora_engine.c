@@ -137,6 +137,96 @@ Test(lora_engine, several_files_are_one_adapter)
     rig_close(&rig);
 }
 
+/* ---- embeddings ---- */
+
+struct embedding {
+    float values[64];
+    int size;
+};
+
+static void on_embedding(const struct nano_output *output, void *user_data)
+{
+    struct embedding *e = user_data;
+    if (!output->embedding)
+        return;
+    e->size = output->embedding_size;
+    memcpy(e->values, output->embedding, (size_t)e->size * sizeof *e->values);
+}
+
+static void submit_embedding(struct embedding *e, nano_engine *engine, const char *lora,
+                             const int32_t *tokens, int num_tokens)
+{
+    struct nano_embedding_params params = nano_embedding_params_default();
+    struct nano_request request = nano_request_default();
+    params.pooling = NANO_POOLING_MEAN;
+    request.prompt_token_ids = tokens;
+    request.num_prompt_token_ids = (size_t)num_tokens;
+    request.embedding = &params;
+    request.lora = lora;
+    request.on_output = on_embedding;
+    request.user_data = e;
+    e->size = 0;
+    cr_assert_eq(nano_engine_submit(engine, &request, NULL, &err), NANO_OK, "%s", err.message);
+}
+
+/* Every row of the prompt is an output, in steps that have logits of others too. */
+Test(lora_engine, embeddings_beside_completions)
+{
+    static const char *const names[] = {NULL, "one", "two"};
+    struct rig rig;
+    struct nano_weights merged;
+    struct embedding alone[3], together[3], expected;
+    struct client first[3], clients[3];
+    int32_t tokens[50];
+    char path[LORA_PATH_BYTES];
+    uint64_t random = 3;
+    for (int i = 0; i < 50; i++)
+        tokens[i] = (int32_t)harness_random(&random, (uint32_t)SHAPE->vocab_size);
+    rig_open(&rig);
+    struct nano_engine_params params = params_of(rig.loras, 2);
+    params.max_num_batched_tokens = 40;
+    nano_engine *engine = make_engine(rig.model, &params);
+    for (int i = 0; i < 3; i++) {
+        submit_embedding(&alone[i], engine, names[i], tokens, 50);
+        nano_engine_wait_idle(engine);
+        generate(&first[i], engine, names[i]);
+    }
+    for (int i = 0; i < 3; i++) {
+        client_init(&clients[i], 30, SHAPE->vocab_size, 5, 6);
+        clients[i].request.lora = names[i];
+        clients[i].request.sampling = first[i].request.sampling;
+        cr_assert_eq(client_submit(&clients[i], engine, &err), NANO_OK, "%s", err.message);
+        submit_embedding(&together[i], engine, names[(i + 1) % 3], tokens, 50);
+    }
+    nano_engine_wait_idle(engine);
+    for (int i = 0; i < 3; i++) {
+        client_compare(&clients[i], &first[i], false);
+        cr_assert_eq(together[i].size, SHAPE->hidden_size);
+        cr_expect_eq(memcmp(together[i].values, alone[(i + 1) % 3].values,
+                            (size_t)SHAPE->hidden_size * sizeof(float)),
+                     0, "%d", i);
+        client_deinit(&clients[i]);
+        client_deinit(&first[i]);
+    }
+    nano_engine_destroy(engine);
+
+    tiny_model_make(&merged, SHAPE, NULL);
+    lora_merge(&merged, &one, 1);
+    nano_model *model = open_weights(&merged, path);
+    params.num_loras = 0;
+    engine = make_engine(model, &params);
+    submit_embedding(&expected, engine, NULL, tokens, 50);
+    nano_engine_wait_idle(engine);
+    for (int i = 0; i < SHAPE->hidden_size; i++)
+        cr_expect_float_eq(alone[1].values[i], expected.values[i], 1e-5f);
+    cr_expect_neq(memcmp(alone[1].values, alone[0].values, sizeof(float)), 0);
+    nano_engine_destroy(engine);
+    nano_model_close(model);
+    nano_weights_close(&merged);
+    unlink(path);
+    rig_close(&rig);
+}
+
 /* ---- prefix cache ---- */
 
 Test(lora_engine, blocks_are_shared_within_an_adapter_only)
