@@ -206,7 +206,7 @@ Test(golden, experts)
     check_zoo("qwen3moe", 1e-4);
     check_zoo("granitemoe", 1e-4);
     check_zoo("gpt-oss", 1e-4);
-    check_zoo("gpt-oss-mxfp4", 1e-3);
+    check_zoo("gpt-oss-mxfp4", 3e-2);
     check_zoo("gpt-oss-mxfp4-dequant", 6e-2);
 }
 
