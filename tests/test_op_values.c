@@ -37,7 +37,8 @@ static void check_model(const struct grown_spec *spec, int *num_checked)
         double worst = 0;
         for (int t = 0; t < NUM_TOKENS; t++)
             worst = fmax(worst, harness_difference(got + t * size, want + t * size, (size_t)size));
-        cr_expect(worst <= 2e-5, "%s: worst relative difference %g", spec->name, worst);
+        /* a delta net normalises vectors that may be short, their errors with them */
+        cr_expect(worst <= 5e-5, "%s: worst relative difference %g", spec->name, worst);
         free(want);
         free(got);
         ++*num_checked;

@@ -165,6 +165,17 @@ Test(synthetic, the_large_shapes_have_the_published_sizes)
     }
 }
 
+Test(synthetic, mamba2_has_the_published_size)
+{
+    struct nano_weights weights;
+    open_spec(&weights, "mamba2-130m:q8_0", 1);
+    int64_t num_params = 0;
+    for (size_t i = 0; i < weights.num_tensors; i++)
+        num_params += weights.tensors[i].dims[0] * weights.tensors[i].dims[1];
+    cr_expect_eq(num_params, 128989632, "%lld", (long long)num_params);
+    nano_weights_close(&weights);
+}
+
 Test(synthetic, every_format_has_the_asked_distribution)
 {
     enum { ROWS = 64 };
