@@ -131,6 +131,10 @@ const struct grown_spec grown_specs[] = {
      "leading_dense_block_count=2 attention.temperature_scale=0.1 "
      "attention.temperature_length=8",
      EMBEDDING},
+    {"deepseek2, many heads", "deepseek2",
+     SMALL RMS LATENT_HEADS FFN "attention.head_count=40 attention.kv_lora_rank=16 "
+                                "rope.dimension_count=4 leading_dense_block_count=2",
+     EMBEDDING},
     {"deepseek2, kv_b", "deepseek2",
      SMALL RMS LATENT FFN "leading_dense_block_count=2 attention.key_length=12 "
                           "attention.value_length=9",

@@ -33,13 +33,14 @@ static const struct features cases[] = {
     {"gpt2", {0, 0}, 2, false, true},
     {"deepseek2, dense", {0, 0}, 0, false, false},
     {"deepseek2, dense", {70, 0}, 2, true, false},
+    {"deepseek2, many heads", {0, 0}, 0, true, false},
 };
 enum { NUM_CASES = sizeof cases / sizeof *cases };
 
 struct model {
     struct nano_weights weights;
     struct nano_program *program;
-    float sinks[16];
+    float sinks[40];
     struct nano_tensor sinks_tensor;
 };
 
@@ -53,7 +54,7 @@ static void model_open(struct model *m, const struct features *f)
     cr_assert_eq(nano_program_build(&m->program, &m->weights, NULL), NANO_OK);
     struct nano_program *p = m->program;
     cr_assert_eq(p->num_kv_layers, 2);
-    for (int i = 0; i < 16; i++)
+    for (int i = 0; i < 40; i++)
         m->sinks[i] = (float)(i % 5) - 2;
     m->sinks_tensor =
         (struct nano_tensor){.format = NANO_FORMAT_F32,
