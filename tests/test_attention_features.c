@@ -329,6 +329,10 @@ Test(attention_features, joined_latent_matrices_equal_split_ones)
                     data[(head * tensor->dims[1] + r) * tensor->dims[0] + k] =
                         source->transposed ? from[(head * 17 + k) * 16 + r]
                                            : from[(head * 17 + 8 + r) * 16 + k];
+        float *read = malloc(tensor->num_bytes);
+        nano_tensor_read_rows_f32(op->weight[0], 0, tensor->dims[1] * tensor->dims[2], read);
+        cr_expect_eq(memcmp(read, data, tensor->num_bytes), 0);
+        free(read);
         op->weight[0] = tensor;
     }
     double *want = naive_logits(split.program, tokens, 60);
