@@ -25,6 +25,7 @@
 struct deepseek {
     int64_t q_rank, kv_rank; /* q_rank 0: q comes from x directly */
     int nope_dim, rope_dim, v_dim;
+    bool joined; /* k_b and v_b are one tensor, in files without key_length_mla */
     int rope;
     float scale, temperature_scale;
     int temperature_length;
@@ -83,7 +84,7 @@ struct latent_weights {
 static struct latent_weights find_latent_weights(struct nano_builder *b, const struct deepseek *d)
 {
     const int64_t num_heads = b->program->config.num_heads;
-    if (nano_build_layer_has(b, "attn_kv_b")) {
+    if (d->joined) {
         const struct nano_tensor *kv_b = nano_build_weight(b, "blk.%d.attn_kv_b.weight", d->kv_rank,
                                                            num_heads * (d->nope_dim + d->v_dim));
         return (struct latent_weights){part_of(b, kv_b, d, 0, d->nope_dim, true),
@@ -132,10 +133,13 @@ static void read_heads(struct nano_builder *b, struct deepseek *d)
     c->num_kv_heads = 1;
     d->q_rank = nano_build_int(b, "attention.q_lora_rank", 0, MAX_RANK, 0);
     d->kv_rank = nano_build_int(b, "attention.kv_lora_rank", 1, MAX_RANK, NANO_REQUIRED);
-    const int64_t key_length = nano_build_int(b, "attention.key_length", 0, MAX_RANK, 0);
-    const int64_t value_length = nano_build_int(b, "attention.value_length", 0, MAX_RANK, 0);
-    c->head_dim = nano_build_int(b, "attention.key_length_mla", 2, MAX_RANK, key_length);
-    d->v_dim = (int)nano_build_int(b, "attention.value_length_mla", 1, MAX_RANK, value_length);
+    c->head_dim = nano_build_int(b, "attention.key_length_mla", 0, MAX_RANK, 0);
+    d->v_dim = (int)nano_build_int(b, "attention.value_length_mla", 0, MAX_RANK, 0);
+    d->joined = c->head_dim == 0 || d->v_dim == 0;
+    if (d->joined) {
+        c->head_dim = nano_build_int(b, "attention.key_length", 1, MAX_RANK, NANO_REQUIRED);
+        d->v_dim = (int)nano_build_int(b, "attention.value_length", 1, MAX_RANK, NANO_REQUIRED);
+    }
     d->rope_dim = (int)nano_build_int(b, "rope.dimension_count", 2, c->head_dim - 1, NANO_REQUIRED);
     d->nope_dim = (int)c->head_dim - d->rope_dim;
 }

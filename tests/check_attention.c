@@ -222,7 +222,7 @@ static double *rounded_copy(const struct sizes *s, const float *x, int dim)
     return copy;
 }
 
-/* One query of one head in double. v_width floats lie from position to position of v. */
+/* One query of one head in double. v_stride values lie from position to position of v. */
 static void check_values(const struct sizes *s, const float *q, const double *k, const double *v,
                          int64_t v_stride, int query, int head, const float *out)
 {

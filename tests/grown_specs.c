@@ -12,9 +12,8 @@
 #define DELTA_NET                                                                 \
     "ssm.conv_kernel=4 ssm.inner_size=48 ssm.state_size=12 ssm.time_step_rank=4 " \
     "ssm.group_count=2 rope.dimension_count=4 "
-#define LATENT                                                                      \
-    "attention.head_count=4 attention.kv_lora_rank=16 attention.key_length_mla=12 " \
-    "attention.value_length_mla=9 rope.dimension_count=4 "
+#define LATENT "attention.head_count=4 attention.kv_lora_rank=16 rope.dimension_count=4 "
+#define LATENT_HEADS "attention.key_length_mla=12 attention.value_length_mla=9 "
 #define EMBEDDING "token_embd.weight=32x80"
 #define BERT_BIASES(layer)                                                                      \
     " blk." layer ".attn_q.bias=32 blk." layer ".attn_k.bias=32 blk." layer                     \
@@ -119,18 +118,26 @@ const struct grown_spec grown_specs[] = {
                      "residual_scale=0.6 attention.scale=0.2 logit_scale=1.6",
      EMBEDDING},
     {"deepseek2", "deepseek2",
-     SMALL RMS LATENT FFN "attention.q_lora_rank=24 leading_dense_block_count=1 expert_count=6 "
-                          "expert_used_count=2 expert_shared_count=2 "
-                          "expert_feed_forward_length=24 expert_weights_norm=true "
-                          "expert_gating_func=2 rope.scaling.type=yarn rope.scaling.factor=4.0 "
-                          "rope.scaling.original_context_length=16 "
-                          "rope.scaling.yarn_log_multiplier=0.1",
+     SMALL RMS LATENT LATENT_HEADS FFN
+     "attention.q_lora_rank=24 leading_dense_block_count=1 expert_count=6 "
+     "expert_used_count=2 expert_shared_count=2 "
+     "expert_feed_forward_length=24 expert_weights_norm=true "
+     "expert_gating_func=2 rope.scaling.type=yarn rope.scaling.factor=4.0 "
+     "rope.scaling.original_context_length=16 "
+     "rope.scaling.yarn_log_multiplier=0.1",
      EMBEDDING " blk.1.exp_probs_b.bias=6"},
     {"deepseek2, dense", "deepseek2",
-     SMALL RMS LATENT FFN "leading_dense_block_count=2 attention.temperature_scale=0.1 "
-                          "attention.temperature_length=8",
+     SMALL RMS LATENT LATENT_HEADS FFN
+     "leading_dense_block_count=2 attention.temperature_scale=0.1 "
+     "attention.temperature_length=8",
      EMBEDDING},
-    {"deepseek2, kv_b", "deepseek2", SMALL RMS LATENT FFN "leading_dense_block_count=2",
+    {"deepseek2, many heads", "deepseek2",
+     SMALL RMS LATENT_HEADS FFN "attention.head_count=40 attention.kv_lora_rank=16 "
+                                "rope.dimension_count=4 leading_dense_block_count=2",
+     EMBEDDING},
+    {"deepseek2, kv_b", "deepseek2",
+     SMALL RMS LATENT FFN "leading_dense_block_count=2 attention.key_length=12 "
+                          "attention.value_length=9",
      EMBEDDING " blk.0.attn_kv_b.weight=16x68 blk.1.attn_kv_b.weight=16x68"},
     {"mamba2", "mamba2",
      SMALL RMS "ssm.conv_kernel=4 ssm.inner_size=60 ssm.state_size=9 ssm.time_step_rank=6 "

@@ -17,7 +17,10 @@ struct naive {
 
 bool naive_knows(const struct nano_program *p)
 {
-    for (int i = 0; i < p->num_ops; i++)
+    for (int i = 0; i < p->num_ops; i++) {
+        for (int k = 0; k < nano_op_num_weights(&p->ops[i]); k++)
+            if (p->ops[i].weight[k] && !p->ops[i].weight[k]->data)
+                return false;
         switch (p->ops[i].kind) {
         case NANO_OP_ROUTE:
         case NANO_OP_MOE:
@@ -25,6 +28,7 @@ bool naive_knows(const struct nano_program *p)
         default:
             break;
         }
+    }
     return true;
 }
 

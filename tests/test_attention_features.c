@@ -33,13 +33,14 @@ static const struct features cases[] = {
     {"gpt2", {0, 0}, 2, false, true},
     {"deepseek2, dense", {0, 0}, 0, false, false},
     {"deepseek2, dense", {70, 0}, 2, true, false},
+    {"deepseek2, many heads", {0, 0}, 0, true, false},
 };
 enum { NUM_CASES = sizeof cases / sizeof *cases };
 
 struct model {
     struct nano_weights weights;
     struct nano_program *program;
-    float sinks[16];
+    float sinks[40];
     struct nano_tensor sinks_tensor;
 };
 
@@ -53,7 +54,7 @@ static void model_open(struct model *m, const struct features *f)
     cr_assert_eq(nano_program_build(&m->program, &m->weights, NULL), NANO_OK);
     struct nano_program *p = m->program;
     cr_assert_eq(p->num_kv_layers, 2);
-    for (int i = 0; i < 16; i++)
+    for (int i = 0; i < 40; i++)
         m->sinks[i] = (float)(i % 5) - 2;
     m->sinks_tensor =
         (struct nano_tensor){.format = NANO_FORMAT_F32,
@@ -328,6 +329,10 @@ Test(attention_features, joined_latent_matrices_equal_split_ones)
                     data[(head * tensor->dims[1] + r) * tensor->dims[0] + k] =
                         source->transposed ? from[(head * 17 + k) * 16 + r]
                                            : from[(head * 17 + 8 + r) * 16 + k];
+        float *read = malloc(tensor->num_bytes);
+        nano_tensor_read_rows_f32(op->weight[0], 0, tensor->dims[1] * tensor->dims[2], read);
+        cr_expect_eq(memcmp(read, data, tensor->num_bytes), 0);
+        free(read);
         op->weight[0] = tensor;
     }
     double *want = naive_logits(split.program, tokens, 60);

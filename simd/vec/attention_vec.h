@@ -1,10 +1,10 @@
 /* Attention for any instruction set with a vec_<isa>.h, which comes first together with math_vec.h
  * and attention_tile_vec.h. Included by one file of each folder.
  *
- * A "row" is one query of one head; rows are numbered query by query, so that later ones see at
- * least as much. A pass takes up to NANO_ATTENTION_ROWS rows through the ranges of positions
- * (NANO_ATTENTION_SPLIT) in spans of 64; what a row does at a position depends on the position
- * alone. Scores are powers of two: log2(e) is a factor of q. */
+ * A "row" is one query of one head; rows are numbered query by query, so that what later ones
+ * see begins and ends no earlier. A pass takes up to NANO_ATTENTION_ROWS rows through the ranges of
+ * positions (NANO_ATTENTION_SPLIT) in spans of 64; what a row does at a position depends on the
+ * position alone. Scores are powers of two: log2(e) is a factor of q. */
 #include <math.h>
 #include <string.h>
 

@@ -126,12 +126,14 @@ static void read_piece_f32(const struct nano_tensor *tensor, int64_t row, int64_
     }
     if (source->part_of) {
         float block[BLOCK_COLS];
+        unsigned char rounded[sizeof(float)];
         const int64_t column = row % tensor->dims[1], at = column % BLOCK_COLS,
                       left = tensor->dims[1] - (column - at);
         for (int64_t c = 0; c < n; c++) {
             read_piece_f32(source->part_of, part_row(tensor, row) + first + c, column - at,
                            left < BLOCK_COLS ? left : BLOCK_COLS, block);
-            dst[c] = block[at];
+            store_float(tensor->format, rounded, block[at]);
+            nano_dequantize_rows(tensor->format, rounded, dst + c, 1, 1);
         }
         return;
     }

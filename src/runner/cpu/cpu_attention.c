@@ -5,6 +5,9 @@
  * of positions. */
 #include "runner/cpu/cpu_state.h"
 
+#define ITEMS_PER_THREAD 2
+#define PART_HEADS 8 /* fewer would convert K and V too often */
+
 void nano_cpu_kv_store(struct nano_cpu_worker *w, int index, int64_t rows)
 {
     const struct nano_cpu_runner *r = w->runner;
@@ -57,21 +60,40 @@ static void merge(const struct nano_cpu_runner *r, const struct nano_op *op,
     }
 }
 
+/* Query heads of a KV head in parts, where there are many for few items: so that all threads have
+ * something to do. */
+static int choose_num_parts(const struct nano_cpu_runner *r, const struct nano_op *op,
+                            int64_t num_items)
+{
+    const int64_t wanted = ITEMS_PER_THREAD * (int64_t)r->config.num_threads;
+    const int num_q_heads = op->num_heads / op->num_kv_heads;
+    int num_parts = 1;
+    while (num_items * num_parts < wanted && num_q_heads / (num_parts + 1) >= PART_HEADS)
+        num_parts++;
+    return r->config.num_threads > 1 ? num_parts : 1;
+}
+
+/* What an item does for a KV head: query heads [begin, end) of the op's. */
+struct part {
+    int kv_head, num_parts;
+    int begin, end;
+};
+
 static void attend(const struct nano_cpu_worker *w, const struct nano_op *op,
                    const struct nano_cpu_attention_plan *plan,
-                   const struct nano_cpu_attention_item *item, int kv_head)
+                   const struct nano_cpu_attention_item *item, const struct part *part)
 {
     const struct nano_cpu_runner *r = w->runner;
     const struct nano_cpu_chunk *chunk = &plan->chunks[item->chunk];
-    const int num_q_heads = op->num_heads / op->num_kv_heads, head = kv_head * num_q_heads;
+    const int head = part->begin;
     const int64_t row = chunk->first_row + item->first_query;
     struct nano_attention_args args = {
         .kv = nano_cpu_kv_layout(r, op->kv_layer),
         .k_pool = r->k_pools[r->program->kv_layers[op->kv_layer].slot],
         .v_pool = r->v_pools[r->program->kv_layers[op->kv_layer].slot],
         .block_table = nano_cpu_block_table(r, &w->batch->seqs[item->seq], op->kv_layer),
-        .kv_head = kv_head,
-        .num_q_heads = num_q_heads,
+        .kv_head = part->kv_head,
+        .num_q_heads = part->end - part->begin,
         .num_queries = item->num_queries,
         .first_position = item->first_position,
         .window = plan->window,
@@ -95,10 +117,11 @@ static void attend(const struct nano_cpu_worker *w, const struct nano_op *op,
     args.partial_stride = (int64_t)r->attention.unit_floats;
     r->kernels.kv[args.kv.format].attention(&args);
     _Atomic int *num_done =
-        &r->attention.num_done[item->chunk * r->attention.max_kv_heads + kv_head];
-    if (atomic_fetch_add_explicit(num_done, 1, memory_order_acq_rel) + 1 == chunk->num_items) {
+        &r->attention.num_done[item->chunk * r->attention.max_kv_heads + part->kv_head];
+    if (atomic_fetch_add_explicit(num_done, 1, memory_order_acq_rel) + 1 ==
+        chunk->num_items * part->num_parts) {
         atomic_store_explicit(num_done, 0, memory_order_relaxed);
-        merge(r, op, chunk, item, kv_head);
+        merge(r, op, chunk, item, part->kv_head);
     }
 }
 
@@ -109,10 +132,20 @@ void nano_cpu_attention(struct nano_cpu_worker *w, int index)
     const struct nano_cpu_attention_plan *plan =
         &r->attention.plans[r->program->kv_layers[op->kv_layer].group];
     const int64_t count = (int64_t)plan->num_items * op->num_kv_heads;
+    const int num_q_heads = op->num_heads / op->num_kv_heads,
+              num_parts = choose_num_parts(r, op, count);
     _Atomic int64_t *next = nano_cpu_shared_loop_begin(w);
     int64_t begin, end;
-    while (nano_cpu_shared_loop_next(next, count, 1, &begin, &end)) {
-        const int item = plan->order[begin / op->num_kv_heads];
-        attend(w, op, plan, &plan->items[item], (int)(begin % op->num_kv_heads));
+    while (nano_cpu_shared_loop_next(next, count * num_parts, 1, &begin, &end)) {
+        const int item = plan->order[begin / num_parts / op->num_kv_heads];
+        const int kv_head = (int)(begin / num_parts % op->num_kv_heads),
+                  i = (int)(begin % num_parts);
+        const struct part part = {
+            .kv_head = kv_head,
+            .num_parts = num_parts,
+            .begin = kv_head * num_q_heads + num_q_heads * i / num_parts,
+            .end = kv_head * num_q_heads + num_q_heads * (i + 1) / num_parts,
+        };
+        attend(w, op, plan, &plan->items[item], &part);
     }
 }

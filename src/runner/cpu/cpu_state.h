@@ -79,9 +79,9 @@ struct nano_cpu_thread {
     float *row;       /* of normalised input, of a table of positions, or a router's scores */
     float *tile;      /* [NANO_CPU_TILE_FLOATS] */
     float *attention;
-    float *recurrent;                /* of the delta net's kernel */
-    int32_t *next_place;             /* [2, num_experts] */
-    struct nano_cpu_expert *experts; /* [num_experts]: of the pass */
+    float *recurrent;                       /* of the delta net's kernel */
+    int32_t *next_place;                    /* [2, num_experts] */
+    struct nano_cpu_expert *experts;        /* [num_experts]: of the pass */
     struct nano_cpu_lora_rows lora_outputs; /* of the current pass */
 };
 
@@ -127,8 +127,8 @@ struct nano_cpu_attention {
     int max_chunks, max_items, max_units; /* of a plan */
     int min_kv_heads, max_kv_heads;       /* of a layer */
     size_t unit_floats;                   /* the partial results of a query and a range */
-    _Atomic int *num_done; /* [chunk, kv_head]: items that left their partial results; 0 between
-                              ops */
+    _Atomic int *num_done; /* [chunk, kv_head]: parts of items that left their partial results;
+                              0 between ops */
     float *partials;       /* [max_units, unit_floats] */
     struct nano_cpu_attention_plan *plans; /* [program->num_kv_groups] */
 };
