@@ -386,6 +386,9 @@ Test(hf_folder, bad_config)
          "\"short_factor\":[1,2]}}",
          "long_factor and short_factor have 1 and 2 elements, expected 48"},
         {"{\"model_type\":\"smollm3\",\"no_rope_layers\":[1,0]}", "no_rope_layers[1]"},
+        {"{\"architectures\":[\"Mistral3ForConditionalGeneration\"],\"text_config\":"
+         "{\"model_type\":\"foo\"}}",
+         "model_type 'foo' of Mistral3ForConditionalGeneration is unknown"},
         {"{\"model_type\":\"granite\",\"logits_scaling\":0}", "logits_scaling is 0"},
     };
     char folder[64];

@@ -31,12 +31,22 @@ static const struct nano_hf_architecture *find_architecture(struct nano_hf_json 
     const char *model_type = nano_hf_string(config, "model_type", "");
     const struct nano_hf_architecture *found =
         find_row(class_name, class_name && text_type ? text_type : model_type);
+    const bool has_more =
+        found && found[1].class_name && strcmp(found[1].class_name, found->class_name) == 0;
+    if (has_more && text_type && strcmp(found->model_type, text_type) != 0) {
+        nano_hf_fail(config, NANO_ERR_UNSUPPORTED,
+                     "text_config: model_type '%.80s' of %s is unknown, expected %s or %s",
+                     text_type, found->class_name, found->model_type, found[1].model_type);
+        return NULL;
+    }
     if (found)
         return found;
     char known[400] = "";
-    for (size_t i = 0, used = 0; nano_hf_architectures[i].class_name && used < sizeof known; i++)
-        used += (size_t)snprintf(known + used, sizeof known - used, " %s",
-                                 nano_hf_architectures[i].class_name);
+    size_t used = 0;
+    for (const struct nano_hf_architecture *a = nano_hf_architectures;
+         a->class_name && used < sizeof known; a++)
+        if (a == find_row(a->class_name, "")) /* not one more of the class */
+            used += (size_t)snprintf(known + used, sizeof known - used, " %s", a->class_name);
     if (class_name || *model_type)
         nano_hf_fail(config, NANO_ERR_UNSUPPORTED, "%s '%.80s' is unknown, expected one of:%s",
                      class_name ? "architectures: class" : "model_type",
