@@ -225,8 +225,8 @@ Test(engine, a_second_turn_computes_its_new_tokens_and_at_most_a_block)
 
 Test(engine, a_second_turn_of_small_models)
 {
-    static const char *const names[] = {"gemma3",        "olmo3",  "mamba2",
-                                        "granitehybrid", "qwen35", "lfm2"};
+    static const char *const names[] = {"gemma3", "olmo3", "mamba2",  "granitehybrid",
+                                        "qwen35", "lfm2",  "gpt-oss", "deepseek2"};
     if (!test_data_path(""))
         cr_skip_test("NANOVLLM_TEST_DATA is not set");
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
