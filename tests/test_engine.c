@@ -203,7 +203,7 @@ static void check_second_turn(nano_model *model, const char *runner, int num_out
               num_computed = (int)second.request.num_prompt_token_ids - num_cached;
     cr_assert_leq(num_computed, NEW + params.block_size, "%s, %d tokens: %d are computed", runner,
                   num_output, num_computed);
-    cr_assert_eq(stats.prefix_cache_hits_total, num_cached);
+    cr_assert_eq(stats.prefix_cache_hits_total, (uint64_t)num_cached);
     cr_assert_eq(expected.completions[0].num_cached_tokens, 0);
     client_compare(&second, &expected, false);
     client_deinit(&first);
