@@ -367,7 +367,7 @@ struct nano_engine_params {
     const char *runner;          /* "cpu" (default), "mock" */
     int num_threads;             /* at most one per CPU that affinity and cgroups leave; 0: that many */
     int max_model_len;           /* tokens of prompt + output of one sequence; 0: the model's */
-    int max_num_seqs;            /* sequences running at once */
+    int max_num_seqs;            /* sequences running at once; fewer if recurrent states are large */
     int max_num_batched_tokens;  /* tokens computed in one step */
     int max_num_queued_reqs;     /* 0: no limit */
     int block_size;              /* tokens in a KV block */
@@ -379,7 +379,8 @@ struct nano_engine_params {
      * milliseconds; 0: as many tokens as max_num_batched_tokens allows. */
     float itl_target_ms;
     /* Speculative decoding by n-gram lookup in prompt and output: tokens proposed at most for a
-     * sequence in a step, 0 … 64 (0: off), and how many tokens must match. No token changes. */
+     * sequence in a step, 0 … 64 (0: off), and how many tokens must match. No token changes. Models
+     * with recurrent states cannot do it. */
     int num_speculative_tokens;
     int prompt_lookup_min, prompt_lookup_max;
     const struct nano_lora *loras; /* what requests may run with; read until create returns */

@@ -80,9 +80,12 @@ Test(block_manager, least_recently_used_content_goes_first)
     const int32_t order[4] = {2, 0, 3, 1};
     for (int i = 0; i < 4; i++)
         nano_block_release(&m, order[i]);
+    cr_assert_eq(m.num_free_cached, 4);
     nano_block_acquire(&m, 2); /* a hit makes it the most recent */
     nano_block_release(&m, 2);
-    const int32_t expected[4] = {0, 3, 1, 2};
+    nano_block_acquire(&m, 3); /* and this one nobody will look for */
+    nano_block_discard(&m, 3);
+    const int32_t expected[4] = {3, 0, 1, 2};
     for (int i = 0; i < 4; i++)
         cr_assert_eq(nano_block_allocate(&m), expected[i]);
     nano_block_manager_deinit(&m);
@@ -175,7 +178,10 @@ Test(block_manager, random_operations_keep_the_invariants)
             break;
         case 1:
             if (references[block] > 0) {
-                nano_block_release(&m, block);
+                if (value % 4 == 0)
+                    nano_block_discard(&m, block);
+                else
+                    nano_block_release(&m, block);
                 references[block]--;
             }
             break;

@@ -203,7 +203,7 @@ static void check_second_turn(nano_model *model, const char *runner, int num_out
               num_computed = (int)second.request.num_prompt_token_ids - num_cached;
     cr_assert_leq(num_computed, NEW + params.block_size, "%s, %d tokens: %d are computed", runner,
                   num_output, num_computed);
-    cr_assert_eq(stats.prefix_cache_hits_total, num_cached);
+    cr_assert_eq(stats.prefix_cache_hits_total, (uint64_t)num_cached);
     cr_assert_eq(expected.completions[0].num_cached_tokens, 0);
     client_compare(&second, &expected, false);
     client_deinit(&first);
@@ -225,8 +225,8 @@ Test(engine, a_second_turn_computes_its_new_tokens_and_at_most_a_block)
 
 Test(engine, a_second_turn_of_small_models)
 {
-    static const char *const names[] = {"gemma3",        "olmo3",  "mamba2",
-                                        "granitehybrid", "qwen35", "lfm2"};
+    static const char *const names[] = {"gemma3", "olmo3", "mamba2",  "granitehybrid",
+                                        "qwen35", "lfm2",  "gpt-oss", "deepseek2"};
     if (!test_data_path(""))
         cr_skip_test("NANOVLLM_TEST_DATA is not set");
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {

@@ -342,3 +342,13 @@ Test(random_schedules, zoo_short_convolutions)
 {
     run_zoo_model("zoo/gguf/lfm2.gguf", 40);
 }
+
+Test(random_schedules, zoo_sinks)
+{
+    run_zoo_model("zoo/gguf/gpt-oss.gguf", 40);
+}
+
+Test(random_schedules, zoo_mla)
+{
+    run_zoo_model("zoo/gguf/deepseek2.gguf", 40);
+}

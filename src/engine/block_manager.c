@@ -120,11 +120,13 @@ static void remove_free(struct nano_block_manager *m, int32_t id)
         m->max_used = used;
 }
 
-/* Content that can be found again goes to the end of the list; what cannot is taken first. */
-static void insert_free(struct nano_block_manager *m, int32_t id)
+/* Content that may be looked for goes to the end of the list; what is at the front is taken first.
+ */
+static void insert_free(struct nano_block_manager *m, int32_t id, bool at_end)
 {
     struct nano_block *block = &m->blocks[id];
-    if (block->cached) {
+    m->num_free_cached += block->cached;
+    if (at_end) {
         block->prev = m->free_tail;
         block->next = -1;
         if (m->free_tail >= 0)
@@ -132,7 +134,6 @@ static void insert_free(struct nano_block_manager *m, int32_t id)
         else
             m->free_head = id;
         m->free_tail = id;
-        m->num_free_cached++;
     } else {
         block->prev = -1;
         block->next = m->free_head;
@@ -168,7 +169,7 @@ void nano_block_acquire(struct nano_block_manager *m, int32_t id)
     block->ref_count++;
 }
 
-void nano_block_release(struct nano_block_manager *m, int32_t id)
+static void drop_reference(struct nano_block_manager *m, int32_t id, bool at_end)
 {
     struct nano_block *block = &m->blocks[id];
     assert(block->ref_count > 0);
@@ -176,7 +177,17 @@ void nano_block_release(struct nano_block_manager *m, int32_t id)
     if (block->ref_count == 1)
         m->num_shared--;
     else if (block->ref_count == 0)
-        insert_free(m, id);
+        insert_free(m, id, at_end);
+}
+
+void nano_block_release(struct nano_block_manager *m, int32_t id)
+{
+    drop_reference(m, id, m->blocks[id].cached);
+}
+
+void nano_block_discard(struct nano_block_manager *m, int32_t id)
+{
+    drop_reference(m, id, false);
 }
 
 void nano_block_publish(struct nano_block_manager *m, int32_t id, int group, uint64_t hash,

@@ -77,6 +77,9 @@ void nano_block_acquire(struct nano_block_manager *manager, int32_t block);
 /* Drops a reference. */
 void nano_block_release(struct nano_block_manager *manager, int32_t block);
 
+/* The same of a block whose content hardly anybody will look for: it is the next to be taken. */
+void nano_block_discard(struct nano_block_manager *manager, int32_t block);
+
 /* Makes a referenced block findable by its content. If another block has that content already, that
  * one stays the findable one. */
 void nano_block_publish(struct nano_block_manager *manager, int32_t block, int group, uint64_t hash,

@@ -121,7 +121,11 @@ void nano_scheduler_leave_blocks(struct nano_scheduler *s, struct nano_sequence 
         while (begin > 0 && table[begin - 1] >= 0)
             begin--;
         for (int i = begin; i < end; i++) {
-            nano_block_release(&s->blocks, table[i]);
+            /* Others may begin like this prompt; the middle of an answer is no beginning. */
+            if (i * kv->block_size < seq->num_prompt_tokens)
+                nano_block_release(&s->blocks, table[i]);
+            else
+                nano_block_discard(&s->blocks, table[i]);
             table[i] = -1;
         }
     }
