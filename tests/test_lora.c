@@ -189,12 +189,16 @@ Test(lora, of_every_architecture_equals_the_merged_model)
         spec.program = rig.program;
         lora_merge(&merged.weights, &spec, 1);
         rig_finish(&merged, NULL, 0);
-        const int64_t vocab_size = rig.program->config.vocab_size;
-        const size_t count = (size_t)(LENGTH * vocab_size);
+        const struct nano_program *p = rig.program;
+        const int64_t vocab_size = p->config.vocab_size;
+        const int64_t width =
+            p->logits_buffer >= 0 ? vocab_size : p->buffers[p->hidden_buffer].width;
+        const size_t count = (size_t)(LENGTH * width);
+        const int chunk = p->bidirectional ? LENGTH : 11;
         random_tokens(tokens, LENGTH, vocab_size, 7);
-        float *got = logits_with(&rig, 1, tokens, LENGTH, 11);
-        float *base = logits_with(&rig, 0, tokens, LENGTH, 11);
-        float *wanted = logits_with(&merged, 0, tokens, LENGTH, 11);
+        float *got = logits_with(&rig, 1, tokens, LENGTH, chunk);
+        float *base = logits_with(&rig, 0, tokens, LENGTH, chunk);
+        float *wanted = logits_with(&merged, 0, tokens, LENGTH, chunk);
         double *expected = malloc(count * sizeof *expected);
         cr_assert_not_null(expected);
         for (size_t k = 0; k < count; k++)
