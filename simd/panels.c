@@ -209,7 +209,8 @@ NANO_INLINE void pack_block(enum nano_format format, uint8_t *group, int lane, c
     }
 }
 
-/* ---- Formats of f32_scales ---------------------------------------------------------------------
+/* ---- Formats of f32_scales, and FP4
+ * ---------------------------------------------------------------------
  */
 
 typedef void unpack_fn(struct nano_unpacked_unit *out, const void *block, int unit);
@@ -248,6 +249,20 @@ static unpack_fn *unpack_of(enum nano_format format)
     }
 }
 
+/* Scales have so few bits that the lower half of an f32 is 0. */
+static void pack_fp4_unit(struct nano_panel_traits t, uint8_t *group, uint8_t *lines, int lane,
+                          const struct nano_unpacked_unit *w)
+{
+    static const uint8_t level_of[] = {15, 0, 0, 0, 14, 0, 13, 0, 12, 11, 10, 9, 0,
+                                       1,  2, 3, 4, 0,  5, 0,  6, 0,  0,  0,  7}; /* -12 … 12 */
+    uint32_t levels[8] = {0};
+    for (int part = 0; part < t.parts; part++)
+        nano_store_u16(group + 2 * (NANO_PANEL_ROWS * part + lane), nano_f32_to_bf16(w->d[part]));
+    for (int k = 0; k < NANO_UNIT_COLS; k++)
+        levels[k / 4] |= (uint32_t)level_of[w->q[k] + 12] << 8 * (k % 4);
+    store_levels(t.bits, lines, lane, levels);
+}
+
 static void pack_unit(enum nano_format format, uint8_t *group, int lane, const uint8_t *row,
                       int64_t index)
 {
@@ -257,9 +272,13 @@ static void pack_unit(enum nano_format format, uint8_t *group, int lane, const u
     struct nano_unpacked_unit w;
     unpack_of(format)(&w, row + (size_t)(index / units * traits->block_bytes),
                       (int)(index % units));
+    uint8_t *lines = group + nano_panel_header_bytes(t);
+    if (t.is_fp4) {
+        pack_fp4_unit(t, group, lines, lane, &w);
+        return;
+    }
     for (int part = 0; part < t.parts; part++)
         memcpy(group + 4 * (NANO_PANEL_ROWS * part + lane), &w.d[part], 4);
-    uint8_t *lines = group + nano_panel_header_bytes(t);
     for (int k = 0; k < NANO_UNIT_COLS; k++)
         lines[k / 4 * NANO_LINE_BYTES + 4 * lane + k % 4] = (uint8_t)(w.q[k] + t.zero_point);
 }
@@ -270,8 +289,9 @@ static void get_f32_scaled_unit(struct nano_panel_traits t, float *dst, const ui
     const uint8_t *lines = group + nano_panel_header_bytes(t);
     for (int k = 0; k < NANO_UNIT_COLS; k++) {
         const int part = k / (NANO_UNIT_COLS / t.parts);
-        dst[k] = nano_load_f32(group + 4 * (NANO_PANEL_ROWS * part + lane)) *
-                 (float)(load_level(t.bits, lines, lane, k) - t.zero_point);
+        const int at = NANO_PANEL_ROWS * part + lane, level = load_level(t.bits, lines, lane, k);
+        dst[k] = t.is_fp4 ? nano_load_bf16(group + 2 * at) * (float)nano_fp4_values[level]
+                          : nano_load_f32(group + 4 * at) * (float)(level - t.zero_point);
     }
 }
 
@@ -293,7 +313,7 @@ NANO_INLINE void pack_panel(enum nano_format format, uint8_t *panel, const uint8
                        (size_t)t.value_bytes);
         return;
     }
-    if (t.f32_scales) {
+    if (t.f32_scales || t.is_fp4) {
         for (int64_t i = 0; i < cols / NANO_UNIT_COLS; i++)
             for (int r = 0; r < num_rows; r++)
                 pack_unit(format, panel + (size_t)i * nano_panel_group_bytes(t), r,
@@ -373,7 +393,7 @@ static void get_row(enum nano_format format, NANO_GET_ROW_PARAMS)
     }
     for (int64_t i = 0; i < cols / NANO_UNIT_COLS; i++) {
         const int unit = (int)(i % t.units);
-        if (t.f32_scales) {
+        if (t.f32_scales || t.is_fp4) {
             get_f32_scaled_unit(t, dst + i * NANO_UNIT_COLS, group, lane);
             group += nano_panel_group_bytes(t);
             continue;

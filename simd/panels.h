@@ -13,16 +13,16 @@
  *            5 bits are the upper 4 and the lowest 1, 6 are 4 and 2, 3 are 2 and 1
  *   header   d[16] f16, mins m[16] f16 if the format has them; then for blocks of 256
  *            8 or 16 x [16] scale bytes, and 8 x [16] min bytes (Q2_K: in the scales' high nibbles)
- *            f32_scales: d[16] f32 for each part, nothing else
+ *            f32_scales: d[16] f32 for each part, nothing else; is_fp4: bf16 instead
  *
  * A level is unsigned: w = d * (level - zero_point) or d * level + m. The bytes of a panel are
  * those of the file plus what the 6-bit scales of the K formats grow by when they become bytes
  * (Q4_K 2.8
  * %, Q3_K 3.6 %).
  *
- * Formats of codewords, and the small ones of ternary and FP4 weights, are integers of at most a
- * byte with one exact f32 scale per 16 or 32 columns. They are unpacked to that, two to six times
- * their file's bytes, and share one loop.
+ * FP4 formats have scales of few bits, which a bf16 holds exactly. Formats of codewords and the
+ * small ones of ternary weights are integers of at most a byte with one exact f32 scale per 16 or
+ * 32 columns. They are unpacked to that, two to six times their file's bytes, and share one loop.
  *
  * F32, F16 and BF16 panels are [cols][16]. */
 #ifndef NANO_SIMD_PANELS_H
@@ -43,7 +43,8 @@ struct nano_panel_traits {
     int value_bytes; /* of F32, F16 and BF16; else 0 and what follows counts */
     int bits;        /* of a level */
     int zero_point;  /* the level of weight 0; 0 where the format has mins */
-    bool is_table;   /* levels are indices into nano_iq4_values */
+    bool is_table;   /* levels are indices into nano_iq4_values; */
+    bool is_fp4;     /* into nano_fp4_values, and the header is a scale d[16] bf16 per part */
     bool has_mins;
     int units;       /* that share a header */
     int parts;       /* of a unit that have a scale each */
@@ -82,13 +83,17 @@ static inline struct nano_panel_traits nano_panel_traits(enum nano_format format
         return (struct nano_panel_traits){.bits = 6, .zero_point = 32, .units = 8, .parts = 2};
     case NANO_FORMAT_IQ4_XS:
         return (struct nano_panel_traits){.bits = 4, .is_table = true, .units = 8, .parts = 1};
+    case NANO_FORMAT_MXFP4:
+        return (struct nano_panel_traits){
+            .bits = 4, .is_table = true, .is_fp4 = true, .units = 1, .parts = 1};
     case NANO_FORMAT_NVFP4:
+        return (struct nano_panel_traits){
+            .bits = 4, .is_table = true, .is_fp4 = true, .units = 1, .parts = 2};
     case NANO_FORMAT_IQ1_M:
     case NANO_FORMAT_IQ2_XS:
     case NANO_FORMAT_IQ2_S:
         return (struct nano_panel_traits){
             .bits = 8, .zero_point = 128, .units = 1, .parts = 2, .f32_scales = true};
-    case NANO_FORMAT_MXFP4:
     case NANO_FORMAT_Q1_0:
     case NANO_FORMAT_Q2_0:
     case NANO_FORMAT_TQ1_0:
@@ -113,8 +118,8 @@ static inline size_t nano_panel_scales_offset(struct nano_panel_traits t)
 
 static inline size_t nano_panel_header_bytes(struct nano_panel_traits t)
 {
-    if (t.f32_scales)
-        return (size_t)(4 * NANO_PANEL_ROWS * t.parts);
+    if (t.f32_scales || t.is_fp4)
+        return (size_t)((t.is_fp4 ? 2 : 4) * NANO_PANEL_ROWS * t.parts);
     size_t scale_bytes = t.units == 1 ? 0 : (size_t)(NANO_PANEL_ROWS * t.units * t.parts);
     if (t.has_mins && t.parts == 1)
         scale_bytes *= 2;

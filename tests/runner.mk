@@ -17,14 +17,15 @@ tests_test_architectures_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_test_architectures_LDADD = $(LOWER_LIBS)
 
 check_PROGRAMS += tests/test_op_values
-tests_test_op_values_SOURCES = tests/test_op_values.c tests/naive_program.c tests/naive_program.h \
+tests_test_op_values_SOURCES = tests/test_op_values.c \
+  tests/naive_program.c tests/naive_program.h tests/naive_moe.c tests/naive_moe.h \
   tests/grown_model.c tests/grown_model.h tests/grown_specs.c $(RUNNER_TEST_SOURCES)
 tests_test_op_values_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_test_op_values_LDADD = $(LOWER_LIBS)
 
 check_PROGRAMS += tests/test_attention_features
 tests_test_attention_features_SOURCES = tests/test_attention_features.c \
-  tests/naive_program.c tests/naive_program.h \
+  tests/naive_program.c tests/naive_program.h tests/naive_moe.c tests/naive_moe.h \
   tests/grown_model.c tests/grown_model.h tests/grown_specs.c $(RUNNER_TEST_SOURCES)
 tests_test_attention_features_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_test_attention_features_LDADD = $(LOWER_LIBS)

@@ -204,15 +204,16 @@ void tiny_model_quantize(struct nano_weights *w, enum nano_format format)
 {
     for (size_t i = 0; i < w->num_tensors; i++) {
         struct nano_tensor *t = &w->tensors[i];
-        if (t->num_dims != 2 || t->dims[0] % nano_format_traits(format)->block_length)
+        if (t->num_dims < 2 || t->dims[0] % nano_format_traits(format)->block_length)
             continue;
         const size_t row_bytes = nano_format_row_bytes(format, t->dims[0]);
-        unsigned char *data = nano_arena_alloc(&w->arena, (size_t)t->dims[1], row_bytes);
+        const int64_t rows = t->dims[1] * t->dims[2];
+        unsigned char *data = nano_arena_alloc(&w->arena, (size_t)rows, row_bytes);
         cr_assert_not_null(data);
-        nano_quantize_rows(format, t->data, data, t->dims[1], t->dims[0], NULL);
+        nano_quantize_rows(format, t->data, data, rows, t->dims[0], NULL);
         t->format = format;
         t->data = data;
-        t->num_bytes = (size_t)t->dims[1] * row_bytes;
+        t->num_bytes = (size_t)rows * row_bytes;
     }
 }
 

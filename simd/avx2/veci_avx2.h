@@ -76,9 +76,9 @@ NANO_INLINE veci veci_minus(veci x, int n)
 }
 
 /* Indices to levels; to levels + 128 where levels are unsigned. */
-NANO_INLINE veci veci_lookup_iq4(veci indices)
+NANO_INLINE veci veci_lookup(const int8_t table[16], veci indices)
 {
-    __m128i values = _mm_loadu_si128((const void *)nano_iq4_values);
+    __m128i values = _mm_loadu_si128((const void *)table);
 #ifdef VECI_VNNI
     values = _mm_xor_si128(values, _mm_set1_epi8(-128));
 #endif

@@ -75,10 +75,10 @@ NANO_INLINE veci veci_minus(veci x, int n)
 }
 
 /* Indices to levels. */
-NANO_INLINE veci veci_lookup_iq4(veci indices)
+NANO_INLINE veci veci_lookup(const int8_t table[16], veci indices)
 {
     return vreinterpretq_s32_s8(
-        vqtbl1q_s8(vld1q_s8(nano_iq4_values), vreinterpretq_u8_s32(indices)));
+        vqtbl1q_s8(vld1q_s8(table), vreinterpretq_u8_s32(indices)));
 }
 
 NANO_INLINE vec vec_from_veci(veci x)

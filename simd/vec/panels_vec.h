@@ -61,7 +61,7 @@ NANO_INLINE veci levels_at(int bits, const uint8_t *lines, int g, int low)
 NANO_INLINE veci weights_of(struct nano_panel_traits t, const uint8_t *lines, int g)
 {
     if (t.is_table)
-        return veci_lookup_iq4(levels_at(4, lines, g, 0));
+        return veci_lookup(t.is_fp4 ? nano_fp4_values : nano_iq4_values, levels_at(4, lines, g, 0));
     if (VECI_LEVELS == VECI_TOP)
         return levels_at(t.bits, lines, g, 8 - t.bits);
     veci levels = levels_at(t.bits, lines, g, 0);
@@ -102,8 +102,8 @@ NANO_INLINE void begin_group(struct nano_panel_traits t, struct row_group *r, in
     const uint8_t *header = r->group;
     r->group += nano_panel_group_bytes(t);
     r->lines = header + nano_panel_header_bytes(t) + 4 * lane;
-    if (t.f32_scales) {
-        r->scales = header + 4 * lane;
+    if (t.f32_scales || t.is_fp4) {
+        r->scales = header + (t.is_fp4 ? 2 : 4) * lane;
         return;
     }
     r->scales = header + nano_panel_scales_offset(t) + lane;
@@ -118,6 +118,11 @@ NANO_INLINE void next_scale(struct nano_panel_traits t, struct row_group *r, vec
     if (t.f32_scales) {
         *scale = vec_load((const float *)(const void *)r->scales);
         r->scales += 4 * NANO_PANEL_ROWS;
+        return;
+    }
+    if (t.is_fp4) {
+        *scale = vec_load_bf16(r->scales);
+        r->scales += 2 * NANO_PANEL_ROWS;
         return;
     }
     *scale = r->d;
@@ -367,9 +372,12 @@ DEFINE_LINEAR(Q6_K, q6_k)
 DEFINE_LINEAR(IQ4_NL, iq4_nl)
 DEFINE_LINEAR(IQ4_XS, iq4_xs)
 
-/* Their panels differ in nothing but the number of scales. */
 DEFINE_LINEAR(MXFP4, mxfp4)
 DEFINE_LINEAR(NVFP4, nvfp4)
+
+/* The panels of the rest differ in nothing but the number of scales. */
+DEFINE_LINEAR(IQ1_S, iq1_s)
+DEFINE_LINEAR(IQ1_M, iq1_m)
 
 #define DEFINE_LINEAR_LIKE(name, like)                                     \
     void VEC_NAME(nano_linear_##name)(const struct nano_linear_args *args) \
@@ -377,17 +385,15 @@ DEFINE_LINEAR(NVFP4, nvfp4)
         VEC_NAME(nano_linear_##like)(args);                                \
     }
 
-DEFINE_LINEAR_LIKE(q1_0, mxfp4)
-DEFINE_LINEAR_LIKE(q2_0, mxfp4)
-DEFINE_LINEAR_LIKE(tq1_0, mxfp4)
-DEFINE_LINEAR_LIKE(tq2_0, mxfp4)
-DEFINE_LINEAR_LIKE(iq1_s, mxfp4)
-DEFINE_LINEAR_LIKE(iq2_xxs, mxfp4)
-DEFINE_LINEAR_LIKE(iq3_xxs, mxfp4)
-DEFINE_LINEAR_LIKE(iq3_s, mxfp4)
-DEFINE_LINEAR_LIKE(iq1_m, nvfp4)
-DEFINE_LINEAR_LIKE(iq2_xs, nvfp4)
-DEFINE_LINEAR_LIKE(iq2_s, nvfp4)
+DEFINE_LINEAR_LIKE(q1_0, iq1_s)
+DEFINE_LINEAR_LIKE(q2_0, iq1_s)
+DEFINE_LINEAR_LIKE(tq1_0, iq1_s)
+DEFINE_LINEAR_LIKE(tq2_0, iq1_s)
+DEFINE_LINEAR_LIKE(iq2_xxs, iq1_s)
+DEFINE_LINEAR_LIKE(iq3_xxs, iq1_s)
+DEFINE_LINEAR_LIKE(iq3_s, iq1_s)
+DEFINE_LINEAR_LIKE(iq2_xs, iq1_m)
+DEFINE_LINEAR_LIKE(iq2_s, iq1_m)
 
 /* ---- F32, F16, BF16 ---------------------------------------------------------------------------
  *

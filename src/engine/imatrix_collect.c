@@ -16,6 +16,41 @@ static bool is_wanted(const struct nano_imatrix_collector *collector,
            (collector->process_output && strcmp(weight->name.bytes, "output.weight") == 0);
 }
 
+/* Which of an op's inputs its weight `k` is multiplied with. */
+static int input_of(const struct nano_op *op, int k)
+{
+    return op->kind == NANO_OP_MOE && k == 2;
+}
+
+static bool is_observed(const struct nano_op *op)
+{
+    return op->kind == NANO_OP_LINEAR || op->kind == NANO_OP_MOE;
+}
+
+static size_t num_values(const struct nano_tensor *weight)
+{
+    return (size_t)(weight->dims[0] * weight->dims[2]);
+}
+
+/* Room for an op's inputs that some wanted weight is multiplied with. */
+static bool add_op(struct nano_imatrix_collector *collector, int index)
+{
+    const struct nano_op *op = &collector->program->ops[index];
+    struct nano_imatrix_op *seen = &collector->ops[index];
+    for (int k = 0; is_observed(op) && k < nano_op_num_weights(op); k++) {
+        const struct nano_tensor *weight = op->weight[k];
+        const int input = input_of(op, k);
+        if (seen->sums[input] || !is_wanted(collector, weight))
+            continue;
+        seen->sums[input] = nano_arena_alloc(&collector->arena, num_values(weight), sizeof(double));
+        seen->counts[input] =
+            nano_arena_alloc(&collector->arena, (size_t)weight->dims[2], sizeof(int64_t));
+        if (!seen->sums[input] || !seen->counts[input])
+            return false;
+    }
+    return true;
+}
+
 enum nano_status nano_imatrix_collector_init(struct nano_imatrix_collector *collector,
                                              const struct nano_program *program,
                                              bool process_output, struct nano_error *err)
@@ -26,17 +61,8 @@ enum nano_status nano_imatrix_collector_init(struct nano_imatrix_collector *coll
     collector->ops =
         nano_arena_alloc(&collector->arena, (size_t)program->num_ops, sizeof *collector->ops);
     bool ok = collector->ops != NULL;
-    for (int i = 0; i < program->num_ops && ok; i++) {
-        const struct nano_op *op = &program->ops[i];
-        bool wanted = false;
-        for (int k = 0; op->kind == NANO_OP_LINEAR && k < nano_op_num_weights(op); k++)
-            wanted |= is_wanted(collector, op->weight[k]);
-        if (!wanted)
-            continue;
-        collector->ops[i].sums =
-            nano_arena_alloc(&collector->arena, (size_t)op->in[0].width, sizeof(double));
-        ok = collector->ops[i].sums != NULL;
-    }
+    for (int i = 0; i < program->num_ops && ok; i++)
+        ok = add_op(collector, i);
     if (ok)
         return NANO_OK;
     nano_imatrix_collector_deinit(collector);
@@ -53,38 +79,51 @@ void nano_imatrix_on_linear_input(void *context, const struct nano_linear_input 
 {
     struct nano_imatrix_collector *collector = context;
     struct nano_imatrix_op *op = &collector->ops[input->op - collector->program->ops];
-    if (!op->sums)
+    const int which = input_of(input->op, input->weight);
+    if (!op->sums[which])
         return;
+    double *sums = op->sums[which] + input->matrix * input->op->weight[input->weight]->dims[0];
     for (int64_t r = 0; r < input->num_rows; r++) {
         const float *row = input->rows + r * input->stride;
         for (int64_t c = input->first_column; c < input->end_column; c++)
-            op->sums[c] += (double)row[c] * (double)row[c];
+            sums[c] += (double)row[c] * (double)row[c];
     }
     if (input->first_column == 0)
-        op->num_tokens += input->num_rows;
+        op->counts[which][input->matrix] += input->num_rows;
 }
 
-static enum nano_status add_to_entry(const struct nano_imatrix_op *op,
+static enum nano_status add_to_entry(const double *sums, const int64_t *counts,
                                      const struct nano_tensor *weight,
                                      struct nano_importance *importance, struct nano_error *err)
 {
-    const size_t num_values = (size_t)weight->dims[0];
+    const size_t num_matrices = (size_t)weight->dims[2];
     struct nano_importance_entry *entry;
-    for (size_t i = 0; i < num_values; i++)
-        if (!isfinite(op->sums[i]))
+    for (size_t i = 0; i < num_values(weight); i++)
+        if (!isfinite(sums[i]))
             return nano_error_set(err, NANO_ERR_FORMAT,
                                   "tensor '%.200s': column %zu is multiplied with what is not "
                                   "finite: the model is damaged",
-                                  weight->name.bytes, i);
-    enum nano_status status =
-        nano_importance_entry(importance, &weight->name, num_values, 1, &entry, err);
+                                  weight->name.bytes, i % (size_t)weight->dims[0]);
+    enum nano_status status = nano_importance_entry(importance, &weight->name, num_values(weight),
+                                                    num_matrices, &entry, err);
     if (status != NANO_OK)
         return status;
-    for (size_t i = 0; i < num_values; i++)
-        entry->sums[i] += op->sums[i];
+    for (size_t i = 0; i < num_values(weight); i++)
+        entry->sums[i] += sums[i];
     for (size_t i = 0; i < entry->num_counts; i++)
-        entry->counts[i] += op->num_tokens;
+        entry->counts[i] += counts[num_matrices == 1 ? 0 : i];
     return NANO_OK;
+}
+
+static void forget(const struct nano_op *op, struct nano_imatrix_op *seen)
+{
+    for (int k = 0; k < nano_op_num_weights(op); k++) {
+        const int input = input_of(op, k);
+        if (!seen->sums[input])
+            continue;
+        memset(seen->sums[input], 0, num_values(op->weight[k]) * sizeof(double));
+        memset(seen->counts[input], 0, (size_t)op->weight[k]->dims[2] * sizeof(int64_t));
+    }
 }
 
 enum nano_status nano_imatrix_collector_give(struct nano_imatrix_collector *collector,
@@ -95,13 +134,13 @@ enum nano_status nano_imatrix_collector_give(struct nano_imatrix_collector *coll
     for (int i = 0; i < collector->program->num_ops; i++) {
         const struct nano_op *op = &collector->program->ops[i];
         struct nano_imatrix_op *seen = &collector->ops[i];
-        if (!seen->sums)
+        if (!is_observed(op))
             continue;
         for (int k = 0; k < nano_op_num_weights(op); k++)
             if (is_wanted(collector, op->weight[k]))
-                NANO_TRY(add_to_entry(seen, op->weight[k], importance, err));
-        memset(seen->sums, 0, (size_t)op->in[0].width * sizeof *seen->sums);
-        seen->num_tokens = 0;
+                NANO_TRY(add_to_entry(seen->sums[input_of(op, k)], seen->counts[input_of(op, k)],
+                                      op->weight[k], importance, err));
+        forget(op, seen);
     }
     nano_importance_count_chunks(importance);
 fail:

@@ -5,10 +5,15 @@
 #include "format/imatrix.h"
 #include "runner/runner.h"
 
-/* What one op has seen since it was last given to an importance matrix. */
+/* An MOE op has two inputs: that of gate and up, and that of down. */
+#define NANO_IMATRIX_MAX_INPUTS 2
+
+/* What one op has seen since it was last given to an importance matrix, of each input. */
 struct nano_imatrix_op {
-    double *sums;       /* [width of its input]; NULL: it has no weight that is asked for */
-    int64_t num_tokens; /* counted by the thread that has column 0 */
+    double *sums[NANO_IMATRIX_MAX_INPUTS];    /* [matrices, columns]; NULL: it has no weight that is
+                                                 asked for */
+    int64_t *counts[NANO_IMATRIX_MAX_INPUTS]; /* [matrices]: tokens, counted by the thread that has
+                                                 column 0 */
 };
 
 struct nano_imatrix_collector {
