@@ -17,14 +17,14 @@ struct naive {
 
 bool naive_knows(const struct nano_program *p)
 {
-    for (int i = 0; i < p->num_ops; i++)
-        switch (p->ops[i].kind) {
-        case NANO_OP_ROUTE:
-        case NANO_OP_MOE:
+    for (int i = 0; i < p->num_ops; i++) {
+        const struct nano_op *op = &p->ops[i];
+        if (op->kind == NANO_OP_ROUTE || op->kind == NANO_OP_MOE)
             return false;
-        default:
-            break;
-        }
+        for (int k = 0; k < nano_op_num_weights(op); k++)
+            if (op->weight[k] && !op->weight[k]->data) /* made when it is read */
+                return false;
+    }
     return true;
 }
 
