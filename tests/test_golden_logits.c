@@ -329,11 +329,12 @@ Test(golden, greedy_tokens)
         check_greedy(&g, json_object_get(item, "prompt_ids"), json_object_get(item, "ids"));
     }
     golden_close(&g);
-    static const char *const names[] = {"llama",         "llama3-tied", "qwen2",     "qwen3",
-                                        "gpt2",          "gptneox",     "falcon-7b", "falcon-40b",
-                                        "starcoder2",    "stablelm",    "phi3",      "stablelm-12b",
-                                        "phi3-longrope", "mistral3",    "granite",   "smollm3",
-                                        "olmo2",         "olmo3",       "gemma2",    "gemma3"};
+    static const char *const names[] = {
+        "llama",   "llama3-tied",   "qwen2",         "qwen3",      "gpt2",
+        "gptneox", "falcon-7b",     "falcon-40b",    "starcoder2", "stablelm",
+        "phi3",    "stablelm-12b",  "phi3-longrope", "mistral3",   "granite",
+        "smollm3", "olmo2",         "olmo3",         "gemma2",     "gemma3",
+        "mamba2",  "granitehybrid", "lfm2",          "qwen3next",  "qwen35"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         golden_open(&g, names[i]);
         const json_t *item = json_object_get(g.json, "greedy");
