@@ -12,7 +12,7 @@ tests_test_bench_LDADD = $(NANO_LIBS) $(CRITERION_LIBS)
 
 AM_TESTS_ENVIRONMENT += CC='$(CC)'; CXX='$(CXX)'; MAKE='$(MAKE)'; NM='$(NM)'; \
   NANO_EXAMPLE_CFLAGS='$(NANO_LDFLAGS)'; export CC CXX MAKE NM NANO_EXAMPLE_CFLAGS;
-dist_check_SCRIPTS += tests/check_install.sh tests/check_layers.sh tests/check_symbols.sh
+dist_check_SCRIPTS += tests/check_install.sh tests/check_layers.sh tests/check_models_doc.sh tests/check_symbols.sh
 
 check_PROGRAMS += tests/test_bad_input
 tests_test_bad_input_SOURCES = tests/test_bad_input.c $(PROGRAM_TEST) $(GGUF_BUILDER)

@@ -38,11 +38,12 @@ cat << EOF
 Written by \`tools/models_doc.sh\` from the program and its tests; do not edit.
 
 An architecture is what a GGUF file calls \`general.architecture\`; \`nanovllm info --architectures\` lists
-those of a build. Every one is run on small models of random weights: their logits are compared with
-golden values at every prompt length and chunk size ("difference": the largest, relative to the
-largest logit), and must have the same bits in any batch, with any number of threads. Golden models
-in quantised formats are compared with their weights dequantised, or with another engine's results,
-whose activations are rounded too.
+those of a build. Small models of random weights of every one are compared with plain loops of
+doubles, must have the same bits in any batch, with any number of threads, and are damaged in all
+ways that tests could think of. Models with golden logits are compared with them for prompts of
+several lengths and chunks of several sizes ("difference": the largest, relative to the largest
+logit). Golden models in quantised formats are compared with their weights dequantised, or with
+another engine's results, whose activations are rounded too.
 
 "Folder": models of it also open as Hugging Face's folders of safetensors.
 
@@ -56,7 +57,8 @@ EOF
         "$work/goldens" "$work/models")
     tokenizers=$(awk -v a="$architecture" '$2 == a { t = $4 ($5 ? " " $5 : "")
         if (!seen[t]++) printf "%s%s", n++ ? ", " : "", t }' "$work/models")
-    folder=$(grep -q "\"$architecture\"" "$top/src/format/hf_config.c" && echo yes || true)
+    folder=$(grep -q "\"$architecture\"" "$top/src/format/hf_classes.c" && echo yes || true)
+    [ "$goldens" ] || goldens="plain loops"
     echo "| $architecture | $(describe "$source") | $goldens | $tokenizers | $folder |"
 done
 
