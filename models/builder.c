@@ -166,6 +166,13 @@ const struct nano_model_config *nano_build_config(struct nano_builder *b)
                         "%s.attention.head_count %lld is no multiple of head_count_kv %lld",
                         c->architecture, (long long)c->num_heads, (long long)c->num_kv_heads);
     const bool divides = c->hidden_size % c->num_heads == 0;
+    char key[NAME_BYTES];
+    prefixed_key(b, "attention.key_length", key);
+    if (!divides && !nano_weights_meta(b->weights, key))
+        nano_build_fail(b, NANO_ERR_FORMAT,
+                        "%s.embedding_length %lld is no multiple of attention.head_count %lld, and "
+                        "'%s' is missing",
+                        c->architecture, (long long)c->hidden_size, (long long)c->num_heads, key);
     c->head_dim = nano_build_int(b, "attention.key_length", 1, MAX_HEAD_DIM,
                                  divides ? c->hidden_size / c->num_heads : NANO_REQUIRED);
     const int64_t value_length =
