@@ -2,9 +2,8 @@
  *
  *   x ──┬─ attn_norm ─ attn_q, k, v + bias ─ rope ─ attention ─ attn_output + bias ─ + ─▶ x
  *       └────────────────────────────────────────────────────────────────────────────┘
- *   x ──┬─ post_attention_norm ─ ffn_gate_inp + bias ─ the best experts ─ weighted sum ─ + ─▶ x of
- *       └────────────────────────────────────────────────────────────────────────────────┘  the
- * next
+ *   x ──┬─ post_attention_norm ─ ffn_gate_inp + bias ─ the best experts, weighted ─ + ─▶ x
+ *       └───────────────────────────────────────────────────────────────────────────┘
  *
  * Differs from llama: every even layer sees a window; each head's softmax has a sink, a score that
  * takes its share and gives nothing; experts with biases and a clamped gate, their weights a
