@@ -83,7 +83,7 @@ check_strangers() {
     [ -n "$quick" ] || check "and delays nobody" at_most "$(field ttft_s max)" 1
 
     # They rest for so long that buffers fill and the time to read passes on a busy machine too.
-    load --num-prompts 0 --slow-read 2 --n 32 --output-len 900 --ignore-eos --linger 12 \
+    load --num-prompts 0 --slow-read 2 --n 32 --output-len 900 --ignore-eos --linger 18 \
         --extra '"logprobs":20'
     check "who does not read is cut off" is "$(field slow_read cut)" 2
     check "its sequences are gone" wait_for 10 metric_is num_requests_running 0
