@@ -158,3 +158,12 @@ enum nano_status nano_cli_prompts_encode(struct nano_cli_prompts *prompts,
     }
     return status;
 }
+
+size_t nano_cli_prompts_longest(const struct nano_cli_prompts *prompts)
+{
+    size_t longest = 0;
+    for (size_t i = 0; i < prompts->num; i++)
+        if (prompts->items[i].num_tokens > longest)
+            longest = prompts->items[i].num_tokens;
+    return longest;
+}

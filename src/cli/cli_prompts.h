@@ -44,4 +44,7 @@ enum nano_status nano_cli_prompts_encode(struct nano_cli_prompts *prompts,
                                          const struct nano_error *tokenizer_error,
                                          struct nano_error *err);
 
+/* Tokens of the longest one; 0 without prompts. */
+size_t nano_cli_prompts_longest(const struct nano_cli_prompts *prompts);
+
 #endif

@@ -71,10 +71,8 @@ static int parse(const struct nano_cli_command *command, struct embed_options *o
 static void fit_engine(struct embed_options *options, const struct nano_model_info *info)
 {
     struct nano_engine_params *params = &options->engine.params;
-    size_t longest = 1;
-    for (size_t i = 0; i < options->prompts.num; i++)
-        if (options->prompts.items[i].num_tokens > longest)
-            longest = options->prompts.items[i].num_tokens;
+    size_t longest = nano_cli_prompts_longest(&options->prompts);
+    longest = longest > 0 ? longest : 1;
     if (params->max_model_len < 0)
         params->max_model_len = (int64_t)longest < info->context_length ? (int)longest
                                 : info->context_length <= INT32_MAX     ? (int)info->context_length

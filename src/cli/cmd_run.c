@@ -47,10 +47,8 @@ static int parse(const struct nano_cli_command *command, struct run_options *opt
 static void fit_engine(struct run_options *options, const struct nano_model_info *info)
 {
     struct nano_engine_params *params = &options->engine.params;
-    size_t longest = 0, num_seqs = options->prompts.num * (size_t)options->sampling.params.n;
-    for (size_t i = 0; i < options->prompts.num; i++)
-        if (options->prompts.items[i].num_tokens > longest)
-            longest = options->prompts.items[i].num_tokens;
+    const size_t longest = nano_cli_prompts_longest(&options->prompts);
+    size_t num_seqs = options->prompts.num * (size_t)options->sampling.params.n;
     if (params->max_model_len < 0) {
         int max_tokens = options->sampling.params.max_tokens;
         int64_t wanted =

@@ -179,38 +179,6 @@ static int order_outputs(struct nano_cpu_runner *r, const struct nano_batch *bat
 
 /* ---- the walk ---- */
 
-bool nano_cpu_knows(enum nano_op_kind kind)
-{
-    switch (kind) {
-    case NANO_OP_EMBED:
-    case NANO_OP_POSITION_EMBED:
-    case NANO_OP_RMS_NORM:
-    case NANO_OP_LAYER_NORM:
-    case NANO_OP_L2_NORM:
-    case NANO_OP_LINEAR:
-    case NANO_OP_HEAD_LINEAR:
-    case NANO_OP_ROPE:
-    case NANO_OP_KV_STORE:
-    case NANO_OP_ATTENTION:
-    case NANO_OP_GLU:
-    case NANO_OP_ACTIVATE:
-    case NANO_OP_ADD:
-    case NANO_OP_SCALE:
-    case NANO_OP_SOFTCAP:
-    case NANO_OP_POSITION_SCALE:
-    case NANO_OP_SPLIT_HEADS:
-    case NANO_OP_ROUTE:
-    case NANO_OP_MOE:
-    case NANO_OP_SHORT_CONV:
-    case NANO_OP_MAMBA2:
-    case NANO_OP_DELTA_NET:
-    case NANO_OP_GATHER:
-        return true;
-    default:
-        return false;
-    }
-}
-
 static void run_op(struct nano_cpu_worker *w, int index, int64_t rows)
 {
     switch (w->runner->program->ops[index].kind) {
@@ -273,7 +241,7 @@ static void run_op(struct nano_cpu_worker *w, int index, int64_t rows)
     case NANO_OP_GATHER:
         nano_cpu_gather(w, index, rows);
         break;
-    default:
+    case NANO_NUM_OP_KINDS:
         break;
     }
 }

@@ -62,10 +62,6 @@ static enum nano_status check_program(const struct nano_runner_config *config,
     const struct nano_program *p = config->program;
     for (int i = 0; i < p->num_ops; i++) {
         const struct nano_op *op = &p->ops[i];
-        if (!nano_cpu_knows(op->kind))
-            return nano_error_set(err, NANO_ERR_UNSUPPORTED,
-                                  "%s: the cpu runner does not know the op %s",
-                                  nano_weights_label(p->weights), nano_op_kind_name(op->kind));
         if (op->kind == NANO_OP_POSITION_EMBED && config->max_model_len > op->weight[0]->dims[1])
             return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
                                   "%s: max_model_len %d, expected at most the %lld of tensor '%s'",

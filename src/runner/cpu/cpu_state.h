@@ -290,9 +290,6 @@ void nano_cpu_gated_rows(const struct nano_cpu_worker *w,
 
 /* ---- op bodies: called by all threads together, `rows` rows ---- */
 
-/* True if run knows what the op does. */
-bool nano_cpu_knows(enum nano_op_kind kind);
-
 /* True if row t of the op is made from row t of its inputs, by the thread whose share of the rows t
  * is in. */
 bool nano_cpu_is_row_local(enum nano_op_kind kind);
