@@ -86,9 +86,9 @@ struct nano_view nano_build_rms_norm(struct nano_builder *b, const char *label, 
                                      const struct nano_tensor *weight, int64_t group_width);
 void nano_build_rms_norm_in_place(struct nano_builder *b, const char *label, struct nano_view x,
                                   const struct nano_tensor *weight);
-struct nano_view nano_build_layer_norm_op(struct nano_builder *b, const char *label,
-                                          struct nano_view in, const struct nano_tensor *weight,
-                                          const struct nano_tensor *bias, int64_t group_width);
+struct nano_view nano_build_mean_norm(struct nano_builder *b, const char *label,
+                                      struct nano_view in, const struct nano_tensor *weight,
+                                      const struct nano_tensor *bias, int64_t group_width);
 struct nano_view nano_build_l2_norm(struct nano_builder *b, const char *label, struct nano_view in,
                                     int64_t group_width, float eps);
 struct nano_view nano_build_linear(struct nano_builder *b, const char *label, struct nano_view in,

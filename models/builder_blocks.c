@@ -29,7 +29,7 @@ struct nano_view nano_build_layer_mean_norm(struct nano_builder *b, const char *
     snprintf(full_name, sizeof full_name, "blk.%%d.%s.weight", name);
     const struct nano_tensor *weight = nano_build_weight(b, full_name, in.width, 0);
     const struct nano_tensor *bias = layer_bias(b, name, in.width, bias_rule);
-    return nano_build_layer_norm_op(b, name, in, weight, bias, in.width);
+    return nano_build_mean_norm(b, name, in, weight, bias, in.width);
 }
 
 static struct nano_qkv build_qkv(struct nano_builder *b, struct nano_view in, enum nano_bias bias,
@@ -128,6 +128,6 @@ void nano_build_mean_norm_head(struct nano_builder *b, struct nano_view x,
     const struct nano_tensor *bias = nano_build_weight(b, "output_norm.bias", c->hidden_size, 0);
     const struct nano_tensor *output =
         nano_build_weight_optional(b, "output.weight", c->hidden_size, c->vocab_size);
-    x = nano_build_layer_norm_op(b, "output_norm", x, weight, bias, c->hidden_size);
+    x = nano_build_mean_norm(b, "output_norm", x, weight, bias, c->hidden_size);
     nano_build_logits(b, x, output ? output : embedding);
 }

@@ -120,9 +120,9 @@ void nano_build_rms_norm_in_place(struct nano_builder *b, const char *label, str
     op->eps = b->program->config.rms_norm_eps;
 }
 
-struct nano_view nano_build_layer_norm_op(struct nano_builder *b, const char *label,
-                                          struct nano_view in, const struct nano_tensor *weight,
-                                          const struct nano_tensor *bias, int64_t group_width)
+struct nano_view nano_build_mean_norm(struct nano_builder *b, const char *label,
+                                      struct nano_view in, const struct nano_tensor *weight,
+                                      const struct nano_tensor *bias, int64_t group_width)
 {
     struct nano_op dummy;
     struct nano_op *op = add_norm(b, NANO_OP_LAYER_NORM, label, in, group_width,

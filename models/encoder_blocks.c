@@ -39,7 +39,7 @@ struct nano_view nano_build_encoder_input_norm(struct nano_builder *b, struct na
 {
     const struct nano_tensor *weight = nano_build_weight(b, "token_embd_norm.weight", x.width, 0);
     const struct nano_tensor *bias = nano_build_weight(b, "token_embd_norm.bias", x.width, 0);
-    return nano_build_layer_norm_op(b, "token_embd_norm", x, weight, bias, x.width);
+    return nano_build_mean_norm(b, "token_embd_norm", x, weight, bias, x.width);
 }
 
 struct nano_view nano_build_post_norm(struct nano_builder *b, const char *name, struct nano_view x,

@@ -21,7 +21,7 @@ static struct nano_view head_norm(struct nano_builder *b, const char *name, cons
     if (weight->format != NANO_FORMAT_F32)
         nano_build_fail(b, NANO_ERR_UNSUPPORTED, "tensor '%s': format %s, expected F32",
                         weight->name.bytes, nano_format_traits(weight->format)->name);
-    return nano_build_layer_norm_op(b, name, x, weight, NULL, head_dim);
+    return nano_build_mean_norm(b, name, x, weight, NULL, head_dim);
 }
 
 static void build_layer(struct nano_builder *b, struct nano_view x, int rope)
