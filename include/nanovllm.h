@@ -82,8 +82,8 @@ struct nano_model_params {
 };
 NANO_API struct nano_model_params nano_model_params_default(void);
 
-/* Opens a GGUF file (any part of a split one) or a folder with config.json and safetensors as Hugging
- * Face's tools download it. The files are mapped, not read; only their headers are checked here,
+/* Opens a GGUF file (any part of a split one), a folder with config.json and safetensors as Hugging
+ * Face's tools download it, or an ONNX decoder: its file, or a folder with one and no safetensors. The files are mapped, not read; only their headers are checked here,
  * tensors when an engine binds them. `path` NULL opens the built-in model. A folder, or
  * a file, with only a tokenizer opens as a model without weights. */
 NANO_API enum nano_status nano_model_open(nano_model **out, const char *path, struct nano_error *err);
@@ -364,7 +364,10 @@ struct nano_lora {
 };
 
 struct nano_engine_params {
-    const char *runner;          /* "cpu" (default), "mock" */
+    const char *runner;          /* "cpu" (default), "onnx" for ONNX graphs, "mock" */
+    /* Execution providers of ONNX Runtime in order of preference, e.g. "cuda,cpu"; NULL: the CPU. Read
+     * until create returns. */
+    const char *onnx_providers;
     int num_threads;             /* at most one per CPU that affinity and cgroups leave; 0: that many */
     int max_model_len;           /* tokens of prompt + output of one sequence; 0: the model's */
     int max_num_seqs;            /* sequences running at once; fewer if recurrent states are large */

@@ -25,6 +25,10 @@ static enum nano_status check_params(const struct nano_engine_params *params,
     if (params->num_loras > 0 && !model)
         return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
                               "LoRA adapters need a model that they belong to");
+    if (params->num_loras > 0 && model->onnx)
+        return nano_error_set(err, NANO_ERR_UNSUPPORTED,
+                              "%s: LoRA adapters do not go with ONNX graphs",
+                              nano_weights_label(model));
     for (int i = 0; i < params->num_loras; i++) {
         const struct nano_lora *lora = &params->loras[i];
         if (!lora->name || !*lora->name || !lora->path || !isfinite(lora->scale))

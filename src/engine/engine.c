@@ -88,9 +88,16 @@ static enum nano_status make_program(struct nano_program **out, const nano_model
                                      const char *runner, struct nano_error *err)
 {
     *out = NULL;
-    if (model)
+    const bool is_graph = model && model->weights.onnx,
+               runs_graphs = runner && strcmp(runner, "onnx") == 0;
+    if (is_graph != runs_graphs && model)
+        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
+                              is_graph ? "%s is an ONNX graph, expected --runner onnx with it"
+                                       : "%s is no ONNX graph, expected one with --runner onnx",
+                              nano_weights_label(&model->weights));
+    if (model && !is_graph)
         return nano_program_create(out, &model->weights, err);
-    if (runner && strncmp(runner, "mock", 4) == 0)
+    if (is_graph || (runner && strncmp(runner, "mock", 4) == 0))
         return NANO_OK;
     return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "runner %s needs a model",
                           runner ? runner : "cpu");

@@ -115,6 +115,8 @@ static enum nano_status resolve(struct nano_engine_setup *s, const nano_model *m
     NANO_TRY(check_range("max_model_len", p->max_model_len, 0, model ? context : 1 << 30, err));
     NANO_TRY(kv_format(p->kv_cache_dtype, &rc->kv_format, err));
     rc->program = program;
+    rc->onnx = model ? model->weights.onnx : NULL;
+    rc->onnx_providers = p->onnx_providers;
     /* Threads without a processor of their own only wait for each other, and no output depends on
      * how many there are. */
     const int num_cpus = nano_os_num_cpus();

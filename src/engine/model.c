@@ -9,10 +9,12 @@
 #include "base/os.h"
 #include "engine/meta_print.h"
 #include "format/gguf.h"
-#include "format/quant_mix.h"
 #include "format/hf_folder.h"
 #include "format/hf_tokenizer.h"
 #include "format/lora_file.h"
+#include "format/onnx_folder.h"
+#include "format/onnx_graph.h"
+#include "format/quant_mix.h"
 #include "format/requantize.h"
 #include "format/synthetic.h"
 #include "models/builder.h"
@@ -40,6 +42,16 @@ static const char *quantization_name(const struct nano_weights *weights)
         if (num_bytes[f] > num_bytes[most])
             most = f;
     return num_bytes[most] ? nano_format_traits((enum nano_format)most)->name : "";
+}
+
+/* The type that most weight bytes are in. */
+static const char *graph_type(const struct nano_onnx_graph *graph)
+{
+    int most = 0;
+    for (int t = 1; t < NANO_ONNX_NUM_TYPES; t++)
+        if (graph->type_bytes[t] > graph->type_bytes[most])
+            most = t;
+    return nano_onnx_type_name(most);
 }
 
 /* A zero-terminated copy of a string entry; `fallback` if the file has none. NULL without memory.
@@ -77,6 +89,12 @@ static enum nano_status fill_info(nano_model *model, struct nano_error *err)
         info->weight_bytes += tensor->num_bytes;
     }
 
+    if (weights->onnx) {
+        info->num_params = weights->onnx->num_params;
+        info->weight_bytes = weights->onnx->weight_bytes;
+        info->quantization = graph_type(weights->onnx);
+    }
+
     const struct nano_model_config *config = &model->config;
     info->vocab_size = config->vocab_size;
     info->hidden_size = config->hidden_size;
@@ -95,7 +113,7 @@ static enum nano_status fill_info(nano_model *model, struct nano_error *err)
     const char *type = metadata_string(weights, "general.type", "model");
     if (!type)
         return nano_error_no_memory(err, "the model's description", 0);
-    info->runnable = weights->num_tensors > 0 && strcmp(type, "model") == 0;
+    info->runnable = (weights->num_tensors > 0 || weights->onnx) && strcmp(type, "model") == 0;
     return NANO_OK;
 }
 
@@ -163,7 +181,9 @@ enum nano_status nano_model_open_with(nano_model **out, const char *path,
     model = nano_mem_calloc(1, sizeof *model);
     if (!model)
         return nano_error_no_memory(err, "a model", sizeof *model);
-    if (nano_os_is_folder(path))
+    if (nano_onnx_is_path(path))
+        NANO_TRY(nano_onnx_open(&model->weights, path, err));
+    else if (nano_os_is_folder(path))
         NANO_TRY(nano_hf_folder_open(&model->weights, path, err));
     else if (nano_hf_tokenizer_is_path(path))
         NANO_TRY(nano_hf_tokenizer_open(&model->weights, path, err));

@@ -9,16 +9,15 @@
 
 #define MAX_PATH_BYTES 4096
 
-/* The last part of the path, as the model's name. */
-static void add_name(struct nano_meta_builder *builder, const char *folder)
+void nano_hf_add_name(struct nano_meta_builder *builder, const char *path)
 {
-    size_t end = strlen(folder), begin;
-    while (end && folder[end - 1] == '/')
+    size_t end = strlen(path), begin;
+    while (end && path[end - 1] == '/')
         end--;
-    for (begin = end; begin && folder[begin - 1] != '/';)
+    for (begin = end; begin && path[begin - 1] != '/';)
         begin--;
-    if (begin < end && folder[begin] != '.')
-        nano_meta_add_string(builder, "general.name", folder + begin, end - begin);
+    if (begin < end && path[begin] != '.')
+        nano_meta_add_string(builder, "general.name", path + begin, end - begin);
 }
 
 static enum nano_status read_model(struct nano_meta_builder *builder, const json_t *config,
@@ -88,7 +87,7 @@ enum nano_status nano_hf_folder_open(struct nano_weights *out, const char *folde
     NANO_TRY(nano_hf_tokenizer_load(&builder, folder, err));
     NANO_TRY(check_complete(folder, has_config, has_weights,
                             nano_weights_meta(out, "tokenizer.ggml.model") != NULL, err));
-    add_name(&builder, folder);
+    nano_hf_add_name(&builder, folder);
     NANO_TRY(nano_hf_generation_read(&builder, folder, config, err));
     NANO_TRY(nano_meta_build_finish(&builder, err));
     NANO_TRY(nano_weights_finish(out, err));

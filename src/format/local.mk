@@ -26,6 +26,9 @@ libformat_la_SOURCES = \
   src/format/lora_file.c src/format/lora_file.h \
   src/format/meta_build.c src/format/meta_build.h \
   src/format/metadata.c \
+  src/format/onnx_decoder.c src/format/onnx_decoder.h \
+  src/format/onnx_folder.c src/format/onnx_folder.h \
+  src/format/onnx_graph.c src/format/onnx_graph.h \
   src/format/quant_mix.def \
   src/format/quant_mix.c src/format/quant_mix.h \
   src/format/quant_rules.c \

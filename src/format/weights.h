@@ -104,12 +104,15 @@ struct nano_meta {
     const struct nano_string *strings; /* when element_type is STRING */
 };
 
+struct nano_onnx_graph;
+
 struct nano_weights {
     char *path; /* for messages; "" when made in memory */
     struct nano_tensor *tensors;
     size_t num_tensors;
     struct nano_meta *metadata;
     size_t num_metadata;
+    const struct nano_onnx_graph *onnx; /* in the arena; not NULL: a graph, and no tensors */
 
     struct nano_arena arena;    /* names, arrays, everything above */
     struct nano_os_file *files; /* mappings */

@@ -1,4 +1,5 @@
 noinst_LTLIBRARIES += librunner.la
+librunner_la_CPPFLAGS = $(AM_CPPFLAGS)
 librunner_la_SOURCES = \
   src/runner/runner.h \
   src/runner/cpu/cpu_attention.c src/runner/cpu/cpu_attention_plan.c src/runner/cpu/cpu_recurrent.c \

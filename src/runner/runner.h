@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "format/onnx_graph.h"
 #include "models/adapter.h"
 #include "models/program.h"
 #include "simd/kernels.h"
@@ -76,7 +77,9 @@ struct nano_linear_input {
 };
 
 struct nano_runner_config {
-    const struct nano_program *program; /* NULL for the mock runner */
+    const struct nano_program *program; /* NULL for the mock and ONNX runners */
+    const struct nano_onnx_graph *onnx; /* for the ONNX runner only; borrowed */
+    const char *onnx_providers;         /* as in nano_engine_params; borrowed until open returns */
     int num_threads;                    /* at least 1 */
     int max_num_batched_tokens, max_num_seqs, max_model_len;
     int block_size;
@@ -95,10 +98,8 @@ struct nano_runner_config {
 };
 
 struct nano_runner_caps {
-    bool paged; /* KV in blocks at any place; else one contiguous range per sequence */
     int64_t vocab_size;
-    int64_t hidden_size; /* of a hidden row */
-    int max_num_seqs;    /* 0: no limit of its own */
+    int64_t hidden_size; /* of a hidden row; 0: it gives none */
     const char *isa;
 };
 

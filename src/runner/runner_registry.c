@@ -1,14 +1,22 @@
 /* The runners of this build. */
 #include <string.h>
 
+#include "config.h"
+
 #include "runner/cpu/cpu_runner.h"
 #include "runner/mock/mock_runner.h"
+#ifdef NANO_HAVE_ONNXRUNTIME
+#include "runner/onnx/onnx_runner.h"
+#endif
 #include "runner/runner.h"
 
 static const struct nano_runner *const runners[] = {
-    &nano_runner_cpu,         &nano_runner_mock,         &nano_runner_mock_kv,
-    &nano_runner_mock_window, &nano_runner_mock_windows, &nano_runner_mock_state,
-    &nano_runner_mock_hybrid};
+    &nano_runner_cpu,
+#ifdef NANO_HAVE_ONNXRUNTIME
+    &nano_runner_onnx,
+#endif
+    &nano_runner_mock,         &nano_runner_mock_kv,    &nano_runner_mock_window,
+    &nano_runner_mock_windows, &nano_runner_mock_state, &nano_runner_mock_hybrid};
 
 enum nano_status nano_runner_find(const struct nano_runner **out, const char *name,
                                   struct nano_error *err)
@@ -23,6 +31,9 @@ enum nano_status nano_runner_find(const struct nano_runner **out, const char *na
         strcat(known, i ? ", " : "");
         strcat(known, runners[i]->name);
     }
+    if (strcmp(name, "onnx") == 0)
+        return nano_error_set(err, NANO_ERR_UNSUPPORTED,
+                              "runner 'onnx' is not in this build: ./configure --with-onnxruntime");
     return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
                           "runner '%s' is unknown, expected one of: %s", name, known);
 }

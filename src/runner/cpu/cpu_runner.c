@@ -151,8 +151,7 @@ static enum nano_status cpu_open(void **state, const struct nano_runner_config *
 static void cpu_caps(const void *state, struct nano_runner_caps *out)
 {
     const struct nano_cpu_runner *r = state;
-    *out = (struct nano_runner_caps){.paged = true,
-                                     .vocab_size = r->program->config.vocab_size,
+    *out = (struct nano_runner_caps){.vocab_size = r->program->config.vocab_size,
                                      .hidden_size =
                                          r->program->buffers[r->program->hidden_buffer].width,
                                      .isa = r->kernels.name};

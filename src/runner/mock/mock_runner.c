@@ -68,8 +68,7 @@ static enum nano_status open_kind(const struct mock_kind *kind, void **state,
 static void mock_caps(const void *state, struct nano_runner_caps *out)
 {
     (void)state;
-    *out = (struct nano_runner_caps){.paged = true,
-                                     .vocab_size = NANO_MOCK_VOCAB_SIZE,
+    *out = (struct nano_runner_caps){.vocab_size = NANO_MOCK_VOCAB_SIZE,
                                      .hidden_size = NANO_MOCK_HIDDEN_SIZE,
                                      .isa = "none"};
 }
