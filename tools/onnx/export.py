@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 
+import tokenizer
 import weights
 from decoder import DAMAGES, LAYOUTS, Decoder
 from graph import BF16, F16, F32, Graph
@@ -33,6 +34,11 @@ def config(m, dtype):
     return c
 
 
+def ends(m):
+    """Where an answer stops: the end of text and, if it is another token, of a turn."""
+    return m.eos if m.eot in (None, m.eos) else [m.eos, m.eot]
+
+
 def genai_config(m, d, file):
     inputs = {"input_ids": "input_ids", "attention_mask": "attention_mask"}
     outputs = {"logits": "logits"}
@@ -45,10 +51,9 @@ def genai_config(m, d, file):
         inputs["past_value_names"] = "past_key_values.%d.value"
         outputs["present_key_names"] = "present.%d.key"
         outputs["present_value_names"] = "present.%d.value"
-    eos = m.eos if m.eot is None else [m.eos, m.eot]
     return {
         "model": {
-            "type": m.arch, "bos_token_id": m.bos, "eos_token_id": eos,
+            "type": m.arch, "bos_token_id": m.bos, "eos_token_id": ends(m),
             "pad_token_id": m.eos if m.pad is None else m.pad, "vocab_size": m.vocab,
             "context_length": m.context,
             "decoder": {
@@ -90,6 +95,8 @@ def main():
         positions = a.past != "shared" or m.arch == "gpt2"
     elif not positions and a.past == "shared" and m.arch == "gpt2":
         p.error("gpt2 needs --position-ids in this layout")
+    if a.past == "shared" and m.inv_freq is not None and m.head_dim % 16:
+        p.error("GroupQueryAttention rotates only heads of a multiple of 16, not %d" % m.head_dim)
     os.makedirs(a.o, exist_ok=True)
     file = FILES[a.past]
     g = Graph(os.path.join(a.o, file + "_data") if a.external else None)
@@ -97,6 +104,9 @@ def main():
     d.build()
     g.save(os.path.join(a.o, file), m.arch)
     write_json(a.o, "config.json", config(m, a.dtype))
+    write_json(a.o, "generation_config.json", {"bos_token_id": m.bos, "eos_token_id": ends(m)})
+    for name, value in tokenizer.files(m.meta).items():
+        write_json(a.o, name, value)
     if a.past in ("shared", "packed"):
         write_json(a.o, "genai_config.json", genai_config(m, d, file))
 
