@@ -1,9 +1,10 @@
 """graph.py - builds an ONNX graph node by node."""
 import os
+import sys
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import ModelProto, TensorProto, helper
 
 MICROSOFT = "com.microsoft"
 F32, F16, BF16 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16
@@ -12,6 +13,7 @@ I64, I32, I8, U8, BOOL = (TensorProto.INT64, TensorProto.INT32, TensorProto.INT8
 NUMPY = {F32: "<f4", F16: "<f2", I64: "<i8", I32: "<i4", U8: "u1"}
 SMALLEST_EXTERNAL = 1024  # the loader reads shapes and scalars before the data file
 PAGE = 4096
+LARGEST_FILE = 2000000000  # protobuf's 2 GiB, with room for the nodes
 
 
 def _bytes(x, dtype):
@@ -25,7 +27,9 @@ class Graph:
     """`nodes` is where op() appends; a branch of an If swaps it for a while."""
 
     def __init__(self, data_path=None):
-        self.nodes, self.initializers, self.inputs, self.outputs = [], [], [], []
+        self.model = ModelProto(ir_version=7, producer_name="nanovllm")
+        self.nodes, self.inputs, self.outputs = [], [], []
+        self.num_bytes = 0  # of the weights within the file
         self.consts, self.num_values = {}, 0
         self.data_path = data_path
         self.data = open(data_path, "wb") if data_path else None
@@ -55,7 +59,7 @@ class Graph:
         return self.consts[key]
 
     def weight(self, name, x, dtype):
-        tensor = TensorProto(name=name, data_type=dtype, dims=x.shape)
+        tensor = self.model.graph.initializer.add(name=name, data_type=dtype, dims=x.shape)
         raw = _bytes(x, dtype)
         if self.data and len(raw) >= SMALLEST_EXTERNAL:
             self.data.write(b"\0" * (-self.data.tell() % PAGE))
@@ -66,7 +70,9 @@ class Graph:
             self.data.write(raw)
         else:
             tensor.raw_data = raw
-        self.initializers.append(tensor)
+            self.num_bytes += len(raw)
+            if self.num_bytes >= LARGEST_FILE:
+                sys.exit("the weights are too large for one file: pass --external")
         return name
 
     def input(self, name, dtype, shape):
@@ -86,13 +92,13 @@ class Graph:
         return graph
 
     def save(self, path, name):
-        graph = helper.make_graph(self.nodes, name, self.inputs, self.outputs,
-                                  initializer=self.initializers)
-        opsets = [helper.make_opsetid("", 14)]
-        if any(n.domain == MICROSOFT for n in self.nodes):
-            opsets.append(helper.make_opsetid(MICROSOFT, 1))
-        model = helper.make_model(graph, opset_imports=opsets, producer_name="nanovllm",
-                                  ir_version=7)
+        graph = self.model.graph
+        graph.name = name
+        graph.node.extend(self.nodes)
+        graph.input.extend(self.inputs)
+        graph.output.extend(self.outputs)
+        self.model.opset_import.extend([helper.make_opsetid("", 14),
+                                        helper.make_opsetid(MICROSOFT, 1)])
         if self.data:
             self.data.close()
-        onnx.save(model, path)
+        onnx.save(self.model, path)

@@ -47,10 +47,15 @@ def _halves(x, heads):
 
 
 def load(path):
-    meta, tensors = gguf.read(path)
+    try:
+        meta, tensors = gguf.read(path)
+    except (OSError, ValueError) as e:
+        sys.exit("%s: %s" % (path, e))
     arch = meta["general.architecture"]
-    if arch not in ARCHS or "blk.0.ffn_gate_inp.weight" in tensors:
+    if arch not in ARCHS:
         sys.exit("%s: architecture %s is not exported (%s are)" % (path, arch, ", ".join(ARCHS)))
+    if "blk.0.ffn_gate_inp.weight" in tensors:
+        sys.exit("%s: experts are not exported" % path)
 
     def key(name, default=None):
         return meta.get("%s.%s" % (arch, name), default)
@@ -101,6 +106,8 @@ def synthetic(text):
         sys.exit("--synthetic: arch is one of %s" % ", ".join(ARCHS))
     kv_heads = heads if arch == "gpt2" else shape.get("kv_heads", heads)
     head_dim, ffn = shape.get("head_dim", hidden // heads), shape.get("ffn", 4 * hidden)
+    if heads % kv_heads or arch != "gpt2" and head_dim % 2:
+        sys.exit("--synthetic: heads do not divide by kv_heads, or their size is odd")
     vocab, context = shape["vocab"], shape.get("context", 1024)
     random = np.random.default_rng(1)
     tensors = {}

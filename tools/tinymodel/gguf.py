@@ -112,7 +112,9 @@ def read(path):
             return [value(sub) for _ in range(n)]
         return take(SCALARS[kind])
 
-    assert take("I") == MAGIC and take("I") == VERSION
+    if raw[:8] != struct.pack("<II", MAGIC, VERSION):
+        raise ValueError("not a GGUF v%d file" % VERSION)
+    at = 8
     n_tensors, n_meta = take("Q"), take("Q")
     meta = {}
     for _ in range(n_meta):
