@@ -3,6 +3,9 @@
 import argparse
 import json
 import os
+import sys
+
+sys.dont_write_bytecode = True  # this folder is distributed as it is
 
 import tokenizer
 import weights
