@@ -1,14 +1,19 @@
-"""gguf.py - a minimal GGUF v3 writer and reader (F32 and Q8_0 tensors only).
+"""gguf.py - a minimal GGUF v3 writer (F32 and Q8_0 tensors) and reader (also
+F16, BF16 and Q4_0).
 
 Q8_0: blocks of 32 values along the innermost dimension, each an f16 scale
 d = max|x| / 127 followed by 32 signed bytes q = round(x / d).
+Q4_0: blocks of 32 values, an f16 scale d followed by 16 bytes; the low halves
+are values 0 to 15, the high halves 16 to 31, each d * (q - 8).
 """
 import struct
 import numpy as np
 
 MAGIC, VERSION, ALIGN = 0x46554747, 3, 32
 U32, F32, BOOL, STR, ARR, I32 = 4, 6, 7, 8, 9, 5
-TYPE_F32, TYPE_Q8_0 = 0, 8
+TYPE_F32, TYPE_F16, TYPE_Q4_0, TYPE_Q8_0, TYPE_BF16 = 0, 1, 2, 8, 30
+SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", U32: "I", I32: "i", F32: "f",
+           BOOL: "?", 10: "Q", 11: "q", 12: "d"}
 
 
 def quantize_q8_0(x):
@@ -26,6 +31,13 @@ def quantize_q8_0(x):
 def dequantize_q8_0(raw, shape):
     blocks = np.frombuffer(raw, np.dtype([("d", "<f2"), ("q", "i1", 32)]))
     x = blocks["d"].astype(np.float32)[:, None] * blocks["q"].astype(np.float32)
+    return x.reshape(shape)
+
+
+def dequantize_q4_0(raw, shape):
+    blocks = np.frombuffer(raw, np.dtype([("d", "<f2"), ("q", "u1", 16)]))
+    q = np.concatenate([blocks["q"] & 15, blocks["q"] >> 4], axis=1)
+    x = blocks["d"].astype(np.float32)[:, None] * (q.astype(np.float32) - 8)
     return x.reshape(shape)
 
 
@@ -98,9 +110,11 @@ def read(path):
         if kind == ARR:
             sub, n = take("I"), take("Q")
             return [value(sub) for _ in range(n)]
-        return take({U32: "I", I32: "i", F32: "f", BOOL: "?"}[kind])
+        return take(SCALARS[kind])
 
-    assert take("I") == MAGIC and take("I") == VERSION
+    if raw[:8] != struct.pack("<II", MAGIC, VERSION):
+        raise ValueError("not a GGUF v%d file" % VERSION)
+    at = 8
     n_tensors, n_meta = take("Q"), take("Q")
     meta = {}
     for _ in range(n_meta):
@@ -111,14 +125,23 @@ def read(path):
         name, nd = string(), take("I")
         shape = [take("Q") for _ in range(nd)][::-1]
         infos.append((name, shape, take("I"), take("Q")))
-    base = at + (-at % ALIGN)
+    base = at + (-at % meta.get("general.alignment", ALIGN))
     tensors = {}
     for name, shape, ttype, off in infos:
         n = int(np.prod(shape))
         start = base + off
         if ttype == TYPE_F32:
             x = np.frombuffer(raw, "<f4", n, start).reshape(shape)
-        else:
+        elif ttype == TYPE_F16:
+            x = np.frombuffer(raw, "<f2", n, start).reshape(shape)
+        elif ttype == TYPE_BF16:
+            x = np.frombuffer(raw, "<u2", n, start).astype(np.uint32) << 16
+            x = x.view(np.float32).reshape(shape)
+        elif ttype == TYPE_Q4_0:
+            x = dequantize_q4_0(raw[start:start + n // 32 * 18], shape)
+        elif ttype == TYPE_Q8_0:
             x = dequantize_q8_0(raw[start:start + n // 32 * 34], shape)
+        else:
+            raise ValueError("%s: tensor type %d is not read" % (name, ttype))
         tensors[name] = x.astype(np.float32)
     return meta, tensors
