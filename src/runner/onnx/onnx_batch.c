@@ -194,7 +194,8 @@ static enum nano_status run_with_past(struct nano_onnx_runner *r, struct nano_ba
         else
             NANO_TRY(run_alone(r, batch, s, err));
     }
-    NANO_TRY(run_members(r, batch, count, num_tokens, err));
+    if (count > 0)
+        NANO_TRY(run_members(r, batch, count, num_tokens, err));
     for (int level = 1; level <= highest; level++)
         for (int s = 0; s < batch->num_seqs; s++)
             if (r->level[s] == level)
