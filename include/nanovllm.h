@@ -364,7 +364,8 @@ struct nano_lora {
 };
 
 struct nano_engine_params {
-    const char *runner;          /* "cpu" (default), "onnx" for ONNX graphs, "mock" */
+    const char *runner;          /* "cpu", "onnx" for ONNX graphs, "mock"; NULL, the default: as the
+                                    model needs */
     /* Execution providers of ONNX Runtime in order of preference, e.g. "cuda,cpu"; NULL: the CPU. Read
      * until create returns. */
     const char *onnx_providers;

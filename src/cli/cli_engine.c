@@ -185,8 +185,8 @@ const struct nano_cli_option nano_cli_engine_table[] = {
     {"--prompt-lookup-min", "N", nano_cli_parse_int, ENGINE(params.prompt_lookup_min), 1, 64,
      "shortest match to propose from (default {})"},
     {"--runner", "NAME", nano_cli_parse_string, ENGINE(params.runner), 0, 0,
-     "what computes: cpu, onnx (ONNX Runtime, for ONNX graphs), or mock, which only pretends to "
-     "(default {})"},
+     "what computes: cpu, onnx (ONNX Runtime), or mock, which only pretends to (default: onnx for "
+     "ONNX graphs, else cpu)"},
     {"--onnx-providers", "LIST", nano_cli_parse_string, ENGINE(params.onnx_providers), 0, 0,
      "ONNX Runtime's execution providers in order of preference, such as cuda,cpu (default cpu)"},
 };

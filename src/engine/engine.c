@@ -87,20 +87,18 @@ static void *engine_thread(void *argument)
 static enum nano_status make_program(struct nano_program **out, const nano_model *model,
                                      const char *runner, struct nano_error *err)
 {
+    const bool is_graph = model && model->weights.onnx;
+    const char *name = nano_engine_runner_name(model, runner);
     *out = NULL;
-    const bool is_graph = model && model->weights.onnx,
-               runs_graphs = runner && strcmp(runner, "onnx") == 0;
-    if (is_graph != runs_graphs && model)
+    if (model && is_graph != (strcmp(name, "onnx") == 0))
         return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
-                              is_graph ? "%s is an ONNX graph, expected --runner onnx with it"
-                                       : "%s is no ONNX graph, expected one with --runner onnx",
-                              nano_weights_label(&model->weights));
+                              "%s is %s ONNX graph, the runner is %s",
+                              nano_weights_label(&model->weights), is_graph ? "an" : "no", name);
     if (model && !is_graph)
         return nano_program_create(out, &model->weights, err);
-    if (is_graph || (runner && strncmp(runner, "mock", 4) == 0))
+    if (is_graph || strncmp(name, "mock", 4) == 0)
         return NANO_OK;
-    return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "runner %s needs a model",
-                          runner ? runner : "cpu");
+    return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "runner %s needs a model", name);
 }
 
 enum nano_status nano_engine_plan(const nano_model *model, const struct nano_engine_params *params,

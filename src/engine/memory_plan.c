@@ -40,7 +40,6 @@
 struct nano_engine_params nano_engine_params_default(void)
 {
     return (struct nano_engine_params){
-        .runner = "cpu",
         .max_num_seqs = DEFAULT_MAX_NUM_SEQS,
         .max_num_batched_tokens = DEFAULT_MAX_NUM_BATCHED_TOKENS,
         .block_size = DEFAULT_BLOCK_SIZE,
@@ -49,6 +48,13 @@ struct nano_engine_params nano_engine_params_default(void)
         .prompt_lookup_min = DEFAULT_PROMPT_LOOKUP_MIN,
         .prompt_lookup_max = DEFAULT_PROMPT_LOOKUP_MAX,
     };
+}
+
+const char *nano_engine_runner_name(const nano_model *model, const char *runner)
+{
+    if (runner)
+        return runner;
+    return model && model->weights.onnx ? "onnx" : "cpu";
 }
 
 static enum nano_status check_range(const char *name, long long value, long long min, long long max,
@@ -89,7 +95,7 @@ static enum nano_status resolve(struct nano_engine_setup *s, const nano_model *m
     enum nano_status status;
     struct nano_runner_config *rc = &s->runner_config;
     struct nano_memory_plan *plan = &s->plan;
-    NANO_TRY(nano_runner_find(&s->runner, p->runner ? p->runner : "cpu", err));
+    NANO_TRY(nano_runner_find(&s->runner, nano_engine_runner_name(model, p->runner), err));
     NANO_TRY(check_range("num_threads", p->num_threads, 0, MAX_NUM_THREADS, err));
     NANO_TRY(check_range("max_num_seqs", p->max_num_seqs, 1, MAX_NUM_SEQS, err));
     NANO_TRY(check_range("max_num_batched_tokens", p->max_num_batched_tokens, 1,

@@ -189,6 +189,12 @@ enum nano_status nano_model_open_with(nano_model **out, const char *path,
         NANO_TRY(nano_hf_tokenizer_open(&model->weights, path, err));
     else
         NANO_TRY(nano_gguf_open(&model->weights, path, err));
+    if (params->quantization && model->weights.onnx) {
+        status = nano_error_set(err, NANO_ERR_UNSUPPORTED,
+                                "%s: an ONNX graph runs as it is, its weights cannot be quantised",
+                                path);
+        goto fail;
+    }
     if (params->quantization)
         NANO_TRY(nano_weights_quantize(&model->weights, params->quantization, err));
     NANO_TRY(finish_open(model, err));

@@ -183,8 +183,8 @@ static enum nano_status plan_tensor(struct nano_quantize_plan *plan, const struc
     to->format = choose(request, chooser, from, &step->is_fallback);
     if (to->format != from->format && request->params->importance_path) {
         const enum nano_status status =
-            nano_importance_find(&plan->importance, from->name.bytes, from->dims[0],
-                                 from->dims[2], &step->importance, err);
+            nano_importance_find(&plan->importance, from->name.bytes, from->dims[0], from->dims[2],
+                                 &step->importance, err);
         /* an embedding is looked up, not multiplied: files hold what they like for it */
         if (status != NANO_OK && nano_tensor_role(from->name.bytes) != NANO_ROLE_EMBEDDING)
             return status;

@@ -146,7 +146,7 @@ struct nano_runner {
     size_t (*profile)(const void *state, struct nano_op_profile *out, size_t capacity);
 };
 
-/* By name ("cpu", "mock"); an unknown one is an error that lists those in this build. */
+/* By name ("cpu", "onnx", "mock"); an unknown one is an error that lists those in this build. */
 enum nano_status nano_runner_find(const struct nano_runner **out, const char *name,
                                   struct nano_error *err);
 

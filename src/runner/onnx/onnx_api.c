@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <dlfcn.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,8 +13,7 @@
 
 #define API_VERSION 14
 
-/* ONNX Runtime allows one environment per process, so this is the library's only changing global.
- */
+/* ONNX Runtime allows one environment per process. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct nano_ort loaded;
 
@@ -62,6 +62,8 @@ static enum nano_status load(struct nano_ort *out, struct nano_error *err)
     const char *path = getenv("NANOVLLM_ONNXRUNTIME");
     if (!path || !*path)
         path = NANO_ONNXRUNTIME_LIBRARY;
+    /* Makers' builds may report to them over the network, from the moment that they are loaded. */
+    setenv("ORT_DISABLE_TELEMETRY", "1", 0);
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!library) {
         const char *reason = dlerror();
@@ -79,7 +81,12 @@ static enum nano_status load(struct nano_ort *out, struct nano_error *err)
         return nano_error_set(err, NANO_ERR_UNSUPPORTED, "%s is no ONNX Runtime", path);
     }
     const OrtApiBase *base = get_base();
-    *out = (struct nano_ort){.api = base->GetApi(API_VERSION), .version = base->GetVersionString()};
+    *out = (struct nano_ort){.version = base->GetVersionString()};
+    /* Asked for a version that it does not have, the library prints. */
+    int major = 0, minor = 0;
+    if (sscanf(out->version, "%d.%d", &major, &minor) == 2 &&
+        (major > 1 || (major == 1 && minor >= API_VERSION)))
+        out->api = base->GetApi(API_VERSION);
     if (!out->api) {
         const enum nano_status status = nano_error_set(
             err, NANO_ERR_UNSUPPORTED, "%s is ONNX Runtime %s, expected 1.%d or newer", path,
@@ -87,10 +94,9 @@ static enum nano_status load(struct nano_ort *out, struct nano_error *err)
         dlclose(library);
         return status;
     }
-    return nano_ort_check(out,
-                          out->api->CreateEnvWithCustomLogger(
-                              log_message, NULL, ORT_LOGGING_LEVEL_WARNING, "nanovllm", &out->env),
-                          path, err);
+    OrtStatus *result = out->api->CreateEnvWithCustomLogger(
+        log_message, NULL, ORT_LOGGING_LEVEL_WARNING, "nanovllm", &out->env);
+    return nano_ort_check(out, result, path, err);
 }
 
 enum nano_status nano_ort_get(const struct nano_ort **out, struct nano_error *err)

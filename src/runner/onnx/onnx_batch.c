@@ -1,6 +1,7 @@
 /* A batch as steps of the graph: sequences that decode run together, prompts one by one. */
 #include <stdlib.h>
 
+#include "base/os.h"
 #include "runner/onnx/onnx_state.h"
 
 /* Longer chunks gain nothing from running with others. */
@@ -75,7 +76,9 @@ static enum nano_status run_alone(struct nano_onnx_runner *r, struct nano_batch 
     for (int done = 0, count; done < seq->num_tokens; done += count) {
         struct nano_onnx_region past, present;
         count = piece_size(r, batch, s, done);
+        const uint64_t start_ns = nano_os_clock_ns();
         nano_onnx_kv_gather(&r->kv, seq, seq->first_position + done, count, &past);
+        nano_onnx_count(r, NANO_ONNX_PHASE_GATHER, start_ns);
         present = nano_onnx_kv_present(&r->kv, &past, count);
         const struct nano_onnx_step step = {batch, &seq, &s, 1, done, count};
         NANO_TRY(nano_onnx_run_step(r, &step, &past, &present, err));
@@ -145,7 +148,9 @@ static enum nano_status run_together(struct nano_onnx_runner *r, struct nano_bat
         r->indices[i] = members[i].index;
         r->found[i] = members[i].row;
     }
+    const uint64_t start_ns = nano_os_clock_ns();
     nano_onnx_kv_keep(&r->kv, r->seqs, r->found, count, num_tokens);
+    nano_onnx_count(r, NANO_ONNX_PHASE_GATHER, start_ns);
     const struct nano_onnx_region past = r->kv.kept,
                                   present = nano_onnx_kv_present(&r->kv, &past, num_tokens);
     const struct nano_onnx_step step = {batch, r->seqs, r->indices, count, 0, num_tokens};

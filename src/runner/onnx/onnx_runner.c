@@ -109,6 +109,9 @@ static enum nano_status onnx_open(void **state, const struct nano_runner_config 
         return nano_error_no_memory(err, "the ONNX runner", sizeof *r);
     nano_arena_init(&r->arena);
     r->config = *config;
+    r->profile[NANO_ONNX_PHASE_GATHER].name = "gather past";
+    r->profile[NANO_ONNX_PHASE_GRAPH].name = "graph";
+    r->profile[NANO_ONNX_PHASE_STORE].name = "store present";
     NANO_TRY(nano_onnx_decoder_read(&r->decoder, config->onnx, &r->arena, err));
     r->max_rows = most_rows(&r->decoder, config);
     nano_kernels_init(&r->kernels, nano_cpu_detect());
@@ -178,8 +181,10 @@ static uint64_t onnx_memory_used(const void *state)
 
 static size_t onnx_profile(const void *state, struct nano_op_profile *out, size_t capacity)
 {
-    (void)state, (void)out, (void)capacity;
-    return 0;
+    const struct nano_onnx_runner *r = state;
+    for (size_t i = 0; i < NANO_ONNX_NUM_PHASES && i < capacity; i++)
+        out[i] = r->profile[i];
+    return NANO_ONNX_NUM_PHASES;
 }
 
 const struct nano_runner nano_runner_onnx = {.name = "onnx",

@@ -13,6 +13,14 @@ struct nano_onnx_traits {
     bool batches; /* sequences of different lengths */
 };
 
+/* What time goes to. */
+enum nano_onnx_phase {
+    NANO_ONNX_PHASE_GATHER, /* past that is not in the lanes yet */
+    NANO_ONNX_PHASE_GRAPH,
+    NANO_ONNX_PHASE_STORE, /* new columns to their blocks */
+    NANO_ONNX_NUM_PHASES
+};
+
 /* A sequence on its way into a step. */
 struct nano_onnx_member {
     int index;  /* in the batch */
@@ -28,6 +36,7 @@ struct nano_onnx_runner {
     struct nano_onnx_kv_cache kv;
     struct nano_onnx_traits traits;
     struct nano_kernels kernels;
+    struct nano_op_profile profile[NANO_ONNX_NUM_PHASES];
 
     /* What a run is fed with and gives. */
     int64_t max_rows; /* of logits */
@@ -59,6 +68,9 @@ struct nano_onnx_step {
 enum nano_status nano_onnx_run_step(struct nano_onnx_runner *r, const struct nano_onnx_step *step,
                                     const struct nano_onnx_region *past,
                                     const struct nano_onnx_region *present, struct nano_error *err);
+
+/* Counts the time since start_ns; returns what time it is. */
+uint64_t nano_onnx_count(struct nano_onnx_runner *r, enum nano_onnx_phase phase, uint64_t start_ns);
 
 /* Computes a batch, step by step. */
 enum nano_status nano_onnx_run_batch(struct nano_onnx_runner *r, struct nano_batch *batch,

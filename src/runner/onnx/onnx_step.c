@@ -1,4 +1,5 @@
 /* One run of the graph: what goes in, and the logits that come out. */
+#include "base/os.h"
 #include "runner/onnx/onnx_state.h"
 #include "simd/half.h"
 
@@ -177,6 +178,26 @@ static void hand_out_all(struct nano_onnx_runner *r, const struct nano_onnx_step
 
 /* ---- a step ---- */
 
+uint64_t nano_onnx_count(struct nano_onnx_runner *r, enum nano_onnx_phase phase, uint64_t start_ns)
+{
+    const uint64_t now = nano_os_clock_ns();
+    r->profile[phase].total_ns += now - start_ns;
+    r->profile[phase].count++;
+    return now;
+}
+
+/* As if every weight were read once, and multiplied with every row. */
+static enum nano_status run_graph(struct nano_onnx_runner *r, int64_t num_rows,
+                                  struct nano_error *err)
+{
+    const uint64_t start_ns = nano_os_clock_ns();
+    const enum nano_status status = nano_onnx_session_run(&r->session, err);
+    nano_onnx_count(r, NANO_ONNX_PHASE_GRAPH, start_ns);
+    r->profile[NANO_ONNX_PHASE_GRAPH].weight_bytes += r->decoder.graph->weight_bytes;
+    r->profile[NANO_ONNX_PHASE_GRAPH].num_macs += r->decoder.graph->num_params * (uint64_t)num_rows;
+    return status;
+}
+
 static enum nano_status run_with_past(struct nano_onnx_runner *r, const struct nano_onnx_step *step,
                                       const struct nano_onnx_region *past,
                                       const struct nano_onnx_region *present,
@@ -199,10 +220,12 @@ static enum nano_status run_with_past(struct nano_onnx_runner *r, const struct n
     NANO_TRY(feed_tokens(r, step->num_seqs, num_new, num_columns, err));
     NANO_TRY(feed_kv(r, past, present, &use_cache, err));
     NANO_TRY(bind_logits(r, step->num_seqs, num_new, err));
-    NANO_TRY(nano_onnx_session_run(&r->session, err));
+    NANO_TRY(run_graph(r, (int64_t)step->num_seqs * num_new, err));
+    const uint64_t start_ns = nano_os_clock_ns();
     for (int i = 0; i < step->num_seqs; i++)
         nano_onnx_kv_store(&r->kv, present, i, step->seqs[i],
                            step->seqs[i]->first_position + step->first_token, num_new);
+    nano_onnx_count(r, NANO_ONNX_PHASE_STORE, start_ns);
     hand_out_all(r, step, num_new, false);
     return NANO_OK;
 fail:
@@ -226,7 +249,7 @@ static enum nano_status run_whole(struct nano_onnx_runner *r, const struct nano_
     }
     NANO_TRY(feed_tokens(r, step->num_seqs, longest, longest, err));
     NANO_TRY(bind_logits(r, step->num_seqs, longest, err));
-    NANO_TRY(nano_onnx_session_run(&r->session, err));
+    NANO_TRY(run_graph(r, (int64_t)step->num_seqs * longest, err));
     hand_out_all(r, step, longest, true);
     return NANO_OK;
 fail:
