@@ -2,6 +2,7 @@
 #include "engine_harness.h"
 
 #include <criterion/criterion.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -119,7 +120,24 @@ enum nano_status client_submit(struct client *client, nano_engine *engine, struc
     return nano_engine_submit(engine, &client->request, &client->id, err);
 }
 
+/* With a tolerance of 0 in all bits. */
+static bool same_logprobs(const float *got, const float *expected, int count, float tolerance)
+{
+    bool same = true;
+    if (tolerance == 0)
+        return memcmp(got, expected, (size_t)count * (1 + MAX_TOP) * sizeof *got) == 0;
+    for (int t = 0; t < count; t++)
+        same = same && fabsf(got[t * (1 + MAX_TOP)] - expected[t * (1 + MAX_TOP)]) <= tolerance;
+    return same;
+}
+
 void client_compare(const struct client *got, const struct client *expected, bool prefix_only)
+{
+    client_compare_within(got, expected, prefix_only, 0);
+}
+
+void client_compare_within(const struct client *got, const struct client *expected,
+                           bool prefix_only, float tolerance)
 {
     bool logprobs = got->request.sampling.logprobs >= 0;
     for (int i = 0; i < got->request.sampling.n; i++) {
@@ -135,9 +153,8 @@ void client_compare(const struct client *got, const struct client *expected, boo
             cr_assert_eq(g->tokens[t], e->tokens[t], "completion %d, token %d: %d, expected %d", i,
                          t, g->tokens[t], e->tokens[t]);
         if (logprobs && count > 0)
-            cr_assert_eq(
-                memcmp(g->logprobs, e->logprobs, (size_t)count * (1 + MAX_TOP) * sizeof(float)), 0,
-                "completion %d: logprobs differ in their bits", i);
+            cr_assert(same_logprobs(g->logprobs, e->logprobs, count, tolerance),
+                      "completion %d: logprobs differ", i);
         if (!prefix_only) {
             cr_assert_eq(g->reason, e->reason);
             cr_assert_eq(g->text_bytes, e->text_bytes);
@@ -147,10 +164,19 @@ void client_compare(const struct client *got, const struct client *expected, boo
     }
     if (got->prompt_logprobs) {
         cr_assert_eq(got->num_prompt_logprobs, expected->num_prompt_logprobs);
-        cr_assert_eq(memcmp(got->prompt_logprobs, expected->prompt_logprobs,
-                            (size_t)got->num_prompt_logprobs * (1 + MAX_TOP) * sizeof(float)),
-                     0, "prompt logprobs differ in their bits");
+        cr_assert(same_logprobs(got->prompt_logprobs, expected->prompt_logprobs,
+                                got->num_prompt_logprobs, tolerance),
+                  "prompt logprobs differ");
     } else if (!prefix_only) {
         cr_assert_null(expected->prompt_logprobs);
     }
+}
+
+nano_model *harness_model(void)
+{
+    nano_model *model;
+    struct nano_error err = {0};
+    cr_assert_eq(nano_model_open(&model, getenv("NANOVLLM_TEST_MODEL"), &err), NANO_OK, "%s",
+                 err.message);
+    return model;
 }

@@ -50,6 +50,14 @@ enum nano_status client_submit(struct client *client, nano_engine *engine, struc
  * `prefix_only` the first may have stopped early. */
 void client_compare(const struct client *got, const struct client *expected, bool prefix_only);
 
+/* The same of a runner that rounds differently from batch to batch: logprobs may differ by so much,
+ * and alternatives, which could change places, are not looked at. */
+void client_compare_within(const struct client *got, const struct client *expected,
+                           bool prefix_only, float tolerance);
+
+/* The model of $NANOVLLM_TEST_MODEL, or the built-in one. */
+nano_model *harness_model(void);
+
 /* A reproducible number below limit; *state is any seed. */
 uint32_t harness_random(uint64_t *state, uint32_t limit);
 

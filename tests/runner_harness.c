@@ -25,29 +25,13 @@ int64_t harness_row_size(const struct nano_program *p)
     return p->logits_buffer >= 0 ? p->config.vocab_size : p->buffers[p->hidden_buffer].width;
 }
 
-void harness_open(struct harness *h, const struct nano_program *program,
-                  const struct harness_config *config)
+static void open_with(struct harness *h, const struct nano_runner_config *runner_config)
 {
     struct nano_error err;
-    *h = (struct harness){.runner = &nano_runner_cpu,
-                          .config = *config,
-                          .num_kv_groups = program->num_kv_groups,
-                          .vocab_size = harness_row_size(program),
-                          .hidden = program->logits_buffer < 0};
-    const struct nano_runner_config c = {.program = program,
-                                         .num_threads = config->num_threads,
-                                         .max_num_batched_tokens = config->max_num_batched_tokens,
-                                         .max_num_seqs = config->max_num_seqs,
-                                         .max_model_len = max_len(program),
-                                         .block_size = config->block_size,
-                                         .kv_format = config->kv_format,
-                                         .on_linear_input = config->on_linear_input,
-                                         .on_linear_input_context = config->on_linear_input_context,
-                                         .adapters = config->adapters,
-                                         .num_adapters = config->num_adapters};
-    cr_assert_eq(h->runner->open(&h->state, &c, &err), NANO_OK, "%s", err.message);
+    const struct harness_config *config = &h->config;
+    cr_assert_eq(h->runner->open(&h->state, runner_config, &err), NANO_OK, "%s", err.message);
     h->num_blocks =
-        program->num_kv_groups * config->max_num_seqs * (HARNESS_MAX_LEN / config->block_size + 1);
+        h->num_kv_groups * config->max_num_seqs * (HARNESS_MAX_LEN / config->block_size + 1);
     cr_assert_eq(h->runner->kv_alloc(h->state, h->num_blocks, h->config.max_num_seqs, &err),
                  NANO_OK, "%s", err.message);
     h->block_ids = malloc((size_t)h->num_blocks * sizeof *h->block_ids);
@@ -58,6 +42,45 @@ void harness_open(struct harness *h, const struct nano_program *program,
         h->block_ids[i] = h->block_ids[j];
         h->block_ids[j] = i;
     }
+}
+
+static struct nano_runner_config runner_config(const struct harness_config *config)
+{
+    return (struct nano_runner_config){.num_threads = config->num_threads,
+                                       .max_num_batched_tokens = config->max_num_batched_tokens,
+                                       .max_num_seqs = config->max_num_seqs,
+                                       .block_size = config->block_size,
+                                       .kv_format = config->kv_format,
+                                       .on_linear_input = config->on_linear_input,
+                                       .on_linear_input_context = config->on_linear_input_context,
+                                       .adapters = config->adapters,
+                                       .num_adapters = config->num_adapters};
+}
+
+void harness_open(struct harness *h, const struct nano_program *program,
+                  const struct harness_config *config)
+{
+    *h = (struct harness){.runner = &nano_runner_cpu,
+                          .config = *config,
+                          .num_kv_groups = program->num_kv_groups,
+                          .vocab_size = harness_row_size(program),
+                          .hidden = program->logits_buffer < 0};
+    struct nano_runner_config c = runner_config(config);
+    c.program = program;
+    c.max_model_len = max_len(program);
+    open_with(h, &c);
+}
+
+void harness_open_onnx(struct harness *h, const struct nano_onnx_graph *graph, int64_t vocab_size,
+                       int max_model_len, const struct harness_config *config)
+{
+    struct nano_error err;
+    *h = (struct harness){.config = *config, .num_kv_groups = 1, .vocab_size = vocab_size};
+    cr_assert_eq(nano_runner_find(&h->runner, "onnx", &err), NANO_OK, "%s", err.message);
+    struct nano_runner_config c = runner_config(config);
+    c.onnx = graph;
+    c.max_model_len = max_model_len;
+    open_with(h, &c);
 }
 
 void harness_close(struct harness *h)

@@ -1,4 +1,4 @@
-/* Harness: drives a CPU runner without an engine; every position's logits are wanted. */
+/* Harness: drives a runner without an engine; every position's logits are wanted. */
 #ifndef TESTS_RUNNER_HARNESS_H
 #define TESTS_RUNNER_HARNESS_H
 
@@ -43,6 +43,9 @@ int64_t harness_row_size(const struct nano_program *program);
 /* The program must outlive it. Aborts the test on errors. */
 void harness_open(struct harness *h, const struct nano_program *program,
                   const struct harness_config *config);
+/* The same of an ONNX graph; sequences have at most max_len tokens. */
+void harness_open_onnx(struct harness *h, const struct nano_onnx_graph *graph, int64_t vocab_size,
+                       int max_len, const struct harness_config *config);
 void harness_close(struct harness *h);
 
 void harness_seq_begin(struct harness *h, struct harness_seq *seq, const int32_t *tokens,

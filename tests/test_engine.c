@@ -29,13 +29,6 @@ static nano_engine *make_engine(nano_model *model, const struct nano_engine_para
     return engine;
 }
 
-static nano_model *built_in_model(void)
-{
-    nano_model *model;
-    cr_assert_eq(nano_model_open(&model, NULL, &err), NANO_OK, "%s", err.message);
-    return model;
-}
-
 static void submit(struct client *client, nano_engine *engine)
 {
     cr_assert_eq(client_submit(client, engine, &err), NANO_OK, "%s", err.message);
@@ -570,7 +563,7 @@ Test(engine, stop_token_ids_and_min_tokens)
 
 Test(engine, stop_strings_across_tokens)
 {
-    nano_model *model = built_in_model();
+    nano_model *model = harness_model();
     struct nano_engine_params params = nano_engine_params_default();
     params.manual_step = true;
     nano_engine *engine = make_engine(model, &params);
@@ -751,7 +744,7 @@ Test(engine, bad_requests_name_the_parameter)
 
 Test(engine, bad_parameters_and_budgets)
 {
-    nano_model *model = built_in_model();
+    nano_model *model = harness_model();
     nano_engine *engine;
     struct nano_engine_params params = nano_engine_params_default();
     params.runner = "abacus";
@@ -802,7 +795,7 @@ static void *submit_many(void *argument)
 
 Test(engine, several_threads_submit_at_once)
 {
-    nano_model *model = built_in_model();
+    nano_model *model = harness_model();
     struct nano_engine_params params = nano_engine_params_default();
     params.num_threads = 1;
     nano_engine *engine = make_engine(model, &params);

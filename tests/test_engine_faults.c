@@ -113,8 +113,7 @@ Test(engine_faults, a_failing_step_ends_its_batch_and_nothing_else)
 /* Text that was held back, because a stop string could have begun in it, is not lost. */
 Test(engine_faults, text_so_far_comes_with_the_error)
 {
-    nano_model *model;
-    cr_assert_eq(nano_model_open(&model, NULL, &err), NANO_OK, "%s", err.message);
+    nano_model *model = harness_model();
     struct nano_engine_params params = nano_engine_params_default();
     params.manual_step = true;
     params.num_threads = 1;
@@ -231,8 +230,7 @@ static const char *push_char(struct nano_text_output *text, char c, bool stop_no
 /* "ab" was complete before stop strings count; it is still held because "xabc" could follow. */
 Test(engine_faults, a_stop_string_that_did_not_count_does_not_stop_later)
 {
-    nano_model *model;
-    cr_assert_eq(nano_model_open(&model, NULL, &err), NANO_OK, "%s", err.message);
+    nano_model *model = harness_model();
     const char *stops[] = {"ab", "xabc"};
     struct nano_sampling_params params = nano_sampling_params_default();
     struct nano_text_output text;

@@ -89,7 +89,11 @@ static enum nano_status make_program(struct nano_program **out, const nano_model
 {
     const bool is_graph = model && model->weights.onnx;
     const char *name = nano_engine_runner_name(model, runner);
+    const struct nano_runner *known;
     *out = NULL;
+    const enum nano_status status = nano_runner_find(&known, name, err);
+    if (status != NANO_OK)
+        return status;
     if (model && is_graph != (strcmp(name, "onnx") == 0))
         return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
                               "%s is %s ONNX graph, the runner is %s",

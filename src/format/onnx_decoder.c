@@ -224,6 +224,28 @@ fail:
     return status;
 }
 
+/* Graphs that only make presents, Optimum's decoder_model.onnx, have no past at all; in others each
+ * present must have one. */
+static enum nano_status check_presents(const struct nano_onnx_decoder *d, struct nano_error *err)
+{
+    const struct nano_onnx_graph *g = d->graph;
+    const struct nano_onnx_names *names = &g->names;
+    const char *const pairs[][2] = {{names->past_key, names->present_key},
+                                    {names->past_value, names->present_value},
+                                    {names->past, names->present}};
+    char name[256];
+    for (int layer = 0; d->num_kv > 0 && layer < MAX_LAYERS; layer++)
+        for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+            layer_name(name, sizeof name, pairs[i][1], layer);
+            if (find(g->outputs, g->num_outputs, name) < 0)
+                continue;
+            layer_name(name, sizeof name, pairs[i][0], layer);
+            if (find(g->inputs, g->num_inputs, name) < 0)
+                return missing(g, "input", name, err);
+        }
+    return NANO_OK;
+}
+
 /* Everything that is fed must be known: an input left out is an error when it runs. */
 static enum nano_status check_inputs(const struct nano_onnx_decoder *d, struct nano_error *err)
 {
@@ -263,6 +285,7 @@ enum nano_status nano_onnx_decoder_read(struct nano_onnx_decoder *d,
     NANO_TRY(read_cache_branch(d, err));
     NANO_TRY(read_logits(d, err));
     NANO_TRY(read_past(d, err));
+    NANO_TRY(check_presents(d, err));
     NANO_TRY(check_inputs(d, err));
     if (d->num_kv == 0 && d->max_tokens > 0)
         return wrong(graph, &graph->inputs[d->input_ids],

@@ -257,9 +257,9 @@ class Decoder:
             return [("present_%d" % i,) for i in range(self.m.layers)]
         return [("present.%d.key" % i, "present.%d.value" % i) for i in range(self.m.layers)]
 
-    def past_shape(self, columns, i):
+    def past_shape(self, columns, i, wide=False):
         m = self.m
-        dim = m.head_dim * (2 if self.wide(i) else 1)
+        dim = m.head_dim * (2 if wide else 1)
         shape = ["batch_size", m.kv_heads, columns, dim]
         return [2] + shape if self.layout == "packed" else shape
 
@@ -288,8 +288,6 @@ class Decoder:
         """`out`: names of the outputs"""
         g = self.g
         kv = [self.cast(t, self.compute, self.past_type()) for t in kv]
-        if self.wide(i):
-            kv = [g.op("Concat", t, t, axis=3) for t in kv]
         if self.layout == "packed":
             g.op("Concat", *(g.op("Unsqueeze", t, g.const([0])) for t in kv), axis=0, out=out[0])
         else:
@@ -332,7 +330,7 @@ class Decoder:
             for i, names in enumerate(self.past_names()):
                 if self.damage != "missing-past" or i < m.layers - 1:
                     for name in names:
-                        g.input(name, self.past_type(), self.past_shape("past_sequence_length", i))
+                        g.input(name, self.past_type(), self.past_shape("past_sequence_length", i, self.wide(i)))
         names = self.outputs()
         if self.layout == "merged":
             flag = g.input("use_cache_branch", BOOL, [1])

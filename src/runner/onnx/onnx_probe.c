@@ -10,7 +10,7 @@
 #include "base/memory.h"
 #include "runner/onnx/onnx_state.h"
 
-#define NUM_TOKENS 4
+#define NUM_TOKENS NANO_ONNX_PROBE_TOKENS
 #define SHORT 2 /* tokens of a second sequence */
 
 /* Of the range of the logits. A graph of low precision rounds differently in another batch. */
@@ -19,8 +19,9 @@
 
 struct probe {
     struct nano_onnx_runner *r;
-    int32_t tokens[2 * NUM_TOKENS];
-    int32_t tables[2][NUM_TOKENS];
+    int32_t tokens[NUM_TOKENS];
+    int32_t tables[2][NUM_TOKENS]; /* the same where only one sequence can run */
+    int num_tables;
     float *expected, *got; /* [NUM_TOKENS, vocab_size] */
     float *out;            /* where a batch's outputs go, one after the other */
 };
@@ -136,7 +137,7 @@ static enum nano_status probe(struct probe *p, struct nano_error *err)
     r->traits.prompts = false;
     const bool chunks = d->num_kv == 0 || d->max_tokens == 1 ? false : chunks_work(p);
     r->traits.chunks = false;
-    const bool batches = d->max_batch == 1 || r->config.max_num_seqs < 2 ? false : batches_work(p);
+    const bool batches = d->max_batch == 1 || p->num_tables < 2 ? false : batches_work(p);
     r->traits = (struct nano_onnx_traits){prompts, chunks, batches};
     if (d->num_kv == 0)
         nano_log(NANO_LOG_WARN,
@@ -147,7 +148,7 @@ static enum nano_status probe(struct probe *p, struct nano_error *err)
                  "%s: cannot compute several tokens of a sequence at once%s: they go "
                  "one by one, which is slow",
                  path, prompts ? " behind others" : "");
-    if (!batches && r->config.max_num_seqs > 1)
+    if (!batches && p->num_tables > 1)
         nano_log(NANO_LOG_WARN,
                  "%s: cannot compute sequences of different lengths together: they "
                  "go one by one",
@@ -160,14 +161,13 @@ enum nano_status nano_onnx_probe(struct nano_onnx_runner *r, struct nano_error *
     struct probe p = {.r = r};
     const size_t num_floats = NUM_TOKENS * (size_t)r->decoder.vocab_size;
     const int per_table = (NUM_TOKENS + r->config.block_size - 1) / r->config.block_size;
-    /* What cannot be tried here is nothing that will be asked for. */
-    if (r->config.max_model_len < NUM_TOKENS || r->config.max_num_batched_tokens < NUM_TOKENS ||
-        r->kv.num_blocks < 2 * per_table)
+    p.num_tables = r->kv.num_blocks < 2 * per_table || r->config.max_num_seqs < 2 ? 1 : 2;
+    if (r->config.max_model_len < NUM_TOKENS) /* so few need no speed */
         return NANO_OK;
     for (int t = 0; t < NUM_TOKENS; t++) {
         p.tokens[t] = (int32_t)((t + 1) % r->decoder.vocab_size);
         p.tables[0][t] = t;
-        p.tables[1][t] = per_table + t;
+        p.tables[1][t] = p.num_tables > 1 ? per_table + t : t;
     }
     p.expected = nano_mem_alloc(num_floats, sizeof *p.expected);
     p.got = nano_mem_alloc(num_floats, sizeof *p.got);

@@ -11,14 +11,17 @@
 /* Rows of logits that a run has at most: those of the batch's tokens, or of whole sequences. */
 static int64_t most_rows(const struct nano_onnx_decoder *d, const struct nano_runner_config *config)
 {
-    const bool whole = d->num_kv == 0 && config->max_model_len > config->max_num_batched_tokens;
-    return whole ? config->max_model_len : config->max_num_batched_tokens;
+    int rows = config->max_num_batched_tokens;
+    if (d->num_kv == 0 && config->max_model_len > rows)
+        rows = config->max_model_len;
+    return rows > NANO_ONNX_PROBE_TOKENS ? rows : NANO_ONNX_PROBE_TOKENS;
 }
 
 static uint64_t logits_bytes(const struct nano_onnx_decoder *d,
                              const struct nano_runner_config *config)
 {
-    const int64_t rows = d->last_logits_only ? config->max_num_seqs : most_rows(d, config);
+    const int64_t rows =
+        d->last_logits_only && d->num_kv ? config->max_num_seqs : most_rows(d, config);
     return (uint64_t)(rows * d->vocab_size) *
            (uint64_t)(nano_onnx_type_bits(d->graph->outputs[d->logits].type) / 8);
 }

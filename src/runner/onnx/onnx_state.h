@@ -13,6 +13,9 @@ struct nano_onnx_traits {
     bool batches; /* sequences of different lengths */
 };
 
+/* Tokens that a probe computes at once; buffers have room for so many. */
+#define NANO_ONNX_PROBE_TOKENS 4
+
 /* What time goes to. */
 enum nano_onnx_phase {
     NANO_ONNX_PHASE_GATHER, /* past that is not in the lanes yet */
