@@ -1,6 +1,11 @@
 # The ONNX runner. Models are made once per build folder, where python3 has the onnx module.
 dist_noinst_SCRIPTS = tests/make_onnx_models.sh
 
+check_PROGRAMS += tests/test_onnx_graph
+tests_test_onnx_graph_SOURCES = tests/test_onnx_graph.c tests/onnx_builder.c tests/onnx_builder.h
+tests_test_onnx_graph_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_test_onnx_graph_LDADD = $(TEST_LIBS)
+
 if HAVE_ONNXRUNTIME
 check_PROGRAMS += tests/test_onnx
 tests_test_onnx_SOURCES = tests/test_onnx.c tests/engine_harness.c tests/engine_harness.h $(RUNNER_TEST_SOURCES)

@@ -151,6 +151,8 @@ static enum nano_status read_shape(struct nano_onnx_decoder *d, struct nano_onnx
     const struct nano_onnx_graph *g = d->graph;
     const struct nano_onnx_value *past = &g->inputs[kv->input], *present = &g->outputs[kv->output];
     const int n = past->num_dims;
+    if (n >= 3 && past->dims[n - 2] >= 0)
+        return wrong(g, past, "a past of any length", err);
     if (!is_float(past->type) || n < 3 || n > 5 || (n == 5 && !agrees(past->dims[0], 2)))
         return wrong(g, past,
                      "FLOAT, FLOAT16 or BFLOAT16 [batch, heads, past, head_dim], "
@@ -280,6 +282,8 @@ enum nano_status nano_onnx_decoder_read(struct nano_onnx_decoder *d,
     if (d->input_ids < 0)
         return missing(graph, "input", graph->names.input_ids, err);
     limit(&d->max_tokens, graph->inputs[d->input_ids].dims[1]);
+    if (d->max_tokens > 1)
+        return wrong(graph, &graph->inputs[d->input_ids], "one token, or any number", err);
     NANO_TRY(read_tokens(d, graph->names.attention_mask, &d->attention_mask, err));
     NANO_TRY(read_tokens(d, graph->names.position_ids, &d->position_ids, err));
     NANO_TRY(read_cache_branch(d, err));
