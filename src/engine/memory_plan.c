@@ -181,6 +181,8 @@ static uint64_t scheduler_bytes(const struct nano_engine_setup *s, int num_block
 static uint64_t stored_bytes(const nano_model *model, const struct nano_runner_memory *memory)
 {
     const uint64_t own_bytes = model->weights.arena.total_bytes;
+    if (model->weights.onnx)
+        return own_bytes + memory->packing_bytes;
     uint64_t file_bytes = 0, tensor_bytes = 0;
     for (size_t i = 0; i < model->weights.num_files; i++)
         file_bytes += model->weights.files[i].num_bytes;

@@ -125,6 +125,7 @@ static enum nano_status read_genai(struct nano_onnx_graph *graph, struct nano_ar
     graph->vocab_size = nano_hf_int(&json, "vocab_size", 1, MAX_SIZE, 0);
     graph->context_length = nano_hf_int(&json, "context_length", 1, MAX_SIZE, 0);
     json.object = decoder;
+    graph->num_heads = nano_hf_int(&json, "num_attention_heads", 1, MAX_SIZE, 0);
     graph->num_kv_heads = nano_hf_int(&json, "num_key_value_heads", 1, MAX_SIZE, 0);
     graph->head_dim = nano_hf_int(&json, "head_size", 1, MAX_SIZE, 0);
     json.object = json_object_get(decoder, "inputs");
@@ -155,13 +156,15 @@ static enum nano_status read_config(struct nano_onnx_graph *graph, const struct 
     static const char *const contexts[] = {
         "max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length", NULL};
     static const char *const vocabs[] = {"vocab_size", NULL};
-    static const char *const heads[] = {"num_key_value_heads", "n_head_kv", "num_attention_heads",
-                                        "n_head", NULL};
+    static const char *const heads[] = {"num_attention_heads", "n_head", NULL};
+    static const char *const kv_heads[] = {"num_key_value_heads", "n_head_kv",
+                                           "num_attention_heads", "n_head", NULL};
     static const char *const head_dims[] = {"head_dim", NULL};
     struct nano_hf_json json = {files->config_path, files->config, NULL, NANO_OK, err};
     fill(&json, &graph->context_length, contexts);
     fill(&json, &graph->vocab_size, vocabs);
-    fill(&json, &graph->num_kv_heads, heads);
+    fill(&json, &graph->num_heads, heads);
+    fill(&json, &graph->num_kv_heads, kv_heads);
     fill(&json, &graph->head_dim, head_dims);
     return json.status;
 }

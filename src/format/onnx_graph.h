@@ -57,7 +57,7 @@ struct nano_onnx_graph {
     /* Of the folder: */
     struct nano_onnx_names names;
     int64_t vocab_size, context_length; /* 0: not said */
-    int64_t num_kv_heads, head_dim;     /* 0: not said */
+    int64_t num_heads, num_kv_heads, head_dim;
 };
 
 /* Reads a mapped file. Strings are copied to the arena; names are the defaults. */

@@ -35,6 +35,32 @@ static uint64_t buffer_bytes(const struct nano_onnx_decoder *d,
                (sizeof(struct nano_onnx_member) + sizeof(void *) + 4 * sizeof(int));
 }
 
+/* The runtime's own scratch, which it does not tell. The largest tensors are those of an attention:
+ * its scores, and keys and values that are laid out anew for all heads, several times. How many
+ * was measured. */
+static uint64_t scratch_bytes(const struct nano_onnx_decoder *d,
+                              const struct nano_runner_config *config)
+{
+    const uint64_t num_heads = (uint64_t)(d->graph->num_heads ? d->graph->num_heads : 16);
+    const uint64_t columns =
+        d->num_kv ? (uint64_t)config->max_model_len : (uint64_t)most_rows(d, config);
+    return 2 * num_heads * sizeof(float) * (uint64_t)config->max_num_batched_tokens * columns;
+}
+
+static uint64_t scratch_token_bytes(const struct nano_onnx_decoder *d)
+{
+    int64_t most = 0;
+    for (int k = 0; k < d->num_kv; k++) {
+        const struct nano_onnx_kv *t = &d->kv[k];
+        const int64_t repeats =
+            d->graph->num_heads > t->num_heads ? d->graph->num_heads / t->num_heads : 1;
+        const int64_t bytes =
+            t->num_planes * t->num_heads * repeats * t->head_dim * (int64_t)sizeof(float);
+        most = bytes > most ? bytes : most;
+    }
+    return 6 * (uint64_t)most;
+}
+
 static enum nano_status onnx_plan(const struct nano_runner_config *config,
                                   struct nano_runner_memory *out, struct nano_error *err)
 {
@@ -50,11 +76,13 @@ static enum nano_status onnx_plan(const struct nano_runner_config *config,
             g->type_bytes[NANO_ONNX_FLOAT16] + g->type_bytes[NANO_ONNX_BFLOAT16];
         *out = (struct nano_runner_memory){
             .weight_bytes = g->weight_bytes + 2 * halves,
-            .packing_bytes = g->weight_bytes,
-            .activation_bytes = buffer_bytes(&d, config) + nano_onnx_kv_fixed_bytes(&d, config),
-            /* and its columns of the mask, and who writes to it */
-            .kv_block_bytes = nano_onnx_kv_block_bytes(&d, config->block_size) +
-                              (uint64_t)config->block_size * sizeof(int64_t) + sizeof(int32_t),
+            .packing_bytes = g->weight_bytes, /* they are there twice while they are loaded */
+            .activation_bytes = buffer_bytes(&d, config) + nano_onnx_kv_fixed_bytes(&d, config) +
+                                scratch_bytes(&d, config),
+            /* and its columns of mask and scratch, and who writes to it */
+            .kv_block_bytes =
+                nano_onnx_kv_block_bytes(&d, config->block_size) + sizeof(int32_t) +
+                (uint64_t)config->block_size * (sizeof(int64_t) + scratch_token_bytes(&d)),
             .num_kv_groups = 1};
     }
     nano_arena_deinit(&arena);

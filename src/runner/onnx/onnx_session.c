@@ -106,6 +106,8 @@ static enum nano_status create(struct nano_onnx_session *s, const char *provider
     NANO_TRY(nano_ort_check(s->ort, api->SetIntraOpNumThreads(options, num_threads), path, err));
     NANO_TRY(nano_ort_check(s->ort, api->SetSessionGraphOptimizationLevel(options, ORT_ENABLE_ALL),
                             path, err));
+    /* Plans of memory are kept for each shape that was met, and here every step has another one. */
+    NANO_TRY(nano_ort_check(s->ort, api->DisableMemPattern(options), path, err));
     NANO_TRY(add_providers(s, options, providers, err));
     NANO_TRY(nano_ort_check(s->ort, api->CreateSession(s->ort->env, path, options, &s->session),
                             path, err));
