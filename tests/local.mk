@@ -23,6 +23,7 @@ include tests/imatrix.mk
 include tests/chat.mk
 include tests/quantize.mk
 include tests/lora.mk
+include tests/onnx.mk
 if HAVE_SERVER
 include tests/api.mk
 include tests/serve.mk
