@@ -25,4 +25,9 @@ clean-local:
 	rm -rf tests/onnx-models
 AM_TESTS_ENVIRONMENT += NANOVLLM_ONNX_MODELS='$(abs_builddir)/tests/onnx-models'; export NANOVLLM_ONNX_MODELS; \
   NANOVLLM_OLD_ONNXRUNTIME='$(abs_builddir)/tests/.libs/libold_onnxruntime.so'; export NANOVLLM_OLD_ONNXRUNTIME;
+
+noinst_PROGRAMS += bench/bench_onnx
+bench_bench_onnx_SOURCES = bench/bench_onnx.c
+bench_bench_onnx_CPPFLAGS = $(AM_CPPFLAGS) $(ONNXRUNTIME_CPPFLAGS)
+bench_bench_onnx_LDADD = $(NANO_LAYERS) $(NANO_LIBS)
 endif
