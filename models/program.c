@@ -154,6 +154,10 @@ enum nano_status nano_program_create(struct nano_program **out, const struct nan
     *out = NULL;
     struct nano_program *p = NULL;
     enum nano_status status;
+    if (weights->onnx)
+        return nano_error_set(err, NANO_ERR_UNSUPPORTED,
+                              "%s is an ONNX graph, which has no program of ours",
+                              nano_weights_label(weights));
     if (weights->num_tensors == 0 && nano_weights_meta(weights, "tokenizer.ggml.tokens"))
         return nano_error_set(err, NANO_ERR_UNSUPPORTED, "%s: is a tokenizer without weights",
                               nano_weights_label(weights));

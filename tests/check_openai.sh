@@ -10,7 +10,8 @@ cp "$source/client.test.mjs" "$place" || exit 99
 start_server --max-num-seqs 1 --max-num-queued-reqs 1 --api-key secret --disable-access-log
 strict_url=$url strict_pid=$pid
 start_server --disable-access-log
-timeout 240 node "$place/client.test.mjs" "$url" "$strict_url" >"$folder/out" 2>&1
+timeout 240 node "$place/client.test.mjs" "$url" "$strict_url" \
+    ${NANOVLLM_TEST_ONNX:+no-embeddings} >"$folder/out" 2>&1
 status=$?
 add_counts "$folder/out"
 check "the client's status is $status" [ "$status" -eq 0 ]

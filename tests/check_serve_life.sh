@@ -158,6 +158,11 @@ is_long_running() {
 check_drain() {
     num_tokens=900
     [ -z "$quick" ] || num_tokens=300
+    # What is asked for must be done within the time that a server has to end in.
+    [ -z "${NANOVLLM_TEST_ONNX-}" ] || {
+        num_tokens=300
+        echo "the end under load: with $num_tokens tokens each, the ONNX runner is slower"
+    }
     start_server --disable-access-log
     body 64 $num_tokens '' >"$folder/request"
     code_file=$folder/code

@@ -9,7 +9,7 @@ seed=${NANOVLLM_TEST_SEED:-1}
 
 # A short context keeps what a mutation may ask for small.
 start_server --max-model-len 64 --max-num-seqs 32 --max-body-size 1M --disable-access-log
-"$clients/fuzz_http" "$port" "$num" "$seed" >"$folder/fuzz" 2>&1
+"$clients/fuzz_http" "$port" "$num" "$seed" ${NANOVLLM_TEST_ONNX:+no-embeddings} >"$folder/fuzz" 2>&1
 status=$?
 add_counts "$folder/fuzz"
 check "the client's status is $status" [ "$status" -eq 0 ]

@@ -1,6 +1,7 @@
-/* fuzz_http PORT NUM SEED: sends malformed requests to a server and looks at every answer: its
- * status is the client's fault (or the request was good after all), an error says what was wrong,
- * and the next good request is answered as ever. What it prints ends with "N passed, M failed". */
+/* fuzz_http PORT NUM SEED [no-embeddings]: sends malformed requests to a server and looks at every
+ * answer: its status is the client's fault (or the request was good after all), an error says what
+ * was wrong, and the next good request is answered as ever. With no-embeddings a request for an
+ * embedding must be refused. What it prints ends with "N passed, M failed". */
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -18,6 +19,7 @@ enum { ANSWER_MS = 60000, INCOMPLETE_MS = 20, GOOD_EVERY = 50, MAX_SHOWN = 20 };
 static struct http_reply reply;
 static int port, num_passed, num_failed;
 static int by_status[1000], num_without;
+static bool no_embeddings;
 
 static bool complain(const struct fuzz_frame *frame, const char *problem)
 {
@@ -149,9 +151,13 @@ static void check_valid(void)
     struct fuzz_frame frame = {0};
     struct fuzz_body body;
     for (size_t i = 0; fuzz_valid_body(i, &body); i++) {
+        const bool is_refused = no_embeddings && strcmp(body.path, "/v1/embeddings") == 0;
         fuzz_frame_post(&frame, &body);
-        frame.expected = 200;
-        count(try_frame(&frame));
+        frame.expected = is_refused ? 400 : 200;
+        bool ok = try_frame(&frame);
+        if (ok && is_refused && !strstr(reply.body, "hidden states"))
+            ok = complain(&frame, "another reason than that there are no hidden states");
+        count(ok);
     }
     fuzz_frame_free(&frame);
 }
@@ -207,14 +213,17 @@ static void fuzz(int num, uint64_t seed)
 
 int main(int argc, char **argv)
 {
-    if (argc != 4) {
-        fprintf(stderr, "usage: fuzz_http PORT NUM SEED\n");
+    no_embeddings = argc == 5 && strcmp(argv[4], "no-embeddings") == 0;
+    if (argc != 4 && !no_embeddings) {
+        fprintf(stderr, "usage: fuzz_http PORT NUM SEED [no-embeddings]\n");
         return 2;
     }
     port = atoi(argv[1]);
     int num = atoi(argv[2]);
     uint64_t seed = strtoull(argv[3], NULL, 10);
     setvbuf(stdout, NULL, _IOLBF, 0);
+    if (no_embeddings)
+        printf("embeddings: their refusal is expected\n");
     check_valid();
     int num_types = check_wrong_types();
     fuzz(num, seed);

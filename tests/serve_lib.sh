@@ -95,9 +95,11 @@ is_healthy() {
     esac
 }
 
-# start_server OPTION…: on a free port unless told otherwise. Sets pid, url, port and log; ends the
-# script when there is no server.
+# start_server OPTION…: on a free port unless told otherwise, with the built-in model, or in
+# $NANOVLLM_TEST_ONNX as an ONNX graph. Sets pid, url, port and log; ends the script when there is no
+# server.
 start_server() {
+    [ -z "${NANOVLLM_TEST_ONNX-}" ] || set -- --runner onnx -m "$NANOVLLM_TEST_ONNX" "$@"
     log=$folder/server.$((num_servers += 1)).log
     : >"$log"
     "$program" serve --port 0 "$@" >"$log" 2>&1 &

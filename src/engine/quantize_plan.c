@@ -275,6 +275,10 @@ enum nano_status nano_quantize_plan_create(struct nano_quantize_plan *plan,
     enum nano_status status;
     struct request request;
     *plan = (struct nano_quantize_plan){.weights = weights};
+    if (weights->onnx)
+        return nano_error_set(err, NANO_ERR_UNSUPPORTED,
+                              "%s is an ONNX graph, which cannot be quantised here",
+                              nano_weights_label(weights));
     nano_arena_init(&plan->to.arena);
     NANO_TRY(request_init(&request, params, err));
     if (params->importance_path)

@@ -27,7 +27,11 @@ static enum nano_status check(const struct nano_request *request, const int32_t 
                               "this runner gives no hidden rows, so it makes no embeddings");
     if (request->embedding)
         NANO_TRY(nano_embedding_params_check(request->embedding, err));
-    else if (limits->encoder_name)
+    if (request->embedding && limits->hidden_size == 0)
+        return nano_error_set(
+            err, NANO_ERR_UNSUPPORTED,
+            "embeddings are made of hidden states, which an ONNX graph does not give");
+    if (!request->embedding && limits->encoder_name)
         return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
                               "%s is an encoder: it only makes embeddings", limits->encoder_name);
     if (!request->on_output)

@@ -1,9 +1,10 @@
-// client.test.mjs URL STRICT_URL: the openai package against a server of the built-in model at URL,
-// and one at STRICT_URL that wants the key "secret", runs one sequence and lets one wait.
+// client.test.mjs URL STRICT_URL [no-embeddings]: the openai package against a server of the built-in
+// model at URL, and one at STRICT_URL that wants the key "secret", runs one sequence and lets one wait.
+// With no-embeddings they must refuse to make any.
 import OpenAI from 'openai';
 import assert from 'node:assert/strict';
 
-const [url, strictUrl] = process.argv.slice(2);
+const [url, strictUrl, option] = process.argv.slice(2);
 const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: 'any', maxRetries: 0, timeout: 120000 });
 const strict = (apiKey) =>
   new OpenAI({ baseURL: `${strictUrl}/v1`, apiKey, maxRetries: 0, timeout: 120000 });
@@ -252,7 +253,14 @@ await test('a model that is not there', () =>
   refused(complete({ model: 'gpt-x' }), OpenAI.NotFoundError,
           { status: 404, code: 'model_not_found', param: 'model' }));
 
-await test('embeddings', async () => {
+if (option === 'no-embeddings') {
+  console.log('embeddings: their refusal is expected');
+  await test('no embeddings', async () => {
+    const { message } = await refused(client.embeddings.create({ model, input: 'Hello' }),
+                                      OpenAI.BadRequestError, { status: 400 });
+    assert.match(message, /hidden states/);
+  });
+} else await test('embeddings', async () => {
   const input = ['Once upon a time', 'there was a dog'];
   const packed = await client.embeddings.create({ model, input }); // the package asks for base64
   const plain = await client.embeddings.create({ model, input, encoding_format: 'float' });
