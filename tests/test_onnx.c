@@ -525,7 +525,7 @@ Test(onnx, requests_for_what_a_graph_does_not_give)
     client_init(&client, 5, 1000, 1, 2);
     client.request.embedding = &embedding;
     cr_assert_eq(client_submit(&client, engine, &err), NANO_ERR_UNSUPPORTED);
-    cr_assert(strstr(err.message, "gives no hidden rows"), "%s", err.message);
+    cr_assert(strstr(err.message, "embeddings are made of hidden states"), "%s", err.message);
     client_deinit(&client);
     nano_engine_destroy(engine);
     nano_model_close(model);

@@ -22,9 +22,6 @@ static enum nano_status check(const struct nano_request *request, const int32_t 
     enum nano_status status;
     const struct nano_sampling_params *p = &request->sampling;
     NANO_TRY(nano_sampling_params_check(p, err));
-    if (request->embedding && limits->hidden_size == 0)
-        return nano_error_set(err, NANO_ERR_UNSUPPORTED,
-                              "this runner gives no hidden rows, so it makes no embeddings");
     if (request->embedding)
         NANO_TRY(nano_embedding_params_check(request->embedding, err));
     if (request->embedding && limits->hidden_size == 0)
