@@ -4,7 +4,8 @@
  *   bench_onnx MODEL [--threads N] [--tokens N] [--prompt N]
  *
  * Without --threads ONNX Runtime chooses. Outputs are those that it allocates, and present becomes
- * past as it is: IoBinding and two buffers of our own, swapped, were no faster on a processor. */
+ * past as it is: IoBinding and two swapped buffers of our own came within 2 % of that on a
+ * processor, which is no more than one run differs from the next. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
