@@ -308,7 +308,7 @@ enum nano_status nano_onnx_graph_read(struct nano_onnx_graph *out, const struct 
                                       const char *path, struct nano_arena *arena,
                                       struct nano_error *err)
 {
-    struct message model = {file->data, (const unsigned char *)file->data + file->num_bytes, false};
+    struct message model = {0};
     struct message graph = {0};
     struct field f;
     *out = (struct nano_onnx_graph){
@@ -325,8 +325,9 @@ enum nano_status nano_onnx_graph_read(struct nano_onnx_graph *out, const struct 
                   .present = "present_%d"},
     };
     struct reader r = {out, arena, err, NANO_OK};
-    if (file->num_bytes == 0)
-        model = (struct message){0};
+    if (file->num_bytes > 0)
+        model = (struct message){file->data, (const unsigned char *)file->data + file->num_bytes,
+                                 false};
     while (next_field(&model, &f))
         if (f.number == MODEL_GRAPH)
             graph = f.content;
