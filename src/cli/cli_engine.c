@@ -137,7 +137,8 @@ const char *nano_cli_lora(const struct nano_engine_params *params)
 
 const struct nano_cli_option nano_cli_model_table[] = {
     {"-m --model", "PATH", nano_cli_parse_string, ENGINE(model), 0, 0,
-     "GGUF file, or folder with config.json and safetensors; without it the built-in model"},
+     "GGUF file, folder with config.json and safetensors, or ONNX decoder; without it the "
+     "built-in model"},
     {"-v --verbose", NULL, nano_cli_parse_true, ENGINE(verbose), 0, 0,
      "show the library's messages"},
 };
