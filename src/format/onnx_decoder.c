@@ -7,6 +7,9 @@
 #define MAX_LAYERS 1024
 #define DEFAULT_CONTEXT_LENGTH 2048
 #define MAX_NAMES_BYTES 200
+/* So that sizes in bytes do not overflow. */
+#define MAX_VOCAB_SIZE ((int64_t)1 << 30)
+#define MAX_HEAD_SIZE 65536
 
 static int find(const struct nano_onnx_value *values, int count, const char *name)
 {
@@ -129,6 +132,8 @@ static enum nano_status read_logits(struct nano_onnx_decoder *d, struct nano_err
                               "%s: the size of the vocabulary stands neither in '%s' nor in the "
                               "folder's config.json or genai_config.json",
                               g->path, value->name);
+    if (d->vocab_size > MAX_VOCAB_SIZE)
+        return wrong(g, value, "a vocabulary of less than 2^30", err);
     limit(&d->max_batch, value->dims[0]);
     d->last_logits_only = last == 1 || value->dims[1] == 1;
     return NANO_OK;
@@ -177,8 +182,8 @@ static enum nano_status read_shape(struct nano_onnx_decoder *d, struct nano_onnx
     kv->head_dim = kv->head_dim > 0 ? kv->head_dim : g->head_dim;
     if (kv->num_heads <= 0 || kv->head_dim <= 0)
         return wrong(g, past, "heads and head_dim as numbers, here or in the folder's config", err);
-    if (kv->num_heads > INT32_MAX || kv->head_dim > INT32_MAX)
-        return wrong(g, past, "fewer than 2^31 heads and columns", err);
+    if (kv->num_heads > MAX_HEAD_SIZE || kv->head_dim > MAX_HEAD_SIZE)
+        return wrong(g, past, "at most 65536 heads and columns", err);
     kv->token_bytes = kv->num_planes * kv->num_heads * kv->head_dim * kv->element_bytes;
     return NANO_OK;
 }

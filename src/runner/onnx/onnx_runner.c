@@ -41,10 +41,10 @@ static uint64_t buffer_bytes(const struct nano_onnx_decoder *d,
 static uint64_t scratch_bytes(const struct nano_onnx_decoder *d,
                               const struct nano_runner_config *config)
 {
-    const uint64_t num_heads = (uint64_t)(d->graph->num_heads ? d->graph->num_heads : 16);
-    const uint64_t columns =
-        d->num_kv ? (uint64_t)config->max_model_len : (uint64_t)most_rows(d, config);
-    return 2 * num_heads * sizeof(float) * (uint64_t)config->max_num_batched_tokens * columns;
+    const double num_heads = d->graph->num_heads ? (double)d->graph->num_heads : 16;
+    const double columns = d->num_kv ? config->max_model_len : (double)most_rows(d, config);
+    const double bytes = 2 * sizeof(float) * num_heads * config->max_num_batched_tokens * columns;
+    return bytes < 0x1p60 ? (uint64_t)bytes : (uint64_t)1 << 60;
 }
 
 static uint64_t scratch_token_bytes(const struct nano_onnx_decoder *d)
