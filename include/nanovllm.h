@@ -593,7 +593,8 @@ struct nano_op_profile {
 NANO_API size_t nano_engine_get_profile(const nano_engine *engine, struct nano_op_profile *out,
                                         size_t capacity);
 
-/* The instruction set of the kernels in use: "ref", "avx2", "avx512", … */
+/* The instruction set of the kernels in use: "ref", "avx2", "avx512", …; of an ONNX graph the runtime
+ * and its providers. */
 NANO_API const char *nano_engine_get_isa(const nano_engine *engine);
 
 /* ---- Importance matrices --------------------------------------------------------------------- */

@@ -100,7 +100,7 @@ struct nano_runner_config {
 struct nano_runner_caps {
     int64_t vocab_size;
     int64_t hidden_size; /* of a hidden row; 0: it gives none */
-    const char *isa;
+    const char *isa; /* of the kernels, or what computes instead of them */
 };
 
 /* Bytes that open and kv_alloc will take, and what blocks are for. */

@@ -181,8 +181,7 @@ fail:
 static void onnx_caps(const void *state, struct nano_runner_caps *out)
 {
     const struct nano_onnx_runner *r = state;
-    *out =
-        (struct nano_runner_caps){.vocab_size = r->decoder.vocab_size, .isa = r->session.providers};
+    *out = (struct nano_runner_caps){.vocab_size = r->decoder.vocab_size, .isa = r->session.label};
 }
 
 static void onnx_kv_copy(void *state, int32_t src_block, int32_t dst_block)

@@ -73,7 +73,9 @@ static enum nano_status add_provider(const struct nano_ort *ort, OrtSessionOptio
 static enum nano_status add_providers(struct nano_onnx_session *s, OrtSessionOptions *options,
                                       const char *list, struct nano_error *err)
 {
-    size_t length = 0;
+    size_t length =
+        (size_t)snprintf(s->label, sizeof s->label, "ONNX Runtime %.16s:", s->ort->version);
+    bool is_first = true;
     list = list && *list ? list : "cpu";
     while (*list) {
         char name[64];
@@ -85,9 +87,10 @@ static enum nano_status add_providers(struct nano_onnx_session *s, OrtSessionOpt
         enum nano_status status = add_provider(s->ort, options, name, err);
         if (status != NANO_OK)
             return status;
-        if (length + size + 3 < sizeof s->providers)
-            length += (size_t)snprintf(s->providers + length, sizeof s->providers - length, "%s%s",
-                                       length ? ", " : "", name);
+        if (length + size + 3 < sizeof s->label)
+            length += (size_t)snprintf(s->label + length, sizeof s->label - length, "%s %s",
+                                       is_first ? "" : ",", name);
+        is_first = false;
         list += size + (list[size] == ',');
     }
     return NANO_OK;

@@ -13,7 +13,7 @@ struct nano_onnx_session {
     const char **input_names, **output_names;
     OrtValue **inputs, **outputs; /* of the run that is being prepared */
     int num_inputs, num_outputs;
-    char providers[64]; /* "cpu" or "cuda, cpu" */
+    char label[96]; /* "ONNX Runtime 1.21.0: cuda, cpu" */
 };
 
 /* Loads the graph. `providers` is a list such as "cuda,cpu", NULL or "" for "cpu": nodes go to the
