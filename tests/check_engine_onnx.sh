@@ -7,6 +7,8 @@ if [ -f "$NANOVLLM_ONNX_MODELS/SKIP" ]; then
     exit 77
 fi
 failed=0
+"$NANOVLLM_PROGRAM" run -m "$NANOVLLM_ONNX_MODELS/none" -p a -n 9 2>&1 >/dev/null |
+    grep -q 'warning: .*/none/model.onnx: has no past' || { echo "no warning of a graph without past"; failed=1; }
 for layout in concat shared; do
     for suite in engine engine_faults speculative; do
         echo "$suite on $layout:"

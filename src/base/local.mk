@@ -8,5 +8,6 @@ libbase_la_SOURCES = \
   src/base/log.c src/base/log.h \
   src/base/memory.c src/base/memory.h \
   src/base/os.c src/base/os.h \
+  src/base/set_log.c \
   src/base/utf8.c src/base/utf8.h \
   src/base/version.c

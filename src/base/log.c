@@ -7,7 +7,7 @@
 static nano_log_fn log_fn;
 static void *log_user_data;
 
-void nano_set_log(nano_log_fn fn, void *user_data)
+void nano_log_to(nano_log_fn fn, void *user_data)
 {
     log_fn = fn;
     log_user_data = user_data;

@@ -1,5 +1,6 @@
 /* Output. */
 #include "cli/cli_output.h"
+#include "base/log.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -7,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/memory.h"
 
 /* File names and tensor names may hold anything; a message stays one harmless line. */
@@ -177,4 +179,5 @@ void nano_cli_log_to_stderr(bool verbose)
     static bool verbose_copy;
     verbose_copy = verbose;
     nano_set_log(on_log, &verbose_copy);
+    nano_log_to(on_log, &verbose_copy); /* the server's */
 }

@@ -47,5 +47,5 @@ nanovllm_SOURCES += src/cli/cmd_serve.c
 SERVER_LIBS = libserver.la
 endif
 nanovllm_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) $(LIBEDIT_CFLAGS)
-# The library first: what both have (nano_set_log) must be the library's own.
+# The library first: what both have must be the library's own (see src/base/set_log.c).
 nanovllm_LDADD = $(SERVER_LIBS) libnanovllm.la libbase.la $(JANSSON_LIBS) $(LIBEDIT_LIBS) -lm
