@@ -2,7 +2,7 @@
 # The openai package of npm, as its users have it, against the server and the built-in model.
 . "${srcdir:-.}/tests/serve_lib.sh"
 source=${srcdir:-.}/tests/openai
-place=$(dirname "$program")/tests/openai-client
+place=$(dirname "$program")/tests/openai-client${NANOVLLM_TEST_ONNX:+-onnx} # two may run at once
 
 npm_install "$source" "$place"
 cp "$source/client.test.mjs" "$place" || exit 99

@@ -21,8 +21,6 @@ tests_fuzz_http_LDADD = libbase.la $(JANSSON_LIBS)
 dist_check_SCRIPTS += \
   tests/check_openai.sh tests/check_page.sh tests/check_serve_life.sh tests/check_server.sh \
   tests/check_server_onnx.sh
-# It installs the package where check_openai.sh does.
-tests/check_server_onnx.sh.log: tests/check_openai.sh.log
 EXTRA_DIST += \
   tests/serve_lib.sh \
   tests/openai/client.test.mjs tests/openai/package.json \
