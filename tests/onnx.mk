@@ -24,7 +24,8 @@ dist_check_SCRIPTS += tests/check_engine_onnx.sh
 check_DATA = tests/onnx-models/made
 tests/onnx-models/made: nanovllm$(EXEEXT) tests/make_onnx_models.sh
 	$(AM_V_GEN)srcdir='$(srcdir)' $(srcdir)/tests/make_onnx_models.sh ./nanovllm$(EXEEXT) tests/onnx-models && touch $@
-clean-local:
+clean-local: clean-onnx
+clean-onnx:
 	rm -rf tests/onnx-models
 AM_TESTS_ENVIRONMENT += NANOVLLM_ONNX_MODELS='$(abs_builddir)/tests/onnx-models'; export NANOVLLM_ONNX_MODELS;
 

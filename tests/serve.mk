@@ -32,7 +32,7 @@ EXTRA_DIST += \
 
 clean-local: clean-npm
 clean-npm:
-	rm -rf tests/openai-client tests/page-client
+	rm -rf tests/openai-client tests/openai-client-onnx tests/page-client
 noinst_PROGRAMS += bench/bench_engine
 bench_bench_engine_SOURCES = bench/bench_engine.c
 bench_bench_engine_LDADD = libnanovllm.la libbase.la
