@@ -72,8 +72,8 @@ enum nano_status nano_onnx_run_step(struct nano_onnx_runner *r, const struct nan
                                     const struct nano_onnx_region *past,
                                     const struct nano_onnx_region *present, struct nano_error *err);
 
-/* Counts the time since start_ns; returns what time it is. */
-uint64_t nano_onnx_count(struct nano_onnx_runner *r, enum nano_onnx_phase phase, uint64_t start_ns);
+/* Counts the time since start_ns. */
+void nano_onnx_count(struct nano_onnx_runner *r, enum nano_onnx_phase phase, uint64_t start_ns);
 
 /* Computes a batch, step by step. */
 enum nano_status nano_onnx_run_batch(struct nano_onnx_runner *r, struct nano_batch *batch,
