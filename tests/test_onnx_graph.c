@@ -169,6 +169,7 @@ Test(onnx_graph, what_is_no_decoder_is_named)
         {NULL, ONNX_INPUT, "inputs_embeds", NANO_ONNX_FLOAT, "b,s,64",
          "input 'inputs_embeds' is none that is known"},
         {NULL, ONNX_INPUT, "use_cache_branch", NANO_ONNX_INT64, "1", "expected BOOL"},
+        {"input_ids", ONNX_INPUT, "input_ids", NANO_ONNX_INT64, "4,s", "takes 4 sequences at once"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct onnx_bytes graph = {.count = 0}, file;
@@ -318,6 +319,36 @@ Test(onnx_folder, configurations_say_what_the_graph_does_not, .init = make_folde
         nano_weights_meta(&model->weights, "tokenizer.ggml.eos_token_ids");
     cr_assert(eos && eos->num_elements == 2 && nano_meta_array_int(eos, 1) == 6);
     nano_model_close(model);
+}
+
+/* Names that point at one thing for two would be fed twice. */
+Test(onnx_folder, a_name_stands_for_one_thing, .init = make_folder, .fini = remove_folder)
+{
+    static const char *const inputs[] = {"\"attention_mask\": \"input_ids\"",
+                                         "\"position_ids\": \"attention_mask\"",
+                                         "\"past_key_names\": \"past_key_values.0.key\"",
+                                         "\"past_value_names\": \"past_key_values.%d.key\"",
+                                         "\"past_names\": \"past_key_values.%d.value\""};
+    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) {
+        char text[512];
+        nano_model *model;
+        struct nano_onnx_decoder d;
+        struct nano_arena arena;
+        write_decoder("model.onnx");
+        snprintf(text, sizeof text,
+                 "{\"model\": {\"decoder\": {\"filename\": \"model.onnx\", \"inputs\": {%s},"
+                 " \"outputs\": {\"present_names\": \"present.%%d.value\"}}}}",
+                 inputs[i]);
+        write_text("genai_config.json", text);
+        cr_assert_eq(nano_model_open(&model, folder, &err), NANO_OK, "%s", err.message);
+        nano_arena_init(&arena);
+        cr_assert_eq(nano_onnx_decoder_read(&d, model->weights.onnx, &arena, &err), NANO_ERR_FORMAT,
+                     "%s", inputs[i]);
+        cr_assert(strstr(err.message, "two things") || strstr(err.message, "has no "), "%s",
+                  err.message);
+        nano_arena_deinit(&arena);
+        nano_model_close(model);
+    }
 }
 
 Test(onnx_folder, faults_are_named, .init = make_folder, .fini = remove_folder)

@@ -1,6 +1,5 @@
 /* Output. */
 #include "cli/cli_output.h"
-#include "base/log.h"
 
 #include <errno.h>
 #include <signal.h>

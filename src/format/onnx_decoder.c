@@ -101,6 +101,16 @@ static void limit(int *out, int64_t dim)
         *out = (int)dim;
 }
 
+/* A configuration may give one thing two names, but not two things one name. */
+static enum nano_status named_twice(const struct nano_onnx_graph *g,
+                                    const struct nano_onnx_value *value, struct nano_error *err)
+{
+    return nano_error_set(err, NANO_ERR_FORMAT,
+                          "%s: '%s' is the name of two things in the folder's "
+                          "genai_config.json",
+                          g->path, value->name);
+}
+
 /* An input of a number per token; -1 where there is none. */
 static enum nano_status read_tokens(struct nano_onnx_decoder *d, const char *name, int *out,
                                     struct nano_error *err)
@@ -110,6 +120,9 @@ static enum nano_status read_tokens(struct nano_onnx_decoder *d, const char *nam
     if (*out < 0)
         return NANO_OK;
     const struct nano_onnx_value *value = &g->inputs[*out];
+    if ((out != &d->input_ids && *out == d->input_ids) ||
+        (out == &d->position_ids && *out == d->attention_mask))
+        return named_twice(g, value, err);
     if ((value->type != NANO_ONNX_INT64 && value->type != NANO_ONNX_INT32) || value->num_dims != 2)
         return wrong(g, value, "INT64 or INT32 [batch, tokens]", err);
     limit(&d->max_batch, value->dims[0]);
@@ -202,6 +215,12 @@ static enum nano_status read_kv(struct nano_onnx_decoder *d, const char *past, c
     kv->output = find(g->outputs, g->num_outputs, layer_name(name, sizeof name, present, layer));
     if (kv->output < 0)
         return missing(g, "output", name, err);
+    for (int k = 0; k < d->num_kv; k++)
+        if (d->kv[k].input == kv->input || d->kv[k].output == kv->output)
+            return named_twice(g, &g->inputs[kv->input], err);
+    if (kv->input == d->input_ids || kv->input == d->attention_mask ||
+        kv->input == d->position_ids || kv->output == d->logits)
+        return named_twice(g, &g->inputs[kv->input], err);
     enum nano_status status = read_shape(d, kv, err);
     if (status == NANO_OK) {
         d->token_bytes += kv->token_bytes;
@@ -299,6 +318,12 @@ enum nano_status nano_onnx_decoder_read(struct nano_onnx_decoder *d,
     if (d->num_kv == 0 && d->max_tokens > 0)
         return wrong(graph, &graph->inputs[d->input_ids],
                      "any number of tokens: without a past all are computed anew", err);
+    if (d->num_kv == 0 && d->use_cache_branch >= 0)
+        return wrong(graph, &graph->inputs[d->use_cache_branch], "a past to go with it", err);
+    if (d->max_batch > 1)
+        return nano_error_set(err, NANO_ERR_UNSUPPORTED,
+                              "%s: takes %d sequences at once, expected one or any number",
+                              graph->path, d->max_batch);
     d->context_length = graph->context_length ? graph->context_length : DEFAULT_CONTEXT_LENGTH;
 fail:
     return status;

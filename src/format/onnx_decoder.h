@@ -32,7 +32,7 @@ struct nano_onnx_decoder {
     int64_t token_bytes; /* of a sequence's column in all of them */
     int64_t vocab_size, context_length;
     bool last_logits_only;     /* logits of the last token alone, in whatever a run computes */
-    int max_batch, max_tokens; /* of B and S; 0: the graph does not say */
+    int max_batch, max_tokens; /* of B and S: 1, or 0 for any number */
 };
 
 /* Says what in the graph is none of a decoder. The list is in the arena. */

@@ -62,10 +62,12 @@ static void folder_of(char *folder, const char *graph)
     const char *slash = strrchr(graph, '/');
     snprintf(folder, MAX_PATH_BYTES, "%.*s", slash ? (int)(slash - graph) : 1, slash ? graph : ".");
     const size_t length = strlen(folder);
-    if (length > 5 && strcmp(folder + length - 5, "/onnx") == 0 &&
-        !find_file(found, folder, "tokenizer.json") &&
-        !find_file(found, folder, "genai_config.json"))
+    if (find_file(found, folder, "tokenizer.json") || find_file(found, folder, "genai_config.json"))
+        return;
+    if (length > 5 && strcmp(folder + length - 5, "/onnx") == 0)
         folder[length - 5] = '\0';
+    else if (strcmp(folder, "onnx") == 0)
+        strcpy(folder, ".");
 }
 
 static enum nano_status find_files(struct files *files, const char *path, struct nano_error *err)

@@ -7,6 +7,7 @@
 
 #define MAX_DEPTH 8 /* of graphs in attributes of nodes */
 #define MAX_VALUES 4096
+#define MAX_WEIGHT_BYTES ((uint64_t)1 << 60)
 #define MAX_ELEMENTS ((uint64_t)1 << 48)
 
 /* Field numbers of onnx.proto. */
@@ -136,7 +137,8 @@ static const char *copy_string(struct reader *r, const struct message *content)
 static bool is_text(const struct message *content, const char *text)
 {
     const size_t length = strlen(text);
-    return (size_t)(content->end - content->at) == length && memcmp(content->at, text, length) == 0;
+    return (size_t)(content->end - content->at) == length &&
+           (length == 0 || memcmp(content->at, text, length) == 0);
 }
 
 static void read_dim(struct reader *r, struct message dim, struct nano_onnx_value *out)
@@ -223,6 +225,11 @@ static void read_tensor(struct reader *r, struct message tensor)
     }
     struct nano_onnx_graph *g = r->graph;
     const uint64_t num_bytes = (count * (uint64_t)nano_onnx_type_bits(type) + 7) / 8;
+    if (g->weight_bytes + num_bytes > MAX_WEIGHT_BYTES ||
+        g->num_params + count > MAX_WEIGHT_BYTES) {
+        fail(r, "the size of an initializer");
+        return;
+    }
     g->num_params += count;
     g->weight_bytes += num_bytes;
     g->type_bytes[type > 0 && type < NANO_ONNX_NUM_TYPES ? type : 0] += num_bytes;

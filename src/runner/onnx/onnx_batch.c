@@ -134,8 +134,6 @@ static int group_size(const struct nano_onnx_runner *r, const struct nano_onnx_m
         most = r->max_rows / num_tokens;
     if (!r->traits.batches)
         most = 1;
-    else if (r->decoder.max_batch > 0 && most > r->decoder.max_batch)
-        most = r->decoder.max_batch;
     return most < count ? (int)most : count;
 }
 
@@ -264,8 +262,6 @@ static enum nano_status run_without_past(struct nano_onnx_runner *r, struct nano
     for (int first = 0, size; first < count; first += size) {
         const struct nano_onnx_member *members = r->members + first;
         int64_t most = r->traits.batches ? r->max_rows / members->length : 1;
-        if (r->decoder.max_batch > 0 && most > r->decoder.max_batch)
-            most = r->decoder.max_batch;
         size = most < count - first ? (int)most : count - first;
         for (int i = 0; i < size; i++) {
             r->seqs[i] = &batch->seqs[members[i].index];

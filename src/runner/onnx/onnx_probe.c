@@ -23,14 +23,15 @@ struct probe {
     int32_t tables[2][NUM_TOKENS]; /* the same where only one sequence can run */
     int num_tables;
     float *expected, *got; /* [NUM_TOKENS, vocab_size] */
-    float *out;            /* where a batch's outputs go, one after the other */
+    float *out;            /* where a batch's outputs go, each at its row */
+    int rows[2 * NUM_TOKENS];
 };
 
 static void on_logits(void *context, int output, float *logits)
 {
     const struct probe *p = context;
     const size_t n = (size_t)p->r->decoder.vocab_size;
-    memcpy(p->out + (size_t)output * n, logits, n * sizeof *logits);
+    memcpy(p->out + (size_t)p->rows[output] * n, logits, n * sizeof *logits);
 }
 
 /* A share of a batch: tokens [first, first + count) of sequence `table`. */
@@ -44,22 +45,26 @@ static enum nano_status run(struct probe *p, const struct share *shares, int num
     int32_t tokens[2 * NUM_TOKENS];
     struct nano_batch_seq seqs[2];
     struct nano_batch_output outputs[2 * NUM_TOKENS] = {{0}};
-    int num_tokens = 0;
+    int num_tokens = 0, num_outputs = 0;
     for (int s = 0; s < num_shares; s++) {
         seqs[s] = (struct nano_batch_seq){.first_token = num_tokens,
                                           .num_tokens = shares[s].count,
                                           .first_position = shares[s].first,
                                           .block_table = p->tables[shares[s].table]};
+        /* Where only the last token has logits, to want others would cut the share. */
         for (int t = 0; t < shares[s].count; t++, num_tokens++) {
             tokens[num_tokens] = p->tokens[shares[s].first + t];
-            outputs[num_tokens].row = num_tokens;
+            if (p->r->decoder.last_logits_only && t + 1 < shares[s].count)
+                continue;
+            p->rows[num_outputs] = num_tokens;
+            outputs[num_outputs++].row = num_tokens;
         }
     }
     struct nano_batch batch = {.num_tokens = num_tokens,
                                .tokens = tokens,
                                .num_seqs = num_shares,
                                .seqs = seqs,
-                               .num_outputs = num_tokens,
+                               .num_outputs = num_outputs,
                                .outputs = outputs,
                                .on_logits = on_logits,
                                .context = p};
@@ -67,14 +72,19 @@ static enum nano_status run(struct probe *p, const struct share *shares, int num
     return nano_onnx_run_batch(p->r, &batch, err);
 }
 
-/* Whether `count` rows are the expected ones from `first` on. */
+/* Whether `count` rows are the expected ones from `first` on; of graphs that give the last row
+ * only, whether that one is. */
 static bool is_close(const struct probe *p, const float *got, int first, int count)
 {
+    if (p->r->decoder.last_logits_only && count > 1)
+        return is_close(p, got + (count - 1) * p->r->decoder.vocab_size, first + count - 1, 1);
     const int64_t n = p->r->decoder.vocab_size;
     const struct nano_onnx_graph *g = p->r->decoder.graph;
     const float *expected = p->expected + first * n;
-    float low = expected[0], high = expected[0], worst = 0;
+    float low = INFINITY, high = -INFINITY, worst = 0;
     for (int64_t i = 0; i < count * n; i++) {
+        if (isinf(expected[i]) && got[i] == expected[i]) /* a token that there is not */
+            continue;
         const float difference = fabsf(got[i] - expected[i]);
         low = expected[i] < low ? expected[i] : low;
         high = expected[i] > high ? expected[i] : high;

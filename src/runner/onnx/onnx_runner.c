@@ -14,14 +14,15 @@ static int64_t most_rows(const struct nano_onnx_decoder *d, const struct nano_ru
     int rows = config->max_num_batched_tokens;
     if (d->num_kv == 0 && config->max_model_len > rows)
         rows = config->max_model_len;
-    return rows > NANO_ONNX_PROBE_TOKENS ? rows : NANO_ONNX_PROBE_TOKENS;
+    return rows > 2 * NANO_ONNX_PROBE_TOKENS ? rows : 2 * NANO_ONNX_PROBE_TOKENS;
 }
 
 static uint64_t logits_bytes(const struct nano_onnx_decoder *d,
                              const struct nano_runner_config *config)
 {
-    const int64_t rows =
-        d->last_logits_only && d->num_kv ? config->max_num_seqs : most_rows(d, config);
+    const int64_t rows = !d->last_logits_only ? most_rows(d, config)
+                         : d->num_kv          ? config->max_num_seqs
+                                              : 1;
     return (uint64_t)(rows * d->vocab_size) *
            (uint64_t)(nano_onnx_type_bits(d->graph->outputs[d->logits].type) / 8);
 }
@@ -174,6 +175,8 @@ static enum nano_status onnx_kv_alloc(void *state, int num_blocks, int num_state
     for (int b = 0; b < num_blocks; b++)
         r->writer[b] = -1;
     NANO_TRY(nano_onnx_probe(r, err));
+    for (int i = 0; i < NANO_ONNX_NUM_PHASES; i++)
+        r->profile[i] = (struct nano_op_profile){.name = r->profile[i].name};
 fail:
     return status;
 }

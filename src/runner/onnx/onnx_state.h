@@ -13,7 +13,7 @@ struct nano_onnx_traits {
     bool batches; /* sequences of different lengths */
 };
 
-/* Tokens that a probe computes at once; buffers have room for so many. */
+/* Tokens of a sequence that a probe computes; buffers have room for two of them. */
 #define NANO_ONNX_PROBE_TOKENS 4
 
 /* What time goes to. */
