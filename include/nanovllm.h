@@ -83,9 +83,10 @@ struct nano_model_params {
 NANO_API struct nano_model_params nano_model_params_default(void);
 
 /* Opens a GGUF file (any part of a split one), a folder with config.json and safetensors as Hugging
- * Face's tools download it, or an ONNX decoder: its file, or a folder with one and no safetensors. The files are mapped, not read; only their headers are checked here,
- * tensors when an engine binds them. `path` NULL opens the built-in model. A folder, or
- * a file, with only a tokenizer opens as a model without weights. */
+ * Face's tools download it, or an ONNX decoder: its file, or a folder with one and no safetensors. The
+ * files are mapped, not read; only their headers are checked here, tensors when an engine binds them.
+ * `path` NULL opens the built-in model. A folder, or a file, with only a tokenizer opens as a model
+ * without weights. */
 NANO_API enum nano_status nano_model_open(nano_model **out, const char *path, struct nano_error *err);
 NANO_API enum nano_status nano_model_open_with(nano_model **out, const char *path,
                                                const struct nano_model_params *params,

@@ -23,9 +23,9 @@ struct nano_engine_setup {
 /* The runner that was asked for, or that the model needs. */
 const char *nano_engine_runner_name(const nano_model *model, const char *runner);
 
-/* Fills *out. `program` and `model` are NULL with the mock runner, `program` with ONNX graphs too, `adapters` where there are none;
- * their files must be open as long as runner_config is used. When it does not fit the budget
- * the plan is filled all the same. */
+/* Fills *out. `program` and `model` are NULL with the mock runner, `program` with ONNX graphs too,
+ * `adapters` where there are none; their files must be open as long as runner_config is used. When it
+ * does not fit the budget the plan is filled all the same. */
 enum nano_status nano_engine_setup_make(struct nano_engine_setup *out, const nano_model *model,
                                         const struct nano_program *program,
                                         const struct nano_adapters *adapters,
