@@ -172,6 +172,20 @@ void client_compare_within(const struct client *got, const struct client *expect
     }
 }
 
+nano_engine *harness_engine(nano_model *model, const struct nano_engine_params *params)
+{
+    nano_engine *engine;
+    struct nano_error err = {0};
+    cr_assert_eq(nano_engine_create(&engine, model, params, &err), NANO_OK, "%s", err.message);
+    return engine;
+}
+
+void harness_submit(struct client *client, nano_engine *engine)
+{
+    struct nano_error err = {0};
+    cr_assert_eq(client_submit(client, engine, &err), NANO_OK, "%s", err.message);
+}
+
 nano_model *harness_model(void)
 {
     nano_model *model;

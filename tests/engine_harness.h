@@ -55,6 +55,10 @@ void client_compare(const struct client *got, const struct client *expected, boo
 void client_compare_within(const struct client *got, const struct client *expected,
                            bool prefix_only, float tolerance);
 
+/* An engine, and a submitted request; failures fail the running test. */
+nano_engine *harness_engine(nano_model *model, const struct nano_engine_params *params);
+void harness_submit(struct client *client, nano_engine *engine);
+
 /* The model of $NANOVLLM_TEST_MODEL, or the built-in one. */
 nano_model *harness_model(void);
 

@@ -22,18 +22,6 @@ static struct nano_engine_params mock_params(void)
     return params;
 }
 
-static nano_engine *make_engine(nano_model *model, const struct nano_engine_params *params)
-{
-    nano_engine *engine;
-    cr_assert_eq(nano_engine_create(&engine, model, params, &err), NANO_OK, "%s", err.message);
-    return engine;
-}
-
-static void submit(struct client *client, nano_engine *engine)
-{
-    cr_assert_eq(client_submit(client, engine, &err), NANO_OK, "%s", err.message);
-}
-
 static struct nano_stats stats_of(nano_engine *engine)
 {
     struct nano_stats stats;
@@ -47,7 +35,7 @@ Test(engine, sixteen_live_requests_hold_a_common_prefix_once_and_compute_it_once
 {
     enum { NUM = 16, PREFIX = 1000, OWN = 32, OUTPUT = 20 };
     struct nano_engine_params params = mock_params();
-    nano_engine *engine = make_engine(NULL, &params);
+    nano_engine *engine = harness_engine(NULL, &params);
     struct client clients[NUM];
     for (int i = 0; i < NUM; i++) {
         client_init(&clients[i], PREFIX + OWN, 1000, 5, (uint64_t)i);
@@ -55,7 +43,7 @@ Test(engine, sixteen_live_requests_hold_a_common_prefix_once_and_compute_it_once
         for (int t = 0; t < PREFIX; t++)
             clients[i].prompt[t] = (int32_t)harness_random(&common, 1000);
         clients[i].request.sampling.max_tokens = OUTPUT;
-        submit(&clients[i], engine);
+        harness_submit(&clients[i], engine);
     }
     bool has_work = true;
     int most_shared = 0, all_running_used = 0;
@@ -89,13 +77,13 @@ Test(engine, completions_of_one_request_share_its_prompt_even_without_a_cache)
     struct nano_engine_params params = mock_params();
     params.enable_prefix_caching = false;
     params.block_size = 16;
-    nano_engine *engine = make_engine(NULL, &params);
+    nano_engine *engine = harness_engine(NULL, &params);
     struct client clients[2];
     for (int i = 0; i < 2; i++) {
         client_init(&clients[i], 100, 1000, 5, 9);
         clients[i].request.sampling.n = 4;
         clients[i].request.sampling.max_tokens = 5;
-        submit(&clients[i], engine);
+        harness_submit(&clients[i], engine);
     }
     nano_engine_wait_idle(engine);
     /* 6 full blocks are computed once by each request, never across the two. */
@@ -109,16 +97,16 @@ Test(engine, completions_of_one_request_share_its_prompt_even_without_a_cache)
 Test(engine, freed_blocks_are_found_again_by_content)
 {
     struct nano_engine_params params = mock_params();
-    nano_engine *engine = make_engine(NULL, &params);
+    nano_engine *engine = harness_engine(NULL, &params);
     struct client client;
     client_init(&client, 330, 1000, 1, 2);
     client.request.sampling.max_tokens = 4;
-    submit(&client, engine);
+    harness_submit(&client, engine);
     nano_engine_wait_idle(engine);
     cr_assert_eq(stats_of(engine).num_blocks_used, 0);
     cr_assert_eq(stats_of(engine).num_blocks_cached, 10);
     client_reset(&client);
-    submit(&client, engine);
+    harness_submit(&client, engine);
     nano_engine_wait_idle(engine);
     cr_assert_eq(client.completions[0].num_cached_tokens, 320);
     client_deinit(&client);
@@ -129,7 +117,7 @@ static int cached_tokens_with_salt(nano_engine *engine, struct client *client, c
 {
     client_reset(client);
     client->request.cache_salt = salt;
-    submit(client, engine);
+    harness_submit(client, engine);
     nano_engine_wait_idle(engine);
     return client->completions[0].num_cached_tokens;
 }
@@ -137,7 +125,7 @@ static int cached_tokens_with_salt(nano_engine *engine, struct client *client, c
 Test(engine, requests_of_different_salts_do_not_share_blocks)
 {
     struct nano_engine_params params = mock_params();
-    nano_engine *engine = make_engine(NULL, &params);
+    nano_engine *engine = harness_engine(NULL, &params);
     struct client client;
     client_init(&client, 330, 1000, 1, 2);
     client.request.sampling.max_tokens = 4;
@@ -176,20 +164,20 @@ static void check_second_turn(nano_model *model, const char *runner, int num_out
     params.max_num_seqs = 4;
     params.block_size = 16;
     params.max_num_batched_tokens = 64;
-    nano_engine *engine = make_engine(model, &params), *fresh = make_engine(model, &params);
+    nano_engine *engine = harness_engine(model, &params), *fresh = harness_engine(model, &params);
     const int32_t vocab_size = model ? (int32_t)nano_model_get_info(model)->vocab_size : 1000;
     struct client first, other, second, expected;
     client_init(&first, 200 + num_output % 20, vocab_size, 1, 2);
     client_init(&other, 100, vocab_size, 8, 9);
     first.request.sampling.max_tokens = num_output;
-    submit(&first, engine);
-    submit(&other, engine);
+    harness_submit(&first, engine);
+    harness_submit(&other, engine);
     nano_engine_wait_idle(engine);
     next_turn(&second, &first, NEW, vocab_size);
     next_turn(&expected, &first, NEW, vocab_size);
-    submit(&second, engine);
+    harness_submit(&second, engine);
     nano_engine_wait_idle(engine);
-    submit(&expected, fresh);
+    harness_submit(&expected, fresh);
     nano_engine_wait_idle(fresh);
     const struct nano_stats stats = stats_of(engine);
     const int num_cached = second.completions[0].num_cached_tokens,
@@ -249,11 +237,11 @@ Test(engine, behind_a_window_no_block_is_held)
     snprintf(expected, sizeof expected, "needs %d", most);
     cr_assert(strstr(err.message, expected), "%s", err.message);
     params.num_blocks = 100;
-    engine = make_engine(NULL, &params);
+    engine = harness_engine(NULL, &params);
     struct client client;
     client_init(&client, 1500, 1000, 1, 2);
     client.request.sampling.max_tokens = 500;
-    submit(&client, engine);
+    harness_submit(&client, engine);
     bool has_work = true;
     while (has_work) {
         cr_assert_eq(nano_engine_step(engine, &has_work, &err), NANO_OK, "%s", err.message);
@@ -265,10 +253,10 @@ Test(engine, behind_a_window_no_block_is_held)
     client_deinit(&client);
     nano_engine_destroy(engine);
     params.num_blocks = most; /* and that is enough for any length */
-    engine = make_engine(NULL, &params);
+    engine = harness_engine(NULL, &params);
     client_init(&client, 1500, 1000, 1, 2);
     client.request.sampling.max_tokens = 500;
-    submit(&client, engine);
+    harness_submit(&client, engine);
     nano_engine_wait_idle(engine);
     cr_assert_eq(client.completions[0].num_tokens, 500);
     client_deinit(&client);
@@ -294,11 +282,11 @@ Test(engine, the_second_prompt_with_a_beginning_keeps_its_state_for_the_third)
     for (int r = 0; r < 2; r++) {
         struct nano_engine_params params = mock_params();
         params.runner = runners[r];
-        nano_engine *engine = make_engine(NULL, &params);
+        nano_engine *engine = harness_engine(NULL, &params);
         struct client clients[5];
         system_prompt_clients(clients, 5, COMMON);
         for (int i = 0; i < 5; i++) {
-            submit(&clients[i], engine);
+            harness_submit(&clients[i], engine);
             nano_engine_wait_idle(engine);
             cr_assert_eq(clients[i].completions[0].num_cached_tokens, i < 2 ? 0 : COMMON / 32 * 32);
             client_deinit(&clients[i]);
@@ -312,11 +300,11 @@ Test(engine, requests_that_come_at_once_wait_for_a_common_state)
     enum { NUM = 16, COMMON = 1000 };
     struct nano_engine_params params = mock_params();
     params.runner = "mock-hybrid";
-    nano_engine *engine = make_engine(NULL, &params);
+    nano_engine *engine = harness_engine(NULL, &params);
     struct client clients[NUM];
     system_prompt_clients(clients, NUM, COMMON);
     for (int i = 0; i < NUM; i++)
-        submit(&clients[i], engine);
+        harness_submit(&clients[i], engine);
     nano_engine_wait_idle(engine);
     int num_hits = 0;
     for (int i = 0; i < NUM; i++) {
@@ -334,12 +322,12 @@ Test(engine, completions_share_the_state_of_their_prompt)
     params.runner = "mock-state";
     params.enable_prefix_caching = false;
     params.block_size = 16;
-    nano_engine *engine = make_engine(NULL, &params);
+    nano_engine *engine = harness_engine(NULL, &params);
     struct client client;
     client_init(&client, PROMPT, 1000, 5, 9);
     client.request.sampling.n = N;
     client.request.sampling.max_tokens = OUTPUT;
-    submit(&client, engine);
+    harness_submit(&client, engine);
     nano_engine_wait_idle(engine);
     cr_assert_eq(stats_of(engine).computed_tokens_total,
                  PROMPT + (N - 1) * (PROMPT % 16) + N * (OUTPUT - 1));
@@ -403,7 +391,7 @@ Test(engine, a_long_prompt_does_not_stop_the_others)
     params.max_num_batched_tokens = 64;
     params.on_step = on_step;
     params.on_step_user_data = &log;
-    nano_engine *engine = make_engine(NULL, &params);
+    nano_engine *engine = harness_engine(NULL, &params);
     struct client clients[5];
     for (int i = 0; i < 5; i++) {
         client_init(&clients[i], i < 4 ? 8 : 1000, 1000, (uint64_t)i, (uint64_t)i);
@@ -411,10 +399,10 @@ Test(engine, a_long_prompt_does_not_stop_the_others)
         clients[i].request.priority = i < 4 ? 0 : -1; /* the long one even goes first */
     }
     for (int i = 0; i < 4; i++)
-        submit(&clients[i], engine);
+        harness_submit(&clients[i], engine);
     bool has_work;
     nano_engine_step(engine, &has_work, &err);
-    submit(&clients[4], engine);
+    harness_submit(&clients[4], engine);
     for (int step = 0; step < 16; step++) {
         int before = clients[0].completions[0].num_tokens;
         nano_engine_step(engine, &has_work, &err);
@@ -439,7 +427,7 @@ Test(engine, priority_then_arrival)
     params.enable_prefix_caching = false;
     params.on_step = on_step;
     params.on_step_user_data = &log;
-    nano_engine *engine = make_engine(NULL, &params);
+    nano_engine *engine = harness_engine(NULL, &params);
     static const int priorities[6] = {5, 0, 5, -2, 0, 9};
     static const uint64_t expected[6] = {4, 2, 5, 1, 3, 6};
     struct client clients[6];
@@ -447,7 +435,7 @@ Test(engine, priority_then_arrival)
         client_init(&clients[i], 20, 1000, (uint64_t)i, (uint64_t)i);
         clients[i].request.sampling.max_tokens = 3;
         clients[i].request.priority = priorities[i];
-        submit(&clients[i], engine);
+        harness_submit(&clients[i], engine);
     }
     nano_engine_wait_idle(engine);
     cr_assert_eq(log.num_first, 6);
@@ -470,7 +458,7 @@ Test(engine, hostile_configuration)
     params.max_model_len = 32;
     params.on_step = on_step;
     params.on_step_user_data = &log;
-    nano_engine *engine = make_engine(NULL, &params);
+    nano_engine *engine = harness_engine(NULL, &params);
     struct client clients[NUM], expected[NUM];
     for (int i = 0; i < NUM; i++) {
         for (int k = 0; k < 2; k++) {
@@ -478,7 +466,7 @@ Test(engine, hostile_configuration)
             client_init(c, 5 + i % 9, 1000, (uint64_t)(i % 2), (uint64_t)i);
             c->request.sampling.max_tokens = 8 + i % 10;
         }
-        submit(&clients[i], engine);
+        harness_submit(&clients[i], engine);
     }
     bool has_work = true;
     while (has_work) {
@@ -490,8 +478,8 @@ Test(engine, hostile_configuration)
     cr_assert_gt(stats_of(engine).prefix_cache_hits_total, 0);
     nano_engine_destroy(engine);
     for (int i = 0; i < NUM; i++) {
-        engine = make_engine(NULL, &alone);
-        submit(&expected[i], engine);
+        engine = harness_engine(NULL, &alone);
+        harness_submit(&expected[i], engine);
         nano_engine_wait_idle(engine);
         client_compare(&clients[i], &expected[i], false);
         client_deinit(&clients[i]);
@@ -506,16 +494,16 @@ Test(engine, lengths)
 {
     struct nano_engine_params params = mock_params();
     params.max_model_len = 50;
-    nano_engine *engine = make_engine(NULL, &params);
+    nano_engine *engine = harness_engine(NULL, &params);
     struct client to_the_end, none, one;
     client_init(&to_the_end, 20, 1000, 1, 1);
     client_init(&none, 50, 1000, 2, 2);
     client_init(&one, 49, 1000, 3, 3);
     none.request.sampling.max_tokens = 0;
     none.request.sampling.prompt_logprobs = 1;
-    submit(&to_the_end, engine);
-    submit(&none, engine);
-    submit(&one, engine);
+    harness_submit(&to_the_end, engine);
+    harness_submit(&none, engine);
+    harness_submit(&one, engine);
     nano_engine_wait_idle(engine);
     cr_assert_eq(to_the_end.completions[0].num_tokens, 30);
     cr_assert_eq(to_the_end.completions[0].reason, NANO_FINISH_LENGTH);
@@ -532,12 +520,12 @@ Test(engine, lengths)
 Test(engine, stop_token_ids_and_min_tokens)
 {
     struct nano_engine_params params = mock_params();
-    nano_engine *engine = make_engine(NULL, &params);
+    nano_engine *engine = harness_engine(NULL, &params);
     struct client plain, stopped, longer;
     client_init(&plain, 20, 1000, 1, 1);
     plain.request.sampling.max_tokens = 20;
     plain.request.sampling.temperature = 0.0f;
-    submit(&plain, engine);
+    harness_submit(&plain, engine);
     nano_engine_wait_idle(engine);
     int32_t stop = plain.completions[0].tokens[6];
     client_init(&stopped, 20, 1000, 1, 1);
@@ -547,8 +535,8 @@ Test(engine, stop_token_ids_and_min_tokens)
     client_init(&longer, 20, 1000, 1, 1);
     longer.request.sampling = stopped.request.sampling;
     longer.request.sampling.min_tokens = 10;
-    submit(&stopped, engine);
-    submit(&longer, engine);
+    harness_submit(&stopped, engine);
+    harness_submit(&longer, engine);
     nano_engine_wait_idle(engine);
     cr_assert_eq(stopped.completions[0].num_tokens, 7);
     cr_assert_eq(stopped.completions[0].reason, NANO_FINISH_STOP);
@@ -566,7 +554,7 @@ Test(engine, stop_strings_across_tokens)
     nano_model *model = harness_model();
     struct nano_engine_params params = nano_engine_params_default();
     params.manual_step = true;
-    nano_engine *engine = make_engine(model, &params);
+    nano_engine *engine = harness_engine(model, &params);
     struct nano_sampling_params sampling = nano_sampling_params_default();
     sampling.temperature = 0.0f;
     sampling.max_tokens = 40;
@@ -608,12 +596,12 @@ Test(engine, cancel_waiting_running_and_from_the_callback)
 {
     struct nano_engine_params params = mock_params();
     params.max_num_seqs = 1;
-    nano_engine *engine = make_engine(NULL, &params);
+    nano_engine *engine = harness_engine(NULL, &params);
     struct client clients[3];
     for (int i = 0; i < 3; i++) {
         client_init(&clients[i], 40, 1000, (uint64_t)i, (uint64_t)i);
         clients[i].request.sampling.max_tokens = 100;
-        submit(&clients[i], engine);
+        harness_submit(&clients[i], engine);
     }
     clients[2].cancel_after = 5;
     bool has_work;
@@ -643,14 +631,14 @@ Test(engine, destroy_ends_what_is_running)
     for (int manual = 0; manual < 2; manual++) {
         struct nano_engine_params params = mock_params();
         params.manual_step = manual == 1;
-        nano_engine *engine = make_engine(NULL, &params);
+        nano_engine *engine = harness_engine(NULL, &params);
         struct client clients[8];
         for (int i = 0; i < 8; i++) {
             client_init(&clients[i], 40, 1000, (uint64_t)i, (uint64_t)i);
             clients[i].request.sampling.max_tokens = 2000;
             clients[i].request.sampling.n = 2;
             clients[i].id = (uint64_t)i + 1;
-            submit(&clients[i], engine);
+            harness_submit(&clients[i], engine);
         }
         nano_engine_destroy(engine);
         for (int i = 0; i < 8; i++) {
@@ -668,21 +656,21 @@ Test(engine, full_queue_is_refused)
     struct nano_engine_params params = mock_params();
     params.max_num_queued_reqs = 2;
     params.max_num_seqs = 1;
-    nano_engine *engine = make_engine(NULL, &params);
+    nano_engine *engine = harness_engine(NULL, &params);
     struct client clients[4];
     for (int i = 0; i < 4; i++) {
         client_init(&clients[i], 40, 1000, (uint64_t)i, (uint64_t)i);
         clients[i].request.sampling.max_tokens = 10;
     }
-    submit(&clients[0], engine);
+    harness_submit(&clients[0], engine);
     bool has_work;
     nano_engine_step(engine, &has_work, &err); /* it runs now and is no longer in the queue */
-    submit(&clients[1], engine);
-    submit(&clients[2], engine);
+    harness_submit(&clients[1], engine);
+    harness_submit(&clients[2], engine);
     cr_assert_eq(client_submit(&clients[3], engine, &err), NANO_ERR_QUEUE_FULL);
     cr_assert(strstr(err.message, "2"), "%s", err.message);
     nano_engine_wait_idle(engine);
-    submit(&clients[3], engine);
+    harness_submit(&clients[3], engine);
     nano_engine_wait_idle(engine);
     cr_assert_eq(clients[3].completions[0].num_tokens, 10);
     for (int i = 0; i < 4; i++)
@@ -694,7 +682,7 @@ Test(engine, bad_requests_name_the_parameter)
 {
     struct nano_engine_params params = mock_params();
     params.max_model_len = 100;
-    nano_engine *engine = make_engine(NULL, &params);
+    nano_engine *engine = harness_engine(NULL, &params);
     struct client c;
     client_init(&c, 50, 1000, 1, 1);
     const struct nano_request good = c.request;
@@ -798,7 +786,7 @@ Test(engine, several_threads_submit_at_once)
     nano_model *model = harness_model();
     struct nano_engine_params params = nano_engine_params_default();
     params.num_threads = 1;
-    nano_engine *engine = make_engine(model, &params);
+    nano_engine *engine = harness_engine(model, &params);
     pthread_t threads[4];
     for (int i = 0; i < 4; i++)
         pthread_create(&threads[i], NULL, submit_many, engine);

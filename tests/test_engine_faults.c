@@ -20,13 +20,6 @@ static struct nano_engine_params mock_params(void)
     return params;
 }
 
-static nano_engine *make_engine(nano_model *model, const struct nano_engine_params *params)
-{
-    nano_engine *engine;
-    cr_assert_eq(nano_engine_create(&engine, model, params, &err), NANO_OK, "%s", err.message);
-    return engine;
-}
-
 /* ---- A runner that fails --------------------------------------------------------------------- */
 
 static struct nano_runner failing;
@@ -69,7 +62,7 @@ Test(engine_faults, a_failing_step_ends_its_batch_and_nothing_else)
         params.num_blocks = 64;
         params.max_num_seqs = 8;
         params.max_num_batched_tokens = 40;
-        nano_engine *engine = make_engine(NULL, &params);
+        nano_engine *engine = harness_engine(NULL, &params);
         struct client clients[NUM], alone[NUM];
         for (int i = 0; i < NUM; i++) {
             for (int k = 0; k < 2; k++) {
@@ -88,7 +81,7 @@ Test(engine_faults, a_failing_step_ends_its_batch_and_nothing_else)
         cr_assert_eq(engine->num_live, 0);
         nano_engine_destroy(engine);
         int num_errors = 0;
-        engine = make_engine(NULL, &params);
+        engine = harness_engine(NULL, &params);
         for (int i = 0; i < NUM; i++) {
             cr_assert_eq(client_submit(&alone[i], engine, &err), NANO_OK, "%s", err.message);
             nano_engine_wait_idle(engine);
@@ -119,7 +112,7 @@ Test(engine_faults, text_so_far_comes_with_the_error)
     params.num_threads = 1;
     struct client clients[2];
     for (int i = 0; i < 2; i++) {
-        nano_engine *engine = make_engine(model, &params);
+        nano_engine *engine = harness_engine(model, &params);
         client_init(&clients[i], 20, 200, 1, 1);
         struct nano_sampling_params *sampling = &clients[i].request.sampling;
         sampling->detokenize = true;
@@ -183,7 +176,7 @@ static enum nano_status submit_stubborn(struct stubborn *stubborn)
 Test(engine_faults, submissions_are_refused_while_the_engine_is_destroyed)
 {
     struct nano_engine_params params = mock_params();
-    struct stubborn stubborn = {.engine = make_engine(NULL, &params)};
+    struct stubborn stubborn = {.engine = harness_engine(NULL, &params)};
     cr_assert_eq(submit_stubborn(&stubborn), NANO_OK);
     bool has_work;
     for (int i = 0; i < 7; i++)
@@ -198,7 +191,7 @@ Test(engine_faults, submissions_are_refused_while_the_engine_is_destroyed)
 Test(engine_faults, prompt_logprobs_are_computed_once_for_all_completions)
 {
     struct nano_engine_params params = mock_params();
-    nano_engine *engine = make_engine(NULL, &params);
+    nano_engine *engine = harness_engine(NULL, &params);
     struct client client;
     client_init(&client, 41, 1000, 1, 1);
     client.request.sampling.n = 4;
@@ -265,7 +258,7 @@ Test(engine_faults, the_longest_request_has_room_in_every_budget)
         params.block_size = block_sizes[i / 9];
         params.max_num_seqs = 1;
         params.mem_budget_bytes = (uint64_t)200 << 20;
-        nano_engine *engine = make_engine(NULL, &params);
+        nano_engine *engine = harness_engine(NULL, &params);
         struct client client;
         client_init(&client, 1, 1000, 1, 1);
         client.request.sampling.max_tokens = params.max_model_len == 1 ? 0 : -1;
@@ -282,7 +275,7 @@ Test(engine_faults, a_request_that_can_never_fit_is_not_told_to_wait)
     struct nano_engine_params params = mock_params();
     params.max_model_len = 20000;
     params.mem_budget_bytes = (uint64_t)100 << 20;
-    nano_engine *engine = make_engine(NULL, &params);
+    nano_engine *engine = harness_engine(NULL, &params);
     struct client client;
     client_init(&client, 19000, 1000, 1, 1);
     client.request.sampling.prompt_logprobs = 1000;
@@ -306,7 +299,7 @@ Test(engine_faults, a_context_too_long_for_the_default_pool_is_explained_without
 Test(engine_faults, no_prompt_at_all)
 {
     struct nano_engine_params params = mock_params();
-    nano_engine *engine = make_engine(NULL, &params);
+    nano_engine *engine = harness_engine(NULL, &params);
     struct client client;
     client_init(&client, 5, 1000, 1, 1);
     client.request.prompt_token_ids = NULL;

@@ -46,18 +46,6 @@ static struct nano_engine_params manual_params(void)
     return params;
 }
 
-static nano_engine *make_engine(nano_model *model, const struct nano_engine_params *params)
-{
-    nano_engine *engine;
-    cr_assert_eq(nano_engine_create(&engine, model, params, &err), NANO_OK, "%s", err.message);
-    return engine;
-}
-
-static void submit(struct client *client, nano_engine *engine)
-{
-    cr_assert_eq(client_submit(client, engine, &err), NANO_OK, "%s", err.message);
-}
-
 /* ---- the same as the CPU runner ---- */
 
 static const char *const prompts[] = {"Once upon a time",
@@ -86,7 +74,7 @@ static void generate(nano_model *model, struct client *clients)
 {
     struct nano_engine_params params = manual_params();
     params.max_num_seqs = 8;
-    nano_engine *engine = make_engine(model, &params);
+    nano_engine *engine = harness_engine(model, &params);
     for (int i = 0; i < NUM_PROMPTS; i++) {
         clients[i] = (struct client){.request = {.prompt = prompts[i],
                                                  .prompt_bytes = strlen(prompts[i]),
@@ -94,7 +82,7 @@ static void generate(nano_model *model, struct client *clients)
                                                  .sampling = nano_sampling_params_default()}};
         clients[i].request.sampling.temperature = 0;
         clients[i].request.sampling.max_tokens = 60;
-        submit(&clients[i], engine);
+        harness_submit(&clients[i], engine);
     }
     nano_engine_wait_idle(engine);
     nano_engine_destroy(engine);
@@ -275,24 +263,24 @@ static void check_eight_at_once(const char *path, int longest, float tolerance)
         struct nano_engine_params params = manual_params();
         params.block_size = 8;
         params.num_speculative_tokens = num_proposed;
-        nano_engine *engine = make_engine(model, &params);
+        nano_engine *engine = harness_engine(model, &params);
         for (int i = 0; i < NUM; i++) {
             client_init(&together[i], 1 + i * longest / NUM, vocab_size, (uint64_t)i, 7);
             together[i].request.sampling.max_tokens = 10 + 5 * i;
             together[i].request.sampling.logprobs = 1;
             together[i].request.sampling.ignore_eos = true;
             together[i].request.sampling.detokenize = false;
-            submit(&together[i], engine);
+            harness_submit(&together[i], engine);
         }
         nano_engine_wait_idle(engine);
         nano_engine_destroy(engine);
         params = manual_params();
         params.max_num_seqs = 1;
         params.enable_prefix_caching = false;
-        engine = make_engine(model, &params);
+        engine = harness_engine(model, &params);
         for (int i = 0; i < NUM; i++) {
             alone[i] = (struct client){.request = together[i].request};
-            submit(&alone[i], engine);
+            harness_submit(&alone[i], engine);
             nano_engine_wait_idle(engine);
             client_compare_within(&together[i], &alone[i], false, tolerance);
             client_reset(&alone[i]);
@@ -339,13 +327,13 @@ static void check_nothing_is_copied(const char *name)
     params.max_model_len = 256;
     struct client clients[2][NUM];
     for (int spoil = 0; spoil < 2; spoil++) {
-        nano_engine *engine = make_engine(model, &params);
+        nano_engine *engine = harness_engine(model, &params);
         for (int i = 0; i < NUM; i++) {
             struct client *c = &clients[spoil][i];
             client_init(c, 20 + 9 * i, 1000, (uint64_t)i, 5);
             c->request.sampling.max_tokens = 30;
             c->request.sampling.ignore_eos = true;
-            submit(c, engine);
+            harness_submit(c, engine);
         }
         for (int s = 0; s < 3; s++)
             step(engine);
@@ -377,22 +365,22 @@ Test(onnx, a_prefix_is_computed_once)
     enum { PREFIX = 96, OWN = 9 };
     nano_model *model = open_model(model_path("concat"));
     struct nano_engine_params params = manual_params();
-    nano_engine *engine = make_engine(model, &params);
+    nano_engine *engine = harness_engine(model, &params);
     struct client first, second, both[2];
     client_init(&first, PREFIX + OWN, 1000, 1, 2);
     client_init(&second, PREFIX + OWN, 1000, 1, 3);
     memcpy(second.prompt, first.prompt, PREFIX * sizeof *first.prompt);
     first.request.sampling.max_tokens = second.request.sampling.max_tokens = 20;
-    submit(&first, engine);
+    harness_submit(&first, engine);
     nano_engine_wait_idle(engine);
-    submit(&second, engine);
+    harness_submit(&second, engine);
     nano_engine_wait_idle(engine);
     cr_assert_eq(second.completions[0].num_cached_tokens, PREFIX);
     nano_engine_destroy(engine);
-    engine = make_engine(model, &params); /* and while both run */
+    engine = harness_engine(model, &params); /* and while both run */
     for (int i = 0; i < 2; i++) {
         both[i] = (struct client){.request = i ? second.request : first.request};
-        submit(&both[i], engine);
+        harness_submit(&both[i], engine);
     }
     nano_engine_wait_idle(engine);
     cr_assert_eq(both[1].completions[0].num_cached_tokens, PREFIX);
@@ -423,7 +411,7 @@ Test(onnx, what_a_graph_can_do_is_found_out)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         nano_model *model = open_model(model_path(cases[i].name));
         struct nano_engine_params params = manual_params();
-        nano_engine *engine = make_engine(model, &params);
+        nano_engine *engine = harness_engine(model, &params);
         const struct nano_onnx_runner *r = runner_of(engine);
         cr_assert_eq(r->traits.prompts, cases[i].traits.prompts, "%s", cases[i].name);
         cr_assert_eq(r->traits.chunks, cases[i].traits.chunks, "%s", cases[i].name);
@@ -447,7 +435,7 @@ Test(onnx, kv_and_lanes_are_in_the_budget)
     cr_assert_leq(plan.total_bytes, params.mem_budget_bytes);
     /* 5 layers of 2 heads of 32, keys and values, in blocks and in two lanes */
     cr_assert_geq(plan.kv_block_bytes, 3u * 32 * 5 * 2 * 2 * 32 * sizeof(float));
-    nano_engine *engine = make_engine(model, &params);
+    nano_engine *engine = harness_engine(model, &params);
     struct nano_stats stats;
     nano_engine_get_stats(engine, &stats);
     cr_assert_leq(stats.memory_used_bytes, params.mem_budget_bytes);
@@ -519,7 +507,7 @@ Test(onnx, requests_for_what_a_graph_does_not_give)
 {
     nano_model *model = open_model(model_path("concat"));
     struct nano_engine_params params = manual_params();
-    nano_engine *engine = make_engine(model, &params);
+    nano_engine *engine = harness_engine(model, &params);
     struct nano_embedding_params embedding = nano_embedding_params_default();
     struct client client;
     client_init(&client, 5, 1000, 1, 2);
@@ -541,7 +529,7 @@ Test(onnx, providers_that_are_not_there)
     params.onnx_providers = "cpu,,cpu";
     expect_refusal(model, &params, "onnx_providers: ',cpu' is no list");
     params.onnx_providers = "CPU";
-    nano_engine_destroy(make_engine(model, &params));
+    nano_engine_destroy(harness_engine(model, &params));
     nano_model_close(model);
 }
 
@@ -553,7 +541,7 @@ static void expect_no_library(const char *path, const char *words)
     setenv("NANOVLLM_ONNXRUNTIME", path, 1);
     expect_refusal(model, &params, words);
     unsetenv("NANOVLLM_ONNXRUNTIME");
-    nano_engine_destroy(make_engine(model, &params)); /* and it is looked for again */
+    nano_engine_destroy(harness_engine(model, &params)); /* and it is looked for again */
     nano_model_close(model);
 }
 
