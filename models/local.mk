@@ -27,7 +27,7 @@ libmodels_la_SOURCES = \
   models/olmo2.c \
   models/phi3.c \
   models/plan.c \
-  models/program.c models/program.h \
+  models/program.c models/op.h models/program.h \
   models/program_check.c \
   models/program_print.c \
   models/qwen2.c \

@@ -32,6 +32,10 @@ struct nano_format_traits {
     enum nano_activation activation;
 };
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 const struct nano_format_traits *nano_format_traits(enum nano_format format);
 
 /* NANO_NUM_FORMATS when there is none. The name is compared without regard to case. */
@@ -40,5 +44,9 @@ enum nano_format nano_format_from_name(const char *name);
 
 /* Bytes of a row of `cols` weights as stored in a file; cols is a multiple of the block length. */
 size_t nano_format_row_bytes(enum nano_format format, int64_t cols);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -24,6 +24,7 @@ include tests/chat.mk
 include tests/quantize.mk
 include tests/lora.mk
 include tests/onnx.mk
+include tests/cuda.mk
 if HAVE_SERVER
 include tests/api.mk
 include tests/serve.mk

@@ -14,7 +14,7 @@ tests_test_onnx_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_test_onnx_LDADD = $(TEST_LIBS)
 
 if HAVE_SHARED
-check_LTLIBRARIES = tests/libold_onnxruntime.la
+check_LTLIBRARIES += tests/libold_onnxruntime.la
 tests_libold_onnxruntime_la_SOURCES = tests/old_onnxruntime.c
 tests_libold_onnxruntime_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared -rpath /nowhere
 AM_TESTS_ENVIRONMENT += NANOVLLM_OLD_ONNXRUNTIME='$(abs_builddir)/tests/.libs/libold_onnxruntime.so'; export NANOVLLM_OLD_ONNXRUNTIME;

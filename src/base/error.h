@@ -13,6 +13,10 @@
 #define NANO_PRINTF(fmt_index, first_arg)
 #endif
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Stores status and the formatted message in `err` (NULL is fine; a longer message is cut) and
  * returns `status`, so that `return nano_error_set(...)` reads well. */
 enum nano_status nano_error_set(struct nano_error *err, enum nano_status status, const char *fmt,
@@ -23,6 +27,10 @@ enum nano_status nano_error_prefix(struct nano_error *err, const char *fmt, ...)
 
 /* The usual message for a failed allocation of `what`. */
 enum nano_status nano_error_no_memory(struct nano_error *err, const char *what, size_t num_bytes);
+
+#ifdef __cplusplus
+}
+#endif
 
 /* Leaves the function through its `fail:` label when `expr` fails; needs `enum nano_status status`.
  */

@@ -19,3 +19,12 @@ librunner_la_SOURCES = \
   src/runner/cpu/cpu_runner.c src/runner/cpu/cpu_runner.h \
   src/runner/cpu/cpu_state.h \
   src/runner/cpu/cpu_weights.c
+EXTRA_DIST += \
+  src/runner/cuda/cuda_attention.h \
+  src/runner/cuda/cuda_batch.h \
+  src/runner/cuda/cuda_device.h \
+  src/runner/cuda/cuda_elementwise.h \
+  src/runner/cuda/cuda_embed.h \
+  src/runner/cuda/cuda_lang.h \
+  src/runner/cuda/cuda_quant.h \
+  src/runner/cuda/cuda_recurrent.h

@@ -1,0 +1,176 @@
+/* The language of the kernels: CUDA C++, and what of a GPU's instructions they use, by name.
+ *
+ * A kernel is a __global__ function of one argument, a struct passed by value, started with
+ * nano_launch. Kernel files include this header and plain C ones only. So they also compile as
+ * ordinary C++, where tests/cuda/cuda_emulation.h stands in for the compiler: each thread of a
+ * block becomes a fiber of the test program, and a machine without a GPU can run the kernels.
+ *
+ * Half-precision numbers are held as their bits, uint16_t, and pairs of them as uint32_t with the
+ * first in the low half. */
+#ifndef NANO_RUNNER_CUDA_CUDA_LANG_H
+#define NANO_RUNNER_CUDA_CUDA_LANG_H
+
+#include <stdint.h>
+
+#include "runner/cuda/cuda_device.h"
+
+enum { NANO_WARP = 32 };
+
+#ifndef __CUDACC__
+#include <cuda_emulation.h>
+#else
+
+#include <cuda_runtime.h>
+
+/* The block's dynamic shared memory, whose size nano_launch is given. */
+#define NANO_DYNAMIC_SHARED(type, name)                                  \
+    extern __shared__ __align__(16) unsigned char nano_dynamic_shared[]; \
+    type *name = reinterpret_cast<type *>(nano_dynamic_shared)
+
+template <typename Args>
+static inline void nano_launch(struct nano_cuda_device *device, void (*kernel)(Args), dim3 grid,
+                               dim3 block, size_t shared_bytes, const Args &args)
+{
+    if (grid.x == 0 || grid.y == 0 || grid.z == 0)
+        return;
+    kernel<<<grid, block, shared_bytes,
+             static_cast<cudaStream_t>(nano_cuda_device_stream(device))>>>(args);
+}
+
+template <typename T> static __device__ inline T nano_shfl_xor(T value, int mask)
+{
+    return __shfl_xor_sync(0xffffffffu, value, mask);
+}
+
+template <typename T> static __device__ inline T nano_shfl(T value, int lane)
+{
+    return __shfl_sync(0xffffffffu, value, lane);
+}
+
+static __device__ inline unsigned nano_ballot(bool predicate)
+{
+    return __ballot_sync(0xffffffffu, predicate);
+}
+
+static __device__ inline uint32_t nano_f16x2_from_f32(float first, float second)
+{
+    uint32_t bits;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(second), "f"(first));
+    return bits;
+}
+
+static __device__ inline uint32_t nano_bf16x2_from_f32(float first, float second)
+{
+    uint32_t bits;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(second), "f"(first));
+    return bits;
+}
+
+static __device__ inline float nano_f32_from_f16(uint16_t bits)
+{
+    float value;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
+    return value;
+}
+
+/* D += A x B for A [16, 16] and B [16, 8]. With g = lane / 4 and t = lane % 4, a lane holds of A
+ * (g, 2t..2t+1), (g + 8, 2t..), (g, 2t + 8..), (g + 8, 2t + 8..), of B (2t..2t+1, g), (2t + 8.., g)
+ * and of D (g, 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1): PTX ISA, mma.m16n8k16. */
+static __device__ inline void nano_mma_bf16(float d[4], const uint32_t a[4], const uint32_t b[2])
+{
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+        "{%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+static __device__ inline void nano_mma_f16(float d[4], const uint32_t a[4], const uint32_t b[2])
+{
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+        "{%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+/* Begins to copy 16 bytes from device to shared memory, both aligned; zeros unless `valid`. They
+ * are there for the thread itself after nano_cp_async_wait, for others after a barrier too. */
+static __device__ inline void nano_cp_async16(void *shared, const void *global, bool valid)
+{
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(
+                     static_cast<uint32_t>(__cvta_generic_to_shared(shared))),
+                 "l"(global), "r"(valid ? 16 : 0)
+                 : "memory");
+}
+
+static __device__ inline void nano_cp_async_commit(void)
+{
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+
+/* Until at most `Pending` of the groups committed are under way. */
+template <int Pending> static __device__ inline void nano_cp_async_wait(void)
+{
+    asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
+}
+
+/* exp(x), off by a few units in the last place and some more for large x. */
+static __device__ inline float nano_fast_exp(float x)
+{
+    return __expf(x);
+}
+
+/* 16 bytes that are read once: they should not push others out of the cache. */
+static __device__ inline uint4 nano_load_once(const void *p)
+{
+    uint4 v;
+    asm("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
+        : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+        : "l"(p));
+    return v;
+}
+
+#endif
+
+/* ---- in both ---- */
+
+static __device__ inline float nano_f32_from_bits(uint32_t bits)
+{
+    union {
+        uint32_t bits;
+        float value;
+    } u;
+    u.bits = bits;
+    return u.value;
+}
+
+static __device__ inline uint32_t nano_bits_from_f32(float value)
+{
+    union {
+        uint32_t bits;
+        float value;
+    } u;
+    u.value = value;
+    return u.bits;
+}
+
+static __device__ inline float nano_f32_from_bf16(uint16_t bits)
+{
+    return nano_f32_from_bits(static_cast<uint32_t>(bits) << 16);
+}
+
+/* Every lane gets the sum of the warp's, added in one order. */
+static __device__ inline float nano_warp_sum(float value)
+{
+    for (int mask = NANO_WARP / 2; mask; mask /= 2)
+        value += nano_shfl_xor(value, mask);
+    return value;
+}
+
+static __device__ inline float nano_warp_max(float value)
+{
+    for (int mask = NANO_WARP / 2; mask; mask /= 2)
+        value = fmaxf(value, nano_shfl_xor(value, mask));
+    return value;
+}
+
+#endif

@@ -1,0 +1,209 @@
+/* CUDA C++ as ordinary C++: what runner/cuda/cuda_lang.h takes from the compiler and the hardware.
+ *
+ * A launch runs its blocks one after the other. The threads of a block are fibers that take turns
+ * where the hardware would make them wait for each other: at barriers of the block, and at what a
+ * warp does together (shuffles, votes, matrix instructions). NANO_CUDA_ORDER says in which order
+ * they take turns, so that a missing barrier shows as another result; what is waited for by some
+ * threads of a warp and never reached by others ends the program with a message.
+ *
+ * Device memory is ordinary memory filled with NaN, so that reading too much is found by
+ * AddressSanitizer, and too early by the results. Asynchronous copies arrive when they are waited
+ * for, not before. One launch at a time in a process. */
+#ifndef TESTS_CUDA_CUDA_EMULATION_H
+#define TESTS_CUDA_CUDA_EMULATION_H
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <functional>
+
+#define __global__
+#define __device__
+#define __host__
+#define __shared__ static
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+#define __align__(n) __attribute__((aligned(n)))
+
+struct dim3 {
+    unsigned x, y, z;
+    dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_)
+    {
+    }
+};
+struct uint2 {
+    unsigned x, y;
+};
+struct alignas(16) uint4 {
+    unsigned x, y, z, w;
+};
+struct alignas(8) float2 {
+    float x, y;
+};
+struct alignas(16) float4 {
+    float x, y, z, w;
+};
+static inline float4 make_float4(float x, float y, float z, float w)
+{
+    return {x, y, z, w};
+}
+static inline float2 make_float2(float x, float y)
+{
+    return {x, y};
+}
+static inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w)
+{
+    return {x, y, z, w};
+}
+
+struct nano_emulated_thread {
+    dim3 thread, block, block_size, grid_size;
+    unsigned char *dynamic_shared;
+};
+extern struct nano_emulated_thread *nano_emulated;
+#define threadIdx (nano_emulated->thread)
+#define blockIdx (nano_emulated->block)
+#define blockDim (nano_emulated->block_size)
+#define gridDim (nano_emulated->grid_size)
+
+#define NANO_DYNAMIC_SHARED(type, name) \
+    type *name = reinterpret_cast<type *>(nano_emulated->dynamic_shared)
+
+void nano_emulated_sync_block(void);
+void nano_emulated_sync_warp(void);
+/* Every lane gives 32 bytes and, after the call, may read those of all lanes until the next. */
+const unsigned char (*nano_emulated_exchange(const void *bytes, size_t num_bytes))[32];
+
+static inline void __syncthreads(void)
+{
+    nano_emulated_sync_block();
+}
+static inline void __syncwarp(unsigned = 0xffffffffu)
+{
+    nano_emulated_sync_warp();
+}
+static inline void __threadfence(void)
+{
+}
+static inline int atomicAdd(int *p, int value)
+{
+    const int old = *p;
+    *p += value;
+    return old;
+}
+
+void nano_emulated_launch(struct nano_cuda_device *device, dim3 grid, dim3 block,
+                          size_t shared_bytes, const std::function<void()> &kernel);
+
+template <typename Args>
+static inline void nano_launch(struct nano_cuda_device *device, void (*kernel)(Args), dim3 grid,
+                               dim3 block, size_t shared_bytes, const Args &args)
+{
+    if (grid.x == 0 || grid.y == 0 || grid.z == 0)
+        return;
+    nano_emulated_launch(device, grid, block, shared_bytes, [kernel, args] { kernel(args); });
+}
+
+static inline int nano_emulated_lane(void)
+{
+    return static_cast<int>(threadIdx.x % 32);
+}
+
+template <typename T> static inline T nano_shfl(T value, int lane)
+{
+    T out;
+    memcpy(&out, nano_emulated_exchange(&value, sizeof value)[lane & 31], sizeof out);
+    return out;
+}
+template <typename T> static inline T nano_shfl_xor(T value, int mask)
+{
+    return nano_shfl(value, nano_emulated_lane() ^ mask);
+}
+static inline unsigned nano_ballot(bool predicate)
+{
+    unsigned char byte = predicate;
+    const unsigned char(*all)[32] = nano_emulated_exchange(&byte, 1);
+    unsigned bits = 0;
+    for (int i = 0; i < 32; i++)
+        bits |= static_cast<unsigned>(all[i][0]) << i;
+    return bits;
+}
+
+/* Intrinsics that say how a sum is rounded. */
+static inline float __fmaf_rn(float a, float b, float c)
+{
+    return fmaf(a, b, c);
+}
+static inline float __fmul_rn(float a, float b)
+{
+    return a * b;
+}
+static inline float __fadd_rn(float a, float b)
+{
+    return a + b;
+}
+static inline float nano_fast_exp(float x)
+{
+    return expf(x);
+}
+static inline float rsqrtf(float x)
+{
+    return 1.0f / sqrtf(x);
+}
+static inline int __popc(unsigned x)
+{
+    return __builtin_popcount(x);
+}
+template <typename T> static inline T min(T a, T b)
+{
+    return b < a ? b : a;
+}
+template <typename T> static inline T max(T a, T b)
+{
+    return a < b ? b : a;
+}
+static inline unsigned __umulhi(unsigned a, unsigned b)
+{
+    return static_cast<unsigned>((static_cast<uint64_t>(a) * b) >> 32);
+}
+
+uint16_t nano_emulated_f16_from_f32(float value);
+float nano_emulated_f32_from_f16(uint16_t bits);
+uint16_t nano_emulated_bf16_from_f32(float value);
+
+static inline uint32_t nano_f16x2_from_f32(float first, float second)
+{
+    return nano_emulated_f16_from_f32(first) |
+           static_cast<uint32_t>(nano_emulated_f16_from_f32(second)) << 16;
+}
+static inline uint32_t nano_bf16x2_from_f32(float first, float second)
+{
+    return nano_emulated_bf16_from_f32(first) |
+           static_cast<uint32_t>(nano_emulated_bf16_from_f32(second)) << 16;
+}
+static inline float nano_f32_from_f16(uint16_t bits)
+{
+    return nano_emulated_f32_from_f16(bits);
+}
+
+void nano_mma_bf16(float d[4], const uint32_t a[4], const uint32_t b[2]);
+void nano_mma_f16(float d[4], const uint32_t a[4], const uint32_t b[2]);
+
+void nano_cp_async16(void *shared, const void *global, bool valid);
+void nano_cp_async_commit(void);
+void nano_emulated_cp_async_wait(int pending);
+template <int Pending> static inline void nano_cp_async_wait(void)
+{
+    nano_emulated_cp_async_wait(Pending);
+}
+
+static inline uint4 nano_load_once(const void *p)
+{
+    uint4 v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+#endif
