@@ -20,11 +20,21 @@ librunner_la_SOURCES = \
   src/runner/cpu/cpu_state.h \
   src/runner/cpu/cpu_weights.c
 EXTRA_DIST += \
+  src/runner/cuda/cuda_act.h \
   src/runner/cuda/cuda_attention.h \
   src/runner/cuda/cuda_batch.h \
   src/runner/cuda/cuda_device.h \
   src/runner/cuda/cuda_elementwise.h \
   src/runner/cuda/cuda_embed.h \
   src/runner/cuda/cuda_lang.h \
+  src/runner/cuda/cuda_linear.cu \
+  src/runner/cuda/cuda_linear.h \
+  src/runner/cuda/cuda_linear_part.h \
+  src/runner/cuda/cuda_linear_tile.cu \
+  src/runner/cuda/cuda_linear_tile.h \
+  src/runner/cuda/cuda_moe.cu \
+  src/runner/cuda/cuda_moe.h \
+  src/runner/cuda/cuda_norm.cu \
+  src/runner/cuda/cuda_norm.h \
   src/runner/cuda/cuda_quant.h \
   src/runner/cuda/cuda_recurrent.h

@@ -1,0 +1,231 @@
+/* The skinny kernel, and the choice between kernels. */
+#include "runner/cuda/cuda_linear.h"
+
+#include "runner/cuda/cuda_linear_part.h"
+#include "runner/cuda/cuda_linear_tile.h"
+#include "runner/cuda/cuda_quant.h"
+
+namespace
+{
+enum {
+    SKINNY_THREADS = NANO_CUDA_SLICES * NANO_WARP,
+    UNROLL = 4, /* chunks whose weights are on their way at once */
+    MAX_GRID_Y = 65535
+};
+
+/* Which of the input a block has. */
+struct skinny_inputs {
+    int expert, first, count;
+};
+
+/* Row of the input for row `i` of the block's: those behind the last are the last one again. */
+__device__ int64_t input_row(const struct nano_cuda_linear_args &a, const struct skinny_inputs &in,
+                             int i)
+{
+    const int row = in.first + (i < in.count ? i : in.count - 1);
+    return a.in_rows ? a.in_rows[row] : row;
+}
+
+template <enum nano_format Format>
+__device__ void multiply(float d[4], const uint32_t low[4], const uint32_t high[4], const uint4 &x)
+{
+    const uint32_t a0[4] = {low[0], high[0], low[1], high[1]};
+    const uint32_t a1[4] = {low[2], high[2], low[3], high[3]};
+    const uint32_t b0[2] = {x.x, x.y}, b1[2] = {x.z, x.w};
+    if (Format == NANO_FORMAT_BF16) {
+        nano_mma_bf16(d, a0, b0);
+        nano_mma_bf16(d, a1, b1);
+    } else {
+        nano_mma_f16(d, a0, b0);
+        nano_mma_f16(d, a1, b1);
+    }
+}
+
+/* A lane's share of a chunk of 32 columns is 8 neighbouring ones, from 8 * (lane % 4) on: of rows
+ * lane / 4 and lane / 4 + 8 of the weights, and of row lane / 4 of the input. Which column is which
+ * of the instruction's does not matter as long as both operands agree (and the tile kernel's). */
+template <enum nano_format Format, int NumTiles>
+__global__ void __launch_bounds__(SKINNY_THREADS)
+    skinny_kernel(const struct nano_cuda_linear_args a)
+{
+    __shared__ float sums[NANO_CUDA_SLICES][2][NumTiles * 8][NANO_CUDA_MMA_ROWS + 1];
+    const int lane = threadIdx.x % NANO_WARP, warp = threadIdx.x / NANO_WARP;
+    const int group = lane / 4, part = lane % 4, head = blockIdx.z;
+    struct skinny_inputs in = {0, static_cast<int>(blockIdx.y) * NumTiles * 8, NumTiles * 8};
+    if (a.tiles) {
+        if (static_cast<int>(blockIdx.y) >= *a.num_tiles)
+            return;
+        const struct nano_cuda_expert_tile tile = a.tiles[blockIdx.y];
+        in.expert = tile.expert, in.first = tile.first, in.count = tile.count;
+    } else if (a.rows - in.first < in.count) {
+        in.count = a.rows - in.first;
+    }
+    int first_row;
+    const int index = nano_cuda_find_tile(a, blockIdx.x, &first_row);
+    const struct nano_cuda_segment segment = nano_cuda_segment_of(a, index);
+    const int num_matrices = a.glu ? 2 : 1;
+
+    /* Rows behind the last are the last one again. */
+    const int low_row = first_row + group < segment.rows ? first_row + group : segment.rows - 1;
+    const int high_row =
+        first_row + group + 8 < segment.rows ? first_row + group + 8 : segment.rows - 1;
+    const int64_t offset = in.expert * a.expert_bytes + head * a.head_bytes;
+    const uint16_t *x[NumTiles];
+#pragma unroll
+    for (int n = 0; n < NumTiles; n++)
+        x[n] = a.half + (input_row(a, in, n * 8 + group) * a.num_heads + head) * a.half_stride +
+               part * 8;
+
+    const int num_chunks = static_cast<int>((a.cols + NANO_CUDA_CHUNK - 1) / NANO_CUDA_CHUNK);
+    const int begin = nano_cuda_slice_begin(num_chunks, warp);
+    const int end = nano_cuda_slice_begin(num_chunks, warp + 1);
+    for (int m = 0; m < num_matrices; m++) {
+        const struct nano_cuda_segment &s = m ? a.segments[1] : segment;
+        const uint8_t *low =
+            static_cast<const uint8_t *>(s.weight) + offset + low_row * s.row_bytes;
+        const uint8_t *high =
+            static_cast<const uint8_t *>(s.weight) + offset + high_row * s.row_bytes;
+        float d[NumTiles][4] = {};
+#pragma unroll UNROLL
+        for (int chunk = begin; chunk < end; chunk++) {
+            const int64_t k = static_cast<int64_t>(chunk) * NANO_CUDA_CHUNK;
+            uint32_t low_weights[4], high_weights[4];
+            nano_cuda_weights<Format>::load8_half(low, k + part * 8, low_weights);
+            nano_cuda_weights<Format>::load8_half(high, k + part * 8, high_weights);
+#pragma unroll
+            for (int n = 0; n < NumTiles; n++)
+                multiply<Format>(d[n], low_weights, high_weights,
+                                 *reinterpret_cast<const uint4 *>(x[n] + k));
+        }
+#pragma unroll
+        for (int n = 0; n < NumTiles; n++)
+            for (int i = 0; i < 4; i++)
+                sums[warp][m][n * 8 + part * 2 + i % 2][group + i / 2 * 8] = d[n][i];
+    }
+    __syncthreads();
+
+    for (int i = threadIdx.x; i < NumTiles * 8 * NANO_CUDA_MMA_ROWS; i += SKINNY_THREADS) {
+        const int t = i / NANO_CUDA_MMA_ROWS, row = i % NANO_CUDA_MMA_ROWS;
+        if (t >= in.count || first_row + row >= segment.rows)
+            continue;
+        float sum = 0, up = 0;
+        for (int slice = 0; slice < NANO_CUDA_SLICES; slice++) {
+            sum += sums[slice][0][t][row];
+            if (a.glu)
+                up += sums[slice][1][t][row];
+        }
+        if (a.scales) {
+            const float scale = a.scales[input_row(a, in, t) * a.num_heads + head];
+            sum *= scale;
+            up *= scale;
+        }
+        const int slot = in.first + t;
+        nano_cuda_linear_finish(a, segment, in.expert, a.out_rows ? a.out_rows[slot] : slot,
+                                head * a.out_stride, first_row + row, sum, up);
+    }
+}
+
+template <enum nano_format Format, int NumTiles>
+void launch_skinny(struct nano_cuda_device *device, const struct nano_cuda_linear_args *args)
+{
+    const int inputs =
+        args->tiles ? args->max_tiles : (args->rows + NumTiles * 8 - 1) / (NumTiles * 8);
+    nano_launch(device, skinny_kernel<Format, NumTiles>,
+                dim3(static_cast<unsigned>(nano_cuda_linear_tiles(args)),
+                     static_cast<unsigned>(inputs), static_cast<unsigned>(args->num_heads)),
+                dim3(SKINNY_THREADS), 0, *args);
+}
+
+template <enum nano_format Format>
+void linear_skinny(struct nano_cuda_device *device, const struct nano_cuda_linear_args *args)
+{
+    if (!args->tiles && args->rows <= 8)
+        launch_skinny<Format, 1>(device, args);
+    else if (!args->tiles && args->rows <= 16)
+        launch_skinny<Format, 2>(device, args);
+    else
+        launch_skinny<Format, 4>(device, args);
+}
+
+/* ---- F32: for exactness, not for speed ---- */
+
+/* A warp has a row of the weights, and goes through the inputs eight at a time. Lane l sums columns
+ * l, l + 32 …, and lanes are added in one order. */
+__global__ void f32_kernel(const struct nano_cuda_linear_args a)
+{
+    enum { INPUTS = 8 };
+    const int lane = threadIdx.x % NANO_WARP, head = blockIdx.z;
+    struct skinny_inputs in = {0, static_cast<int>(blockIdx.y) * INPUTS, INPUTS};
+    if (a.tiles) {
+        if (static_cast<int>(blockIdx.y) >= *a.num_tiles)
+            return;
+        const struct nano_cuda_expert_tile tile = a.tiles[blockIdx.y];
+        in.expert = tile.expert, in.first = tile.first, in.count = tile.count;
+    } else if (a.rows - in.first < in.count) {
+        in.count = a.rows - in.first;
+    }
+    int first_row;
+    const int index = nano_cuda_find_tile(a, blockIdx.x, &first_row);
+    const struct nano_cuda_segment segment = nano_cuda_segment_of(a, index);
+    const int row = first_row + threadIdx.x / NANO_WARP;
+    if (row >= segment.rows)
+        return;
+    const int64_t offset = in.expert * a.expert_bytes + head * a.head_bytes;
+    const float *weights[2];
+    for (int m = 0; m < 2; m++) {
+        const struct nano_cuda_segment &s = m && a.glu ? a.segments[1] : segment;
+        weights[m] = reinterpret_cast<const float *>(static_cast<const uint8_t *>(s.weight) +
+                                                     offset + row * s.row_bytes);
+    }
+    for (int first = 0; first < in.count; first += INPUTS) {
+        float sums[2][INPUTS] = {};
+        for (int t = 0; t < INPUTS && first + t < in.count; t++) {
+            const float *x =
+                a.f32.data + input_row(a, in, first + t) * a.f32.stride + head * a.in_stride;
+            for (int m = 0; m < (a.glu ? 2 : 1); m++) {
+                float sum = 0;
+                for (int64_t k = lane; k < a.cols; k += NANO_WARP)
+                    sum = __fmaf_rn(weights[m][k], x[k], sum);
+                sums[m][t] = nano_warp_sum(sum);
+            }
+        }
+        if (lane == 0)
+            for (int t = 0; t < INPUTS && first + t < in.count; t++) {
+                const int slot = in.first + first + t;
+                nano_cuda_linear_finish(a, segment, in.expert, a.out_rows ? a.out_rows[slot] : slot,
+                                        head * a.out_stride, row, sums[0][t], sums[1][t]);
+            }
+    }
+}
+
+void linear_f32(struct nano_cuda_device *device, const struct nano_cuda_linear_args *args)
+{
+    const int inputs = args->tiles ? args->max_tiles : (args->rows + 7) / 8;
+    nano_launch(device, f32_kernel,
+                dim3(static_cast<unsigned>(nano_cuda_linear_tiles(args)),
+                     static_cast<unsigned>(inputs), static_cast<unsigned>(args->num_heads)),
+                dim3(NANO_CUDA_MMA_ROWS * NANO_WARP), 0, *args);
+}
+} // namespace
+
+void nano_cuda_linear(struct nano_cuda_device *device, const struct nano_cuda_linear_args *args)
+{
+    const bool is_half = args->format == NANO_FORMAT_F16 || args->format == NANO_FORMAT_BF16;
+    if (is_half && !args->tiles && args->num_heads == 1 && args->rows > NANO_CUDA_SKINNY_ROWS) {
+        nano_cuda_linear_tile(device, args);
+        return;
+    }
+    switch (args->format) {
+    case NANO_FORMAT_F32:
+        linear_f32(device, args);
+        break;
+    case NANO_FORMAT_F16:
+        linear_skinny<NANO_FORMAT_F16>(device, args);
+        break;
+    case NANO_FORMAT_BF16:
+        linear_skinny<NANO_FORMAT_BF16>(device, args);
+        break;
+    default:
+        break;
+    }
+}

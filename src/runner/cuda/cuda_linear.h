@@ -1,0 +1,93 @@
+/* Linears on the GPU: y[t][r] (+)= act(sum over k of weight[r][k] * x[t][k] + bias[r]).
+ *
+ * Every sum is made in one order, whatever kernel the number of rows calls for, so that a row's
+ * bits do not depend on the batch: the columns are cut into NANO_CUDA_SLICES slices of whole chunks
+ * of 32, each slice is summed from its beginning (on the tensor cores, by the same instruction with
+ * the same operands), and the slices' sums are added in order.
+ *
+ *   skinny  a block of threads has 16 rows of the weights and a warp for each slice; the weights go
+ *           from memory to the tensor cores without a stop. Limited by reading them: decode.
+ *   tile    a block has 64 or 128 rows and as many tokens, in shared memory, and goes through the
+ *           slices one after the other. Halves only; others are unpacked before: prefill. */
+#ifndef NANO_RUNNER_CUDA_CUDA_LINEAR_H
+#define NANO_RUNNER_CUDA_CUDA_LINEAR_H
+
+#include "runner/cuda/cuda_batch.h"
+#include "runner/cuda/cuda_device.h"
+#include "simd/formats.h"
+#include "simd/kernels.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum {
+    NANO_CUDA_CHUNK = 32, /* columns */
+    NANO_CUDA_SLICES = 8,
+    NANO_CUDA_SKINNY_ROWS = 32 /* of the input, up to which the skinny kernel is used */
+};
+
+/* Rows of one matrix. */
+struct nano_cuda_segment {
+    const void *weight;
+    int64_t row_bytes;
+    const float *bias; /* or NULL */
+    struct nano_cuda_view out;
+    int rows;
+};
+
+/* Some of an expert's slots: those [first, first + count) of the order that nano_cuda_moe_plan
+ * makes. */
+struct nano_cuda_expert_tile {
+    int32_t expert, first, count;
+};
+
+struct nano_cuda_linear_args {
+    enum nano_format format; /* of all segments */
+    struct nano_cuda_segment segments[NANO_MAX_SEGMENTS];
+    int num_segments;
+    bool accumulate;
+    bool glu; /* two segments: act(first) * second goes to the first one's out */
+    enum nano_act act;
+    int64_t cols;
+
+    /* Row t of the input; F32 weights: f32, others: half and, of F16, scales (cuda_norm.h). */
+    struct nano_cuda_view f32;
+    const uint16_t *half;
+    int64_t half_stride;
+    const float *scales;
+    int rows;
+
+    /* HEAD_LINEAR: a matrix per head; head h of row t is row t * num_heads + h of `half`, or
+     * columns from h * in_stride of f32, and its output begins out_stride columns after the last
+     * one's. */
+    int num_heads; /* 1: an ordinary linear */
+    int64_t head_bytes, in_stride, out_stride;
+
+    /* Experts: `tiles` say which rows go with which; rows are then slots. Slot s is in row
+     * slot_rows[s] of the input, and in row slots[s] of the output. */
+    const struct nano_cuda_expert_tile *tiles; /* NULL: no experts */
+    const int32_t *num_tiles;
+    int max_tiles;
+    const int32_t *in_rows, *out_rows;
+    int64_t expert_bytes;
+};
+
+void nano_cuda_linear(struct nano_cuda_device *device, const struct nano_cuda_linear_args *args);
+
+/* Rows of `format` as halves, F16 or (of BF16) BF16: out [rows][half_stride], zero behind cols. */
+struct nano_cuda_unpack_args {
+    enum nano_format format;
+    const void *weight;
+    int64_t row_bytes, cols;
+    uint16_t *out;
+    int64_t half_stride;
+    int rows;
+};
+void nano_cuda_unpack(struct nano_cuda_device *device, const struct nano_cuda_unpack_args *args);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

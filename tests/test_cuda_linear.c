@@ -1,0 +1,459 @@
+/* Norms, linears and experts of the CUDA runner, on the emulated GPU: against sums of doubles, and
+ * each row against itself in other company, bit for bit. */
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runner/cuda/cuda_linear.h"
+#include "runner/cuda/cuda_moe.h"
+#include "runner/cuda/cuda_norm.h"
+#include "tests/cuda/fake_device.h"
+#include "tests/tiny_model.h"
+
+static struct nano_cuda_device *device;
+static uint64_t seed = 1;
+
+static void *device_alloc(size_t num_bytes)
+{
+    void *memory;
+    struct nano_error err;
+    cr_assert_eq(nano_cuda_device_alloc(device, &memory, num_bytes, "test", &err), NANO_OK);
+    return memory;
+}
+
+static void device_free(const void *memory)
+{
+    nano_cuda_device_free(device, (void *)(uintptr_t)memory);
+}
+
+static void open_device(void)
+{
+    struct nano_error err;
+    cr_assert_eq(nano_cuda_device_open(&device, 0, &err), NANO_OK);
+}
+
+static void close_device(void)
+{
+    nano_cuda_device_close(device);
+    cr_expect_eq(fake_device.live_allocations, 0);
+}
+
+static float random_float(void)
+{
+    return (float)(tiny_random(&seed) % 20001) / 10000 - 1;
+}
+
+static float *random_floats(size_t count, float scale)
+{
+    float *x = device_alloc(count * sizeof *x);
+    for (size_t i = 0; i < count; i++)
+        x[i] = random_float() * scale;
+    return x;
+}
+
+static float f32_from_f16(uint16_t bits)
+{
+    const int exponent = bits >> 10 & 31, mantissa = bits & 1023;
+    const float value =
+        exponent ? ldexpf((float)(mantissa + 1024), exponent - 25) : ldexpf((float)mantissa, -24);
+    return bits & 0x8000 ? -value : value;
+}
+
+static float f32_from_bf16(uint16_t half)
+{
+    const uint32_t bits = (uint32_t)half << 16;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* ---- norms ---- */
+
+static double normalised(const struct nano_cuda_norm_args *a, int row, int group, int64_t c)
+{
+    const float *in = a->in.data + row * a->in.stride + group * a->group_stride;
+    double mean = 0, sum = 0;
+    for (int64_t i = 0; i < a->width && a->kind == NANO_CUDA_NORM_LAYER; i++)
+        mean += (double)in[i] / (double)a->width;
+    for (int64_t i = 0; i < a->width; i++)
+        sum += ((double)in[i] - mean) * ((double)in[i] - mean);
+    double x = (double)in[c] - mean;
+    if (a->kind == NANO_CUDA_NORM_L2)
+        x /= fmax(sqrt(sum), (double)a->eps);
+    else if (a->kind != NANO_CUDA_NORM_NONE)
+        x /= sqrt(sum / (double)a->width + (double)a->eps);
+    if (a->weight)
+        x *= (double)a->weight[group * a->weight_stride + c];
+    return a->bias ? x + (double)a->bias[group * a->weight_stride + c] : x;
+}
+
+static double norm_output(const struct nano_cuda_norm_args *a, int row, int group, int64_t c)
+{
+    const int64_t item = row * a->num_groups + group;
+    if (a->output == NANO_CUDA_NORM_F32)
+        return (double)a->out.data[row * a->out.stride + group * a->group_stride + c];
+    const uint16_t half = a->half[item * a->half_stride + c];
+    return a->output == NANO_CUDA_NORM_BF16 ? (double)f32_from_bf16(half)
+                                            : (double)f32_from_f16(half) * (double)a->scales[item];
+}
+
+Test(cuda_linear, norms)
+{
+    static const int64_t widths[] = {1, 7, 64, 100, 1000, 1024, 1500};
+    open_device();
+    for (size_t w = 0; w < sizeof widths / sizeof *widths; w++)
+        for (int kind = 0; kind <= NANO_CUDA_NORM_L2; kind++)
+            for (int output = 0; output <= NANO_CUDA_NORM_BF16; output++) {
+                enum { ROWS = 5, GROUPS = 3 };
+                const int64_t width = widths[w], stride = width * GROUPS + 5,
+                              half_stride = (width + 31) / 32 * 32;
+                const float scale = ldexpf(1, (int)(w * 7) - 20);
+                struct nano_cuda_norm_args a = {
+                    .kind = (enum nano_cuda_norm_kind)kind,
+                    .output = (enum nano_cuda_norm_output)output,
+                    .in = {random_floats((size_t)(ROWS * stride), scale), stride},
+                    .width = width,
+                    .group_stride = width,
+                    .num_groups = GROUPS,
+                    .rows = ROWS,
+                    .weight = kind ? random_floats((size_t)(width * GROUPS), 1) : NULL,
+                    .bias = kind == NANO_CUDA_NORM_LAYER
+                                ? random_floats((size_t)(width * GROUPS), 1)
+                                : NULL,
+                    .weight_stride = w % 2 ? width : 0,
+                    .eps = 1e-6f,
+                    .out = {device_alloc((size_t)(ROWS * stride) * sizeof(float)), stride},
+                    .half = device_alloc((size_t)(ROWS * GROUPS * half_stride) * 2),
+                    .half_stride = half_stride,
+                    .scales = device_alloc(ROWS * GROUPS * sizeof(float)),
+                };
+                nano_cuda_norm(device, &a);
+                for (int row = 0; row < ROWS; row++)
+                    for (int group = 0; group < GROUPS; group++) {
+                        double largest = 0;
+                        for (int64_t c = 0; c < width; c++)
+                            largest = fmax(largest, fabs(normalised(&a, row, group, c)));
+                        const double unit = output == NANO_CUDA_NORM_F32   ? 1e-6
+                                            : output == NANO_CUDA_NORM_F16 ? 1.0 / 2048
+                                                                           : 1.0 / 256;
+                        for (int64_t c = 0; c < width; c++) {
+                            const double x = normalised(&a, row, group, c);
+                            cr_assert_leq(fabs(norm_output(&a, row, group, c) - x),
+                                          unit * fabs(x) + largest * 1e-6,
+                                          "width %d kind %d output %d: %g, expected %g", (int)width,
+                                          kind, output, norm_output(&a, row, group, c), x);
+                        }
+                        for (int64_t c = width; c < half_stride && output; c++)
+                            cr_assert_eq(a.half[(row * GROUPS + group) * half_stride + c], 0);
+                    }
+                device_free(a.in.data);
+                device_free(a.weight);
+                device_free(a.bias);
+                device_free(a.out.data);
+                device_free(a.half);
+                device_free(a.scales);
+            }
+    close_device();
+}
+
+/* ---- linears ---- */
+
+struct linear_case {
+    enum nano_format format;
+    int num_segments, rows[3];
+    int64_t cols;
+    bool glu, accumulate, bias;
+    enum nano_act act;
+};
+
+static uint16_t to_bf16(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+/* Small whole numbers over 64: exact in both halves. */
+static void *random_weights(enum nano_format format, size_t count)
+{
+    unsigned char *weights = device_alloc(count * 4);
+    for (size_t i = 0; i < count; i++) {
+        const float value = (float)((int)(tiny_random(&seed) % 129) - 64) / 64;
+        const uint16_t bf16 = to_bf16(value);
+        uint16_t f16 = 0;
+        for (uint32_t h = 0; format == NANO_FORMAT_F16 && h < 0x10000; h++)
+            if (f32_from_f16((uint16_t)h) == value) {
+                f16 = (uint16_t)h;
+                break;
+            }
+        if (format == NANO_FORMAT_F32)
+            memcpy(weights + i * 4, &value, 4);
+        else
+            memcpy(weights + i * 2, format == NANO_FORMAT_F16 ? &f16 : &bf16, 2);
+    }
+    return weights;
+}
+
+static float weight_at(enum nano_format format, const void *weights, int64_t i)
+{
+    if (format == NANO_FORMAT_F32)
+        return ((const float *)weights)[i];
+    const uint16_t half = ((const uint16_t *)weights)[i];
+    return format == NANO_FORMAT_F16 ? f32_from_f16(half) : f32_from_bf16(half);
+}
+
+static double act_of(enum nano_act act, double x)
+{
+    return act == NANO_ACT_SILU ? x / (1 + exp(-x)) : x;
+}
+
+/* What the linear multiplies with. */
+static void give_input(struct nano_cuda_linear_args *a, float *x, int64_t stride, int rows)
+{
+    const int64_t half_stride = (a->cols + 31) / 32 * 32;
+    uint16_t *half = device_alloc((size_t)(rows * half_stride) * 2);
+    float *scales = device_alloc((size_t)rows * sizeof(float));
+    const struct nano_cuda_norm_args norm = {
+        .output = a->format == NANO_FORMAT_BF16 ? NANO_CUDA_NORM_BF16 : NANO_CUDA_NORM_F16,
+        .in = {x, stride},
+        .width = a->cols,
+        .num_groups = 1,
+        .rows = rows,
+        .half = half,
+        .half_stride = half_stride,
+        .scales = scales};
+    nano_cuda_norm(device, &norm);
+    a->f32 = (struct nano_cuda_view){x, stride};
+    a->half = half;
+    a->half_stride = half_stride;
+    a->scales = a->format == NANO_FORMAT_F16 ? scales : NULL;
+    if (a->format != NANO_FORMAT_F16)
+        device_free(scales);
+}
+
+static void check_linear(const struct linear_case *c, int max_rows)
+{
+    const size_t element = c->format == NANO_FORMAT_F32 ? 4 : 2;
+    const int64_t padded = (c->cols + 31) / 32 * 32, x_stride = c->cols + 3;
+    int out_rows = 0;
+    struct nano_cuda_linear_args a = {.format = c->format,
+                                      .num_segments = c->num_segments,
+                                      .accumulate = c->accumulate,
+                                      .glu = c->glu,
+                                      .act = c->act,
+                                      .cols = c->cols,
+                                      .num_heads = 1};
+    float *x = random_floats((size_t)(max_rows * x_stride), 3);
+    for (int s = 0; s < c->num_segments; s++)
+        out_rows += c->rows[s];
+    float *out = device_alloc((size_t)(max_rows * out_rows) * sizeof *out);
+    float *before = random_floats((size_t)(max_rows * out_rows), 1);
+    for (int s = 0, column = 0; s < c->num_segments; column += c->rows[s++]) {
+        void *weight = random_weights(c->format, (size_t)(padded * c->rows[s]));
+        for (int r = 0; r < c->rows[s]; r++) /* padding is zero */
+            memset((char *)weight + ((size_t)(r * padded) + (size_t)c->cols) * element, 0,
+                   (size_t)(padded - c->cols) * element);
+        a.segments[s] = (struct nano_cuda_segment){
+            .weight = weight,
+            .row_bytes = padded * (int64_t)element,
+            .bias = c->bias ? random_floats((size_t)c->rows[s], 1) : NULL,
+            .out = {out + column, out_rows},
+            .rows = c->rows[s]};
+    }
+    give_input(&a, x, x_stride, max_rows);
+    float *alone = malloc((size_t)(max_rows * out_rows) * sizeof *alone);
+    const struct nano_cuda_linear_args whole = a;
+    for (int t = 0; t < max_rows; t++) { /* each row on its own */
+        memcpy(out, before + t * out_rows, (size_t)out_rows * sizeof *out);
+        a.rows = 1;
+        a.half = whole.half + t * whole.half_stride;
+        a.scales = whole.scales ? whole.scales + t : NULL;
+        a.f32.data = whole.f32.data + t * x_stride;
+        nano_cuda_linear(device, &a);
+        memcpy(alone + t * out_rows, out, (size_t)out_rows * sizeof *out);
+    }
+    for (int t = 0; t < max_rows; t++)
+        for (int s = 0, column = 0; s < (c->glu ? 1 : c->num_segments); column += c->rows[s++])
+            for (int r = 0; r < c->rows[s]; r++) {
+                double sums[2] = {0, 0}, size = 0;
+                for (int m = 0; m < (c->glu ? 2 : 1); m++) {
+                    const struct nano_cuda_segment *segment = &a.segments[s + m];
+                    for (int64_t k = 0; k < c->cols; k++) {
+                        const double product =
+                            (double)weight_at(c->format, segment->weight, r * padded + k) *
+                            (double)x[t * x_stride + k];
+                        sums[m] += product;
+                        size += fabs(product);
+                    }
+                    if (segment->bias)
+                        sums[m] += (double)segment->bias[r];
+                }
+                double expected = act_of(c->act, sums[0]) * (c->glu ? sums[1] : 1);
+                if (c->glu)
+                    size *= 1 + fabs(sums[0]) + fabs(sums[1]);
+                if (c->accumulate)
+                    expected += (double)before[t * out_rows + column + r];
+                const double unit = c->format == NANO_FORMAT_F32   ? 1e-6
+                                    : c->format == NANO_FORMAT_F16 ? 1.0 / 2048
+                                                                   : 1.0 / 256;
+                cr_assert_leq(fabs((double)alone[t * out_rows + column + r] - expected),
+                              unit * (size / 2 + 0.01),
+                              "format %d: row %d column %d: %g, expected %g", (int)c->format, t,
+                              column + r, (double)alone[t * out_rows + column + r], expected);
+            }
+    static const int counts[] = {2, 8, 9, 17, 31, 32, 33, 70, 140, 300};
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
+        for (int order = 0; order < 2; order++) {
+            const int rows = counts[i] < max_rows ? counts[i] : max_rows;
+            memcpy(out, before, (size_t)(max_rows * out_rows) * sizeof *out);
+            a = whole;
+            a.rows = rows;
+            nano_emulated_set_order(order);
+            nano_cuda_linear(device, &a);
+            for (int t = 0; t < rows; t++) /* of a glu, the gate's columns */
+                cr_assert_eq(memcmp(out + t * out_rows, alone + t * out_rows,
+                                    (size_t)(c->glu ? c->rows[0] : out_rows) * sizeof *out),
+                             0, "format %d: row %d has other bits among %d", (int)c->format, t,
+                             rows);
+        }
+    nano_emulated_set_order(0);
+    free(alone);
+    for (int s = 0; s < c->num_segments; s++) {
+        device_free(a.segments[s].weight);
+        device_free(a.segments[s].bias);
+    }
+    device_free(whole.half);
+    device_free(whole.scales);
+    device_free(x);
+    device_free(out);
+    device_free(before);
+}
+
+Test(cuda_linear, sums_and_the_same_bits_in_any_company)
+{
+    static const struct linear_case cases[] = {
+        {NANO_FORMAT_BF16, 1, {64}, 64, false, false, false, NANO_ACT_NONE},
+        {NANO_FORMAT_BF16, 3, {40, 8, 17}, 320, false, true, true, NANO_ACT_NONE},
+        {NANO_FORMAT_F16, 2, {50, 50}, 352, true, false, true, NANO_ACT_SILU},
+        {NANO_FORMAT_F16, 1, {33}, 100, false, false, true, NANO_ACT_SILU},
+        {NANO_FORMAT_F32, 2, {20, 20}, 77, true, false, true, NANO_ACT_SILU},
+        {NANO_FORMAT_F32, 2, {20, 9}, 130, false, true, false, NANO_ACT_NONE},
+    };
+    open_device();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        check_linear(&cases[i], 140);
+    close_device();
+}
+
+/* So many rows that the larger tiles are taken. */
+Test(cuda_linear, large_tiles)
+{
+    open_device();
+    check_linear(
+        &(struct linear_case){NANO_FORMAT_BF16, 1, {2048}, 32, false, false, false, NANO_ACT_NONE},
+        300);
+    check_linear(
+        &(struct linear_case){
+            NANO_FORMAT_F16, 2, {4096, 4096}, 32, true, false, false, NANO_ACT_SILU},
+        300);
+    close_device();
+}
+
+/* ---- experts ---- */
+
+Test(cuda_linear, experts)
+{
+    enum { ROWS = 150, USED = 3, EXPERTS = 5, COLS = 64, OUT = 24, SLOTS = ROWS * USED };
+    open_device();
+    float *routes = device_alloc(ROWS * USED * sizeof(struct nano_route));
+    struct nano_route *route = (struct nano_route *)(void *)routes;
+    for (int i = 0; i < SLOTS; i++)
+        route[i] = (struct nano_route){(int32_t)((i % USED + i / USED * (i / USED % 3)) % EXPERTS),
+                                       random_float()};
+    const int max_tiles = nano_cuda_moe_max_tiles(ROWS, USED, EXPERTS);
+    struct nano_cuda_moe_plan_args plan = {.routes = {routes, USED * 2},
+                                           .rows = ROWS,
+                                           .num_used = USED,
+                                           .num_experts = EXPERTS,
+                                           .tiles =
+                                               device_alloc((size_t)max_tiles * sizeof *plan.tiles),
+                                           .num_tiles = device_alloc(sizeof(int32_t)),
+                                           .order = device_alloc(SLOTS * sizeof(int32_t)),
+                                           .order_row = device_alloc(SLOTS * sizeof(int32_t))};
+    nano_cuda_moe_plan(device, &plan);
+    bool seen[SLOTS] = {false};
+    int next = 0;
+    cr_assert_leq(*plan.num_tiles, max_tiles);
+    for (int i = 0; i < *plan.num_tiles; i++) {
+        const struct nano_cuda_expert_tile *tile = &plan.tiles[i];
+        cr_assert_eq(tile->first, next);
+        cr_assert(tile->count >= 1 && tile->count <= NANO_CUDA_SKINNY_ROWS);
+        for (int s = tile->first; s < tile->first + tile->count; s++) {
+            cr_assert_eq(route[plan.order[s]].expert, tile->expert);
+            cr_assert_eq(plan.order_row[s], plan.order[s] / USED);
+            cr_assert_not(seen[plan.order[s]]);
+            seen[plan.order[s]] = true;
+        }
+        next += tile->count;
+    }
+    cr_assert_eq(next, SLOTS);
+
+    for (int f = 0; f < 2; f++) {
+        const enum nano_format format = f ? NANO_FORMAT_F32 : NANO_FORMAT_BF16;
+        const size_t element = f ? 4 : 2;
+        float *x = random_floats(ROWS * COLS, 1);
+        float *y = device_alloc(SLOTS * OUT * sizeof *y), *bias = random_floats(EXPERTS * OUT, 1);
+        float *sums = device_alloc(ROWS * OUT * sizeof *sums);
+        void *weights = random_weights(format, EXPERTS * OUT * COLS);
+        struct nano_cuda_linear_args a = {
+            .format = format,
+            .segments = {{weights, COLS * (int64_t)element, bias, {y, OUT}, OUT}},
+            .num_segments = 1,
+            .cols = COLS,
+            .num_heads = 1,
+            .tiles = plan.tiles,
+            .num_tiles = plan.num_tiles,
+            .max_tiles = max_tiles,
+            .in_rows = plan.order_row,
+            .out_rows = plan.order,
+            .expert_bytes = OUT * COLS * (int64_t)element,
+            .rows = SLOTS};
+        give_input(&a, x, COLS, ROWS);
+        nano_cuda_linear(device, &a);
+        const struct nano_cuda_moe_combine_args combine = {.routes = plan.routes,
+                                                           .in = {y, OUT},
+                                                           .out = {sums, OUT},
+                                                           .rows = ROWS,
+                                                           .num_used = USED,
+                                                           .width = OUT};
+        nano_cuda_moe_combine(device, &combine);
+        for (int t = 0; t < ROWS; t++)
+            for (int r = 0; r < OUT; r++) {
+                double expected = 0;
+                for (int i = 0; i < USED; i++) {
+                    const struct nano_route *to = &route[t * USED + i];
+                    double sum = (double)bias[to->expert * OUT + r];
+                    for (int k = 0; k < COLS; k++)
+                        sum +=
+                            (double)weight_at(format, weights, (to->expert * OUT + r) * COLS + k) *
+                            (double)x[t * COLS + k];
+                    expected += sum * (double)to->weight;
+                }
+                cr_assert_float_eq((double)sums[t * OUT + r], expected, f ? 1e-4 : 0.1);
+            }
+        device_free(x);
+        device_free(y);
+        device_free(bias);
+        device_free(sums);
+        device_free(weights);
+        device_free(a.half);
+        device_free(a.scales);
+    }
+    device_free(routes);
+    device_free(plan.tiles);
+    device_free(plan.num_tiles);
+    device_free(plan.order);
+    device_free(plan.order_row);
+    close_device();
+}
