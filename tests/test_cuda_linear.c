@@ -178,19 +178,20 @@ static uint16_t to_bf16(float value)
 static void *random_weights(enum nano_format format, size_t count)
 {
     unsigned char *weights = device_alloc(count * 4);
+    uint16_t f16[129];
+    for (uint32_t h = 0; h < 0x10000; h++) {
+        const float n = f32_from_f16((uint16_t)h) * 64;
+        if (n >= -64 && n <= 64 && n == floorf(n))
+            f16[(int)n + 64] = (uint16_t)h;
+    }
     for (size_t i = 0; i < count; i++) {
-        const float value = (float)((int)(tiny_random(&seed) % 129) - 64) / 64;
-        const uint16_t bf16 = to_bf16(value);
-        uint16_t f16 = 0;
-        for (uint32_t h = 0; format == NANO_FORMAT_F16 && h < 0x10000; h++)
-            if (f32_from_f16((uint16_t)h) == value) {
-                f16 = (uint16_t)h;
-                break;
-            }
+        const int n = (int)(tiny_random(&seed) % 129);
+        const float value = (float)(n - 64) / 64;
+        const uint16_t half = format == NANO_FORMAT_F16 ? f16[n] : to_bf16(value);
         if (format == NANO_FORMAT_F32)
             memcpy(weights + i * 4, &value, 4);
         else
-            memcpy(weights + i * 2, format == NANO_FORMAT_F16 ? &f16 : &bf16, 2);
+            memcpy(weights + i * 2, &half, 2);
     }
     return weights;
 }
@@ -232,6 +233,8 @@ static void give_input(struct nano_cuda_linear_args *a, float *x, int64_t stride
         device_free(scales);
 }
 
+enum { ALONE_STEP = 11 }; /* from one row that is computed on its own to the next */
+
 static void check_linear(const struct linear_case *c, int max_rows)
 {
     const size_t element = c->format == NANO_FORMAT_F32 ? 4 : 2;
@@ -264,7 +267,7 @@ static void check_linear(const struct linear_case *c, int max_rows)
     give_input(&a, x, x_stride, max_rows);
     float *alone = malloc((size_t)(max_rows * out_rows) * sizeof *alone);
     const struct nano_cuda_linear_args whole = a;
-    for (int t = 0; t < max_rows; t++) { /* each row on its own */
+    for (int t = 0; t < max_rows; t += ALONE_STEP) { /* rows on their own */
         memcpy(out, before + t * out_rows, (size_t)out_rows * sizeof *out);
         a.rows = 1;
         a.half = whole.half + t * whole.half_stride;
@@ -273,7 +276,7 @@ static void check_linear(const struct linear_case *c, int max_rows)
         nano_cuda_linear(device, &a);
         memcpy(alone + t * out_rows, out, (size_t)out_rows * sizeof *out);
     }
-    for (int t = 0; t < max_rows; t++)
+    for (int t = 0; t < max_rows; t += ALONE_STEP)
         for (int s = 0, column = 0; s < (c->glu ? 1 : c->num_segments); column += c->rows[s++])
             for (int r = 0; r < c->rows[s]; r++) {
                 double sums[2] = {0, 0}, size = 0;
@@ -302,16 +305,16 @@ static void check_linear(const struct linear_case *c, int max_rows)
                               "format %d: row %d column %d: %g, expected %g", (int)c->format, t,
                               column + r, (double)alone[t * out_rows + column + r], expected);
             }
-    static const int counts[] = {2, 8, 9, 17, 31, 32, 33, 70, 140, 300};
+    static const int counts[] = {2, 9, 17, 32, 33, 70, 140, 300};
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
-        for (int order = 0; order < 2; order++) {
+        for (int order = 0; order <= (counts[i] < 40); order++) {
             const int rows = counts[i] < max_rows ? counts[i] : max_rows;
             memcpy(out, before, (size_t)(max_rows * out_rows) * sizeof *out);
             a = whole;
             a.rows = rows;
             nano_emulated_set_order(order);
             nano_cuda_linear(device, &a);
-            for (int t = 0; t < rows; t++) /* of a glu, the gate's columns */
+            for (int t = 0; t < rows; t += ALONE_STEP) /* of a glu, the gate's columns */
                 cr_assert_eq(memcmp(out + t * out_rows, alone + t * out_rows,
                                     (size_t)(c->glu ? c->rows[0] : out_rows) * sizeof *out),
                              0, "format %d: row %d has other bits among %d", (int)c->format, t,

@@ -217,12 +217,18 @@ uint16_t nano_emulated_f16_from_f32(float value)
 
 float nano_emulated_f32_from_f16(uint16_t half)
 {
-    const uint32_t exponent = half >> 10 & 31, mantissa = half & 1023;
-    const float value = exponent == 0    ? ldexpf(static_cast<float>(mantissa), -24)
-                        : exponent == 31 ? (mantissa ? NAN : INFINITY)
-                                         : ldexpf(static_cast<float>(mantissa + 1024),
-                                                  static_cast<int>(exponent) - 25);
-    return half & 0x8000 ? -value : value;
+    const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16, exponent = half >> 10 & 31,
+                   mantissa = half & 1023;
+    uint32_t bits = sign | (exponent + 112) << 23 | mantissa << 13;
+    if (exponent == 31)
+        bits = sign | 0x7f800000 | mantissa << 13;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    if (exponent == 0) {
+        value = static_cast<float>(mantissa) / 16777216.0f;
+        return sign ? -value : value;
+    }
+    return value;
 }
 
 uint16_t nano_emulated_bf16_from_f32(float value)
@@ -249,18 +255,25 @@ template <float (*Convert)(uint16_t)> void mma(float d[4], const uint32_t a[4], 
     uint32_t mine[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
     const unsigned char(*all)[32] = nano_emulated_exchange(mine, sizeof mine);
     const int g = nano_emulated_lane() / 4, t = nano_emulated_lane() % 4;
-    for (int i = 0; i < 4; i++) {
-        const int high_row = i / 2, column = 2 * t + i % 2;
-        float sum = 0;
-        for (int k = 0; k < 16; k++) {
-            /* Element k of a row or column is in lane .. + k % 8 / 2, word k / 8. */
-            uint32_t words_a[6], words_b[6];
-            memcpy(words_a, all[g * 4 + k % 8 / 2], sizeof words_a);
-            memcpy(words_b, all[column * 4 + k % 8 / 2], sizeof words_b);
-            const uint32_t pair_a = words_a[high_row + k / 8 * 2], pair_b = words_b[4 + k / 8];
-            sum += Convert(static_cast<uint16_t>(pair_a >> k % 2 * 16)) *
-                   Convert(static_cast<uint16_t>(pair_b >> k % 2 * 16));
+    float rows[2][16], columns[2][16];
+    for (int part = 0; part < 4; part++) { /* elements 2 * part, + 1, + 8, + 9 */
+        uint32_t words[3][6];
+        memcpy(words[0], all[g * 4 + part], sizeof words[0]);
+        memcpy(words[1], all[2 * t * 4 + part], sizeof words[1]);
+        memcpy(words[2], all[(2 * t + 1) * 4 + part], sizeof words[2]);
+        for (int i = 0; i < 8; i++) {
+            const int which = i & 1, k = 2 * part + (i >> 1 & 1) + (i >> 2) * 8,
+                      shift = (i >> 1 & 1) * 16;
+            rows[which][k] =
+                Convert(static_cast<uint16_t>(words[0][which + (i >> 2) * 2] >> shift));
+            columns[which][k] =
+                Convert(static_cast<uint16_t>(words[1 + which][4 + (i >> 2)] >> shift));
         }
+    }
+    for (int i = 0; i < 4; i++) {
+        float sum = 0;
+        for (int k = 0; k < 16; k++)
+            sum += rows[i / 2][k] * columns[i % 2][k];
         d[i] += sum;
     }
 }
