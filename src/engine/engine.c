@@ -349,6 +349,7 @@ enum nano_status nano_engine_submit(nano_engine *engine, const struct nano_reque
         .block_size = engine->setup.plan.block_size,
         .num_kv_groups = engine->setup.scheduler_config.kv.num_groups,
         .hidden_size = engine->caps.hidden_size,
+        .runner_draws = engine->caps.draws,
         .pooling = engine->pooling,
         .encoder_name = is_encoder(engine) ? engine->program->config.architecture : NULL,
         .speculative = &engine->scheduler.config.speculative};

@@ -103,6 +103,24 @@ bool nano_sampling_is_greedy(const struct nano_sampling_params *p)
            p->min_tokens == 0 && p->logprobs < 0;
 }
 
+bool nano_sampling_is_draw(const struct nano_sampling_params *p)
+{
+    return p->temperature > 0.0f && !has_penalties(p) && p->num_logit_bias == 0 &&
+           p->logprobs < 0 && (p->top_p < 1.0f || p->top_k <= NANO_MAX_DRAW_TOP_K);
+}
+
+struct nano_draw nano_sampling_draw(const struct nano_sampling_params *p, int completion,
+                                    int position)
+{
+    uint64_t random[2];
+    nano_philox(p->seed, (uint64_t)completion, (uint64_t)position, random);
+    return (struct nano_draw){.temperature = p->temperature,
+                              .top_k = p->top_k,
+                              .top_p = p->top_p,
+                              .min_p = p->min_p,
+                              .uniform = (double)(random[0] >> 11) * 0x1p-53};
+}
+
 void nano_sampler_logprobs(struct nano_sampler *sampler, const float *logits, int32_t token,
                            int num_top, struct nano_token_logprobs *out,
                            struct nano_top_logprob *top)
@@ -181,10 +199,9 @@ static int32_t draw_candidate(const struct nano_logits *row, const struct nano_c
     return -1;
 }
 
-static int32_t draw(struct nano_sampler *sampler, const struct nano_sampler_input *in,
+static int32_t draw(const struct nano_sampler *sampler, const struct nano_draw *p,
                     const float *logits, struct nano_sampler_scratch *s)
 {
-    const struct nano_sampling_params *p = in->params;
     int64_t best = sampler->kernels->argmax(logits, sampler->vocab_size);
     float max = logits[best];
     if (p->temperature == 0.0f || !isfinite(max))
@@ -194,17 +211,13 @@ static int32_t draw(struct nano_sampler *sampler, const struct nano_sampler_inpu
                               .vocab_size = sampler->vocab_size,
                               .max = max,
                               .scale = 1.0f / p->temperature};
-    uint64_t random[2];
-    nano_philox(p->seed, (uint64_t)in->completion,
-                (uint64_t)(in->num_tokens - in->num_prompt_tokens), random);
-    double uniform = (double)(random[0] >> 11) * 0x1p-53;
     float floor = p->min_p > 0.0f ? max + logf(p->min_p) * p->temperature : -INFINITY;
     size_t k = p->top_k > 0 && p->top_k < sampler->vocab_size ? (size_t)p->top_k : 0, count;
     struct nano_candidate *c = s->candidates;
     int32_t token = -1;
     bool takes_all = k == 0 && p->min_p <= 0.0f;
     if (takes_all && p->top_p >= 1.0f)
-        token = nano_candidates_draw_from_all(&row, uniform);
+        token = nano_candidates_draw_from_all(&row, p->uniform);
     if (token >= 0)
         return token;
     if (takes_all && p->top_p < 1.0f) {
@@ -214,8 +227,17 @@ static int32_t draw(struct nano_sampler *sampler, const struct nano_sampler_inpu
         if (p->top_p < 1.0f)
             c = nano_candidates_keep_top_p(&row, p->top_p, c, &count);
     }
-    token = draw_candidate(&row, c, count, uniform, s->weights);
+    token = draw_candidate(&row, c, count, p->uniform, s->weights);
     return token >= 0 ? token : (int32_t)best;
+}
+
+int32_t nano_sampler_draw(struct nano_sampler *sampler, const struct nano_draw *p,
+                          const float *logits)
+{
+    struct nano_sampler_scratch *s = take_scratch(sampler);
+    int32_t token = draw(sampler, p, logits, s);
+    give_scratch(s);
+    return token;
 }
 
 int32_t nano_sampler_sample(struct nano_sampler *sampler, const struct nano_sampler_input *in,
@@ -228,7 +250,9 @@ int32_t nano_sampler_sample(struct nano_sampler *sampler, const struct nano_samp
         memcpy(s->raw, logits, (size_t)sampler->vocab_size * sizeof *logits);
     if (modifies)
         modify(in, logits, s->counts);
-    int32_t token = draw(sampler, in, logits, s);
+    struct nano_draw d =
+        nano_sampling_draw(in->params, in->completion, in->num_tokens - in->num_prompt_tokens);
+    int32_t token = draw(sampler, &d, logits, s);
     if (wants_logprobs && modifies)
         memcpy(logits, s->raw, (size_t)sampler->vocab_size * sizeof *logits);
     give_scratch(s);

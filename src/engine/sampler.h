@@ -11,6 +11,7 @@
 #define NANO_ENGINE_SAMPLER_H
 
 #include "base/error.h"
+#include "runner/runner.h"
 #include "simd/kernels.h"
 
 struct nano_sampler_scratch;
@@ -39,6 +40,18 @@ struct nano_sampler_input {
 
 /* True when the answer is always the first of the largest logits and nothing else is asked for. */
 bool nano_sampling_is_greedy(const struct nano_sampling_params *params);
+
+/* True when the answer is a draw that depends on the logits and a nano_draw alone, once min_tokens
+ * tokens are there. */
+bool nano_sampling_is_draw(const struct nano_sampling_params *params);
+
+/* The draw for output position `position` of a completion. */
+struct nano_draw nano_sampling_draw(const struct nano_sampling_params *params, int completion,
+                                    int position);
+
+/* The token of a draw; runners that draw give the same one. */
+int32_t nano_sampler_draw(struct nano_sampler *sampler, const struct nano_draw *draw,
+                          const float *logits);
 
 /* Draws a token; changes logits. With params->logprobs >= 0 it fills *logprobs, whose entries go to
  * top[params->logprobs]. */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "engine/sampler.h"
 #include "engine/scheduler_blocks.h"
 
 size_t nano_scheduler_bytes(const struct nano_scheduler_config *c)
@@ -102,12 +103,25 @@ static void publish_blocks(struct nano_scheduler *s, struct nano_sequence *seq, 
     }
 }
 
+/* False where only the sampler knows what to do: until there are min_tokens, some are banned. */
+static bool make_draw(const struct nano_sequence *seq, int num_ahead, struct nano_draw *out)
+{
+    const struct nano_sampling_params *params = &seq->request->params;
+    int position = seq->num_tokens + num_ahead - seq->num_prompt_tokens;
+    if (position < params->min_tokens)
+        return false;
+    *out = nano_sampling_draw(params, seq->index, position);
+    return true;
+}
+
 static inline void add_output(struct nano_scheduler *s, struct nano_sequence *seq, int row,
                               int prompt_position, int num_ahead)
 {
     int i = s->batch.num_outputs++;
     s->outputs[i].row = row;
     s->outputs[i].greedy = prompt_position == 0 && seq->greedy;
+    s->outputs[i].draws =
+        prompt_position == 0 && seq->draws && make_draw(seq, num_ahead, &s->outputs[i].draw);
     s->outputs[i].hidden = seq->pooling != NANO_POOLING_DEFAULT;
     s->targets[i] = (struct nano_scheduled_output){seq, prompt_position, num_ahead};
 }

@@ -144,6 +144,7 @@ static enum nano_status init_sequence(struct nano_sequence *s, struct nano_reque
                                         nano_embedding_bytes(limits->hidden_size));
     }
     s->greedy = nano_sampling_is_greedy(p);
+    s->draws = limits->runner_draws && nano_sampling_is_draw(p);
     s->plain =
         !p->detokenize && p->logprobs < 0 && !s->wants_prompt_logprobs && r->num_stop_tokens == 0;
     if (p->detokenize) {

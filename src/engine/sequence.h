@@ -42,6 +42,7 @@ struct nano_sequence {
     bool wants_prompt_logprobs; /* and has not sent them; only completion 0 does */
     uint8_t pooling;            /* enum nano_pooling of an embedding; 0: it generates */
     bool plain; /* neither text nor logprobs nor anything that could stop it early */
+    bool draws; /* nano_sampling_is_draw, and the runner can */
 
     uint64_t block_hash;  /* of the last published block; the salt when there is none */
     uint64_t parent_hash; /* of the block before that */
@@ -95,6 +96,7 @@ struct nano_request_limits {
     int64_t vocab_size;
     int max_model_len, block_size, num_kv_groups;
     int64_t hidden_size;
+    bool runner_draws;
     enum nano_pooling pooling; /* of the model */
     const char *encoder_name;  /* of a model that makes only embeddings; else NULL */
     const struct nano_speculative_config *speculative; /* borrowed for as long as the request */

@@ -1,8 +1,8 @@
 /* Runner: the seam between the engine and what computes. The seam is "run one batch".
  *
  * A runner holds the weights in its own layout and the KV pool, and interprets the program. It
- * knows nothing of requests, scheduling or sampling: block ids and token rows come in, logits go
- * out. One engine owns one runner and calls it from one thread at a time. */
+ * knows nothing of requests, scheduling or, but for plain draws, sampling: block ids and token rows
+ * come in, logits go out. One engine owns one runner and calls it from one thread at a time. */
 #ifndef NANO_RUNNER_RUNNER_H
 #define NANO_RUNNER_RUNNER_H
 
@@ -13,6 +13,7 @@
 #include "format/onnx_graph.h"
 #include "models/adapter.h"
 #include "models/program.h"
+#include "runner/draw.h"
 #include "simd/kernels.h"
 
 /* A sequence's share of a batch: tokens [first_token, first_token + num_tokens) of the batch stand
@@ -39,7 +40,10 @@ struct nano_batch_output {
     bool greedy;   /* in: only the most likely token is needed */
     bool hidden;   /* in: no logits, but what they are made of; programs without logits have no
                       other outputs */
-    int32_t token; /* out, when greedy: the first of the largest logits */
+    bool draws;    /* in: only the token is needed that nano_sampler_draw gives; false unless the
+                      runner's caps say that it can */
+    int32_t token; /* out, when greedy: the first of the largest logits; when it draws: the draw */
+    struct nano_draw draw; /* looked at only when it draws */
 };
 
 struct nano_batch {
@@ -50,9 +54,9 @@ struct nano_batch {
     int num_outputs;
     struct nano_batch_output *outputs; /* [num_outputs] */
 
-    /* Called once for each output that is not greedy, with its logits [vocab_size], which it may
-     * change. It runs on the runner's threads, several outputs at once, before run returns:
-     * sampling is as parallel as the model. */
+    /* Called once for each output that neither is greedy nor draws, with its logits [vocab_size],
+     * which it may change. It runs on the runner's threads, several outputs at once, before run
+     * returns: sampling is as parallel as the model. */
     void (*on_logits)(void *context, int output, float *logits);
     /* Columns [first_column, end_column) of the hidden row of an output that wants it; `row` is the
      * whole row. It runs on the runner's threads, for different columns at once; every column of
@@ -84,6 +88,7 @@ struct nano_runner_config {
     int max_num_batched_tokens, max_num_seqs, max_model_len;
     int block_size;
     enum nano_kv_format kv_format;
+    bool enforce_eager, batch_invariant; /* as in nano_engine_params */
 
     /* What sequences may run with. Every part must change something in the program; all of it is
      * borrowed until open returns. */
@@ -100,7 +105,8 @@ struct nano_runner_config {
 struct nano_runner_caps {
     int64_t vocab_size;
     int64_t hidden_size; /* of a hidden row; 0: it gives none */
-    const char *isa; /* of the kernels, or what computes instead of them */
+    const char *isa;     /* of the kernels, or what computes instead of them */
+    bool draws;          /* it samples where nothing but a draw is asked for */
 };
 
 /* Bytes that open and kv_alloc will take, and what blocks are for. */
@@ -113,6 +119,9 @@ struct nano_runner_memory {
     uint64_t state_bytes;      /* one sequence's recurrent state; 0: the program has none */
     int num_kv_groups;
     int kv_windows[NANO_MAX_KV_GROUPS]; /* as nano_kv_group.window */
+    /* Of a runner that computes in a device's memory, where weights, activations, blocks and states
+     * are then: how much of it there is, and is free; and what it takes of the host's beside. */
+    uint64_t device_bytes, device_free_bytes, host_bytes;
 };
 
 struct nano_runner {
@@ -146,7 +155,7 @@ struct nano_runner {
     size_t (*profile)(const void *state, struct nano_op_profile *out, size_t capacity);
 };
 
-/* By name ("cpu", "onnx", "mock"); an unknown one is an error that lists those in this build. */
+/* By name ("cpu", "cuda", "onnx", "mock"); an unknown one is an error that lists those in this build. */
 enum nano_status nano_runner_find(const struct nano_runner **out, const char *name,
                                   struct nano_error *err);
 
