@@ -22,8 +22,9 @@
  * largest relative error. */
 #define NANO_ERFC_T 0.2474873734f
 enum { NANO_ERFC_NUM_TERMS = 10 };
-static const float nano_erfc_terms[NANO_ERFC_NUM_TERMS] = {
-    0.019834039f, -0.082993430f, 0.099264437f, -0.025586705f, 0.053601061f,
-    0.067401868f, 0.077615037f,  0.093498624f, 0.098626273f,  0.098738800f};
+#define NANO_ERFC_TERMS                                                                   \
+    0.019834039f, -0.082993430f, 0.099264437f, -0.025586705f, 0.053601061f, 0.067401868f, \
+        0.077615037f, 0.093498624f, 0.098626273f, 0.098738800f
+static const float nano_erfc_terms[NANO_ERFC_NUM_TERMS] = {NANO_ERFC_TERMS};
 
 #endif

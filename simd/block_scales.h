@@ -1,5 +1,5 @@
 /* The 6-bit scales of the K formats unpacked four at a time in 32-bit words, for the packing of
- * panels. Layouts in blocks.h. */
+ * panels. Layouts in block_layouts.h. */
 #ifndef NANO_SIMD_BLOCK_SCALES_H
 #define NANO_SIMD_BLOCK_SCALES_H
 

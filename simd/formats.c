@@ -17,10 +17,9 @@ static const struct nano_format_traits traits[NANO_NUM_FORMATS] = {
 #include "simd/quant.def"
 #undef NANO_FORMAT
 
-const int8_t nano_iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
-                                    1,    13,   25,  38,  53,  69,  89,  113};
+const int8_t nano_iq4_values[16] = {NANO_IQ4_VALUES};
 
-const int8_t nano_fp4_values[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+const int8_t nano_fp4_values[16] = {NANO_FP4_VALUES};
 
 const struct nano_format_traits *nano_format_traits(enum nano_format format)
 {

@@ -1,6 +1,6 @@
 # One convenience library per instruction set, because each has its own flags.
 noinst_LTLIBRARIES += libsimd.la libsimd_ref.la
-libsimd_la_SOURCES = simd/quant.def simd/formats.h simd/formats.c simd/half.h simd/blocks.h \
+libsimd_la_SOURCES = simd/quant.def simd/formats.h simd/formats.c simd/half.h simd/blocks.h simd/block_layouts.h \
   simd/fp_mode.c simd/fp_mode.h simd/kernels.h simd/linear.h simd/kernel_params.h simd/peak.h simd/inline.h simd/block_scales.h \
   simd/panels.h simd/panels.c simd/kv_layout.h simd/vec/kv_store_vec.h simd/vec/attention_tile_vec.h \
   simd/vec/attention_vec.h simd/vec/panels_vec.h simd/vec/math_vec.h simd/vec/vectors_vec.h \
@@ -8,7 +8,7 @@ libsimd_la_SOURCES = simd/quant.def simd/formats.h simd/formats.c simd/half.h si
   simd/cpu_features.c simd/dequantize.h simd/dequantize.c simd/quantize.h simd/quantize.c \
   simd/quantize_blocks.h simd/quantize_round.c simd/quantize_search.h simd/quantize_search.c \
   simd/quantize_small.c simd/quantize_k.c simd/quantize_grid.h simd/quantize_grid.c simd/quantize_iq.c \
-  simd/grids.h simd/grids.c simd/grid_iq1.c
+  simd/grids.h simd/grids.c simd/grid_codes.h simd/grid_codes_iq1.h
 libsimd_la_LIBADD = libsimd_ref.la
 
 libsimd_ref_la_SOURCES = simd/ref/ref.h simd/ref/init_ref.c simd/ref/unpack_ref.c \

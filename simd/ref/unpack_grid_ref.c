@@ -1,4 +1,5 @@
-/* Blocks of codewords to integers, 32 columns at a time. The layouts are drawn in blocks.h. */
+/* Blocks of codewords to integers, 32 columns at a time. The layouts are drawn in block_layouts.h.
+ */
 #include "simd/grids.h"
 #include "simd/ref/ref.h"
 

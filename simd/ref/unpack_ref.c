@@ -1,4 +1,4 @@
-/* Blocks of stored weights to integers. The layouts are drawn in blocks.h. */
+/* Blocks of stored weights to integers. The layouts are drawn in block_layouts.h. */
 #include <string.h>
 
 #include "simd/ref/ref.h"

@@ -1,5 +1,5 @@
 /* Blocks of FP4, binary and ternary weights to integers, 32 columns at a time. The layouts are
- * drawn in blocks.h. */
+ * drawn in block_layouts.h. */
 #include <math.h>
 
 #include "simd/ref/ref.h"

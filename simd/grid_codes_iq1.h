@@ -1,8 +1,8 @@
-/* The codewords of IQ1_S and IQ1_M: constants of the formats, as in ggml. */
-#include "simd/grids.h"
+/* The codewords of IQ1_S and IQ1_M: constants of the formats, as in ggml. Included as
+ * grid_codes.h is. */
 
 /* clang-format off */
-static const uint16_t iq1[2048] = {
+NANO_GRID_CODES(iq1, 2048) = {
     0x0000, 0x0002, 0x0005, 0x0008, 0x000A, 0x0011, 0x0015, 0x0020, 0x0022, 0x0028, 0x002A, 0x0045,
     0x0051, 0x0054, 0x0056, 0x0065, 0x0080, 0x0082, 0x0088, 0x008A, 0x0095, 0x00A0, 0x00A2, 0x00A8,
     0x00AA, 0x0104, 0x0105, 0x0111, 0x0114, 0x0116, 0x0119, 0x011A, 0x0125, 0x0141, 0x0146, 0x0149,
@@ -178,4 +178,4 @@ static const uint16_t iq1[2048] = {
 
 /* clang-format on */
 
-const struct nano_grid nano_grid_iq1 = {iq1, 2048, 8, {-1, 0, 1}};
+#define NANO_GRID_LEVELS_IQ1 -1, 0, 1
