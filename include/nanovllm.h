@@ -365,8 +365,8 @@ struct nano_lora {
 };
 
 struct nano_engine_params {
-    const char *runner;          /* "cpu", "onnx" for ONNX graphs, "mock"; NULL, the default: as the
-                                    model needs */
+    const char *runner;          /* "cpu", "cuda", "onnx" for ONNX graphs, "mock"; NULL, the default:
+                                    "onnx" or "cpu", as the model needs */
     /* Execution providers of ONNX Runtime in order of preference, e.g. "cuda,cpu"; NULL: the CPU. Read
      * until create returns. */
     const char *onnx_providers;
@@ -377,7 +377,13 @@ struct nano_engine_params {
     int max_num_queued_reqs;     /* 0: no limit */
     int block_size;              /* tokens in a KV block */
     int num_blocks;              /* 0: as many as the budget or max_num_seqs x max_model_len need */
-    uint64_t mem_budget_bytes;   /* weights + KV pool + activations + queues; 0: no limit */
+    uint64_t mem_budget_bytes;   /* weights + KV pool + activations + queues; 0: no limit. On a GPU: of
+                                    its memory, without queues; 0: as the next says */
+    float gpu_memory_utilization; /* share of a GPU's memory that may be in use, by others too */
+    bool batch_invariant;        /* on a GPU, as on CPUs always: no token depends on what else is in the
+                                    batch. False: long prompts are computed by cuBLASLt, faster */
+    bool enforce_eager;          /* on a GPU: no step is recorded and replayed as a CUDA graph; each op
+                                    is timed instead */
     enum nano_kv_dtype kv_cache_dtype;
     bool enable_prefix_caching;
     /* While sequences decode, prompts are computed in chunks that keep a step to about this many
@@ -406,6 +412,9 @@ struct nano_memory_plan {
     uint64_t states_bytes;     /* num_states of them: those of running sequences, and kept ones */
     uint64_t activation_bytes; /* the program's buffers and logits for one step */
     uint64_t engine_bytes;     /* requests, queues, block tables, hashes, sampler, tokenizer, process */
+    uint64_t device_bytes;     /* the GPU's memory; 0: all is in the host's. With a GPU, weights, KV,
+                                  states and activations are in its memory, and total_bytes and
+                                  budget_bytes count them alone */
     uint64_t total_bytes;
     uint64_t budget_bytes;     /* 0: no limit */
     int num_blocks, block_size, max_model_len, max_num_seqs, max_num_batched_tokens, num_threads;

@@ -47,7 +47,7 @@ check_file() { # FILE FOLDER
 }
 
 count=0
-for file in $(find include models simd src -name '*.[ch]' -o -name '*.def' -o -name '*.inc' | sort); do
+for file in $(find include models simd src -name '*.[ch]' -o -name '*.cu' -o -name '*.def' -o -name '*.inc' | sort); do
     case $file in
     src/*) rest=${file#src/}; folder=src/${rest%%/*} ;;
     *) folder=${file%%/*} ;;

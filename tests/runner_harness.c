@@ -7,7 +7,14 @@
 #include <string.h>
 
 #include "runner/cpu/cpu_runner.h"
+#include "runner/cuda/cuda_device.h"
+#include "runner/cuda/cuda_runner.h"
 #include "tests/tiny_model.h"
+
+/* The runner that programs run on: other builds of the same tests have others. */
+#ifndef HARNESS_RUNNER
+#define HARNESS_RUNNER nano_runner_cpu
+#endif
 
 /* Learned positions end where their table does. */
 static int max_len(const struct nano_program *program)
@@ -51,6 +58,7 @@ static struct nano_runner_config runner_config(const struct harness_config *conf
                                        .max_num_seqs = config->max_num_seqs,
                                        .block_size = config->block_size,
                                        .kv_format = config->kv_format,
+                                       .batch_invariant = true,
                                        .on_linear_input = config->on_linear_input,
                                        .on_linear_input_context = config->on_linear_input_context,
                                        .adapters = config->adapters,
@@ -60,7 +68,13 @@ static struct nano_runner_config runner_config(const struct harness_config *conf
 void harness_open(struct harness *h, const struct nano_program *program,
                   const struct harness_config *config)
 {
-    *h = (struct harness){.runner = &nano_runner_cpu,
+#ifdef HARNESS_GPU
+    struct nano_cuda_device_info gpu;
+    struct nano_error gpu_err;
+    if (nano_cuda_device_query(&gpu, 0, &gpu_err) != NANO_OK)
+        cr_skip_test("%s", gpu_err.message);
+#endif
+    *h = (struct harness){.runner = &HARNESS_RUNNER,
                           .config = *config,
                           .num_kv_groups = program->num_kv_groups,
                           .vocab_size = harness_row_size(program),

@@ -176,6 +176,29 @@ Test(cuda_emulation, halves_round_to_even)
         cr_assert_eq(nano_f16x2_from_f32(nano_f32_from_f16(static_cast<uint16_t>(bits)), 0), bits);
 }
 
+Test(cuda_emulation, pairs_of_halves_are_rounded_once)
+{
+    const uint32_t a = nano_f16x2_from_f32(1024, 0.1f), b = nano_f16x2_from_f32(-1.5f, 3);
+    cr_expect_eq(nano_add_f16x2(a, b), nano_f16x2_from_f32(1022.5f, 3.099976f));
+    cr_expect_eq(nano_mul_f16x2(a, b), nano_f16x2_from_f32(-1536, 0.29992676f));
+    const uint32_t tiny = nano_f16x2_from_f32(6e-8f, 65504), two = nano_f16x2_from_f32(0.5f, 2);
+    cr_expect_eq(nano_mul_f16x2(tiny, two), 0x7c000000);
+    cr_expect_eq(nano_f32x2_from_f16x2(b).x, -1.5f);
+    cr_expect_eq(nano_f32x2_from_f16x2(b).y, 3);
+}
+
+Test(cuda_emulation, bytes_are_picked_and_words_shifted)
+{
+    const uint32_t a = 0x33221100, b = 0x77665584;
+    cr_expect_eq(nano_byte_perm(a, b, 0x3210), a);
+    cr_expect_eq(nano_byte_perm(a, b, 0xabcd7054), 0x77005584);
+    cr_expect_eq(nano_byte_perm(a, b, 0x8c0f), 0x00ff0000);
+    cr_expect_eq(__funnelshift_l(a, b, 8), 0x66558433);
+    cr_expect_eq(__funnelshift_r(a, b, 8), 0x84332211);
+    cr_expect_eq(__funnelshift_l(a, b, 32), b);
+    cr_expect_eq(__funnelshift_r(a, b, 32), a);
+}
+
 Test(cuda_emulation, a_graph_does_again_what_was_recorded)
 {
     struct nano_cuda_device *device = open_device();

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runner/cuda/cuda_convert.h"
 #include "runner/cuda/cuda_linear.h"
 #include "runner/cuda/cuda_moe.h"
 #include "runner/cuda/cuda_norm.h"
@@ -60,14 +61,6 @@ static float f32_from_f16(uint16_t bits)
     return bits & 0x8000 ? -value : value;
 }
 
-static float f32_from_bf16(uint16_t half)
-{
-    const uint32_t bits = (uint32_t)half << 16;
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
 /* ---- norms ---- */
 
 static double normalised(const struct nano_cuda_norm_args *a, int row, int group, int64_t c)
@@ -94,8 +87,7 @@ static double norm_output(const struct nano_cuda_norm_args *a, int row, int grou
     if (a->output == NANO_CUDA_NORM_F32)
         return (double)a->out.data[row * a->out.stride + group * a->group_stride + c];
     const uint16_t half = a->half[item * a->half_stride + c];
-    return a->output == NANO_CUDA_NORM_BF16 ? (double)f32_from_bf16(half)
-                                            : (double)f32_from_f16(half) * (double)a->scales[item];
+    return (double)f32_from_f16(half) * (double)a->scales[item];
 }
 
 Test(cuda_linear, norms)
@@ -104,7 +96,7 @@ Test(cuda_linear, norms)
     open_device();
     for (size_t w = 0; w < sizeof widths / sizeof *widths; w++)
         for (int kind = 0; kind <= NANO_CUDA_NORM_L2; kind++)
-            for (int output = 0; output <= NANO_CUDA_NORM_BF16; output++) {
+            for (int output = 0; output <= NANO_CUDA_NORM_F16; output++) {
                 enum { ROWS = 5, GROUPS = 3 };
                 const int64_t width = widths[w], stride = width * GROUPS + 5,
                               half_stride = (width + 31) / 32 * 32;
@@ -115,6 +107,7 @@ Test(cuda_linear, norms)
                     .in = {random_floats((size_t)(ROWS * stride), scale), stride},
                     .width = width,
                     .group_stride = width,
+                    .out_group_stride = width,
                     .num_groups = GROUPS,
                     .rows = ROWS,
                     .weight = kind ? random_floats((size_t)(width * GROUPS), 1) : NULL,
@@ -134,9 +127,7 @@ Test(cuda_linear, norms)
                         double largest = 0;
                         for (int64_t c = 0; c < width; c++)
                             largest = fmax(largest, fabs(normalised(&a, row, group, c)));
-                        const double unit = output == NANO_CUDA_NORM_F32   ? 1e-6
-                                            : output == NANO_CUDA_NORM_F16 ? 1.0 / 2048
-                                                                           : 1.0 / 256;
+                        const double unit = output == NANO_CUDA_NORM_F32 ? 1e-6 : 1.0 / 2048;
                         for (int64_t c = 0; c < width; c++) {
                             const double x = normalised(&a, row, group, c);
                             cr_assert_leq(fabs(norm_output(&a, row, group, c) - x),
@@ -167,14 +158,7 @@ struct linear_case {
     enum nano_act act;
 };
 
-static uint16_t to_bf16(float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-
-/* Small whole numbers over 64: exact in both halves. */
+/* Small whole numbers over 64: exact in F16. */
 static void *random_weights(enum nano_format format, size_t count)
 {
     unsigned char *weights = device_alloc(count * 4);
@@ -187,11 +171,10 @@ static void *random_weights(enum nano_format format, size_t count)
     for (size_t i = 0; i < count; i++) {
         const int n = (int)(tiny_random(&seed) % 129);
         const float value = (float)(n - 64) / 64;
-        const uint16_t half = format == NANO_FORMAT_F16 ? f16[n] : to_bf16(value);
         if (format == NANO_FORMAT_F32)
             memcpy(weights + i * 4, &value, 4);
         else
-            memcpy(weights + i * 2, &half, 2);
+            memcpy(weights + i * 2, &f16[n], 2);
     }
     return weights;
 }
@@ -200,8 +183,7 @@ static float weight_at(enum nano_format format, const void *weights, int64_t i)
 {
     if (format == NANO_FORMAT_F32)
         return ((const float *)weights)[i];
-    const uint16_t half = ((const uint16_t *)weights)[i];
-    return format == NANO_FORMAT_F16 ? f32_from_f16(half) : f32_from_bf16(half);
+    return f32_from_f16(((const uint16_t *)weights)[i]);
 }
 
 static double act_of(enum nano_act act, double x)
@@ -215,22 +197,19 @@ static void give_input(struct nano_cuda_linear_args *a, float *x, int64_t stride
     const int64_t half_stride = (a->cols + 31) / 32 * 32;
     uint16_t *half = device_alloc((size_t)(rows * half_stride) * 2);
     float *scales = device_alloc((size_t)rows * sizeof(float));
-    const struct nano_cuda_norm_args norm = {
-        .output = a->format == NANO_FORMAT_BF16 ? NANO_CUDA_NORM_BF16 : NANO_CUDA_NORM_F16,
-        .in = {x, stride},
-        .width = a->cols,
-        .num_groups = 1,
-        .rows = rows,
-        .half = half,
-        .half_stride = half_stride,
-        .scales = scales};
+    const struct nano_cuda_norm_args norm = {.output = NANO_CUDA_NORM_F16,
+                                             .in = {x, stride},
+                                             .width = a->cols,
+                                             .num_groups = 1,
+                                             .rows = rows,
+                                             .half = half,
+                                             .half_stride = half_stride,
+                                             .scales = scales};
     nano_cuda_norm(device, &norm);
     a->f32 = (struct nano_cuda_view){x, stride};
     a->half = half;
     a->half_stride = half_stride;
-    a->scales = a->format == NANO_FORMAT_F16 ? scales : NULL;
-    if (a->format != NANO_FORMAT_F16)
-        device_free(scales);
+    a->scales = scales;
 }
 
 enum { ALONE_STEP = 11 }; /* from one row that is computed on its own to the next */
@@ -260,6 +239,7 @@ static void check_linear(const struct linear_case *c, int max_rows)
         a.segments[s] = (struct nano_cuda_segment){
             .weight = weight,
             .row_bytes = padded * (int64_t)element,
+            .scale = s ? 0.25f : 1,
             .bias = c->bias ? random_floats((size_t)c->rows[s], 1) : NULL,
             .out = {out + column, out_rows},
             .rows = c->rows[s]};
@@ -284,6 +264,7 @@ static void check_linear(const struct linear_case *c, int max_rows)
                     const struct nano_cuda_segment *segment = &a.segments[s + m];
                     for (int64_t k = 0; k < c->cols; k++) {
                         const double product =
+                            (double)segment->scale *
                             (double)weight_at(c->format, segment->weight, r * padded + k) *
                             (double)x[t * x_stride + k];
                         sums[m] += product;
@@ -297,9 +278,7 @@ static void check_linear(const struct linear_case *c, int max_rows)
                     size *= 1 + fabs(sums[0]) + fabs(sums[1]);
                 if (c->accumulate)
                     expected += (double)before[t * out_rows + column + r];
-                const double unit = c->format == NANO_FORMAT_F32   ? 1e-6
-                                    : c->format == NANO_FORMAT_F16 ? 1.0 / 2048
-                                                                   : 1.0 / 256;
+                const double unit = c->format == NANO_FORMAT_F32 ? 1e-6 : 1.0 / 2048;
                 cr_assert_leq(fabs((double)alone[t * out_rows + column + r] - expected),
                               unit * (size / 2 + 0.01),
                               "format %d: row %d column %d: %g, expected %g", (int)c->format, t,
@@ -336,8 +315,8 @@ static void check_linear(const struct linear_case *c, int max_rows)
 Test(cuda_linear, sums_and_the_same_bits_in_any_company)
 {
     static const struct linear_case cases[] = {
-        {NANO_FORMAT_BF16, 1, {64}, 64, false, false, false, NANO_ACT_NONE},
-        {NANO_FORMAT_BF16, 3, {40, 8, 17}, 320, false, true, true, NANO_ACT_NONE},
+        {NANO_FORMAT_F16, 1, {64}, 64, false, false, false, NANO_ACT_NONE},
+        {NANO_FORMAT_F16, 3, {40, 8, 17}, 320, false, true, true, NANO_ACT_NONE},
         {NANO_FORMAT_F16, 2, {50, 50}, 352, true, false, true, NANO_ACT_SILU},
         {NANO_FORMAT_F16, 1, {33}, 100, false, false, true, NANO_ACT_SILU},
         {NANO_FORMAT_F32, 2, {20, 20}, 77, true, false, true, NANO_ACT_SILU},
@@ -354,7 +333,7 @@ Test(cuda_linear, large_tiles)
 {
     open_device();
     check_linear(
-        &(struct linear_case){NANO_FORMAT_BF16, 1, {2048}, 32, false, false, false, NANO_ACT_NONE},
+        &(struct linear_case){NANO_FORMAT_F16, 1, {2048}, 32, false, false, false, NANO_ACT_NONE},
         300);
     check_linear(
         &(struct linear_case){
@@ -364,6 +343,61 @@ Test(cuda_linear, large_tiles)
 }
 
 /* ---- experts ---- */
+
+/* Makes the plan: every slot is once in a tile of its expert, and an expert's are in order. */
+static void plan_experts(const struct nano_cuda_moe_plan_args *plan, int max_tiles)
+{
+    const struct nano_route *route = (const struct nano_route *)(const void *)plan->routes.data;
+    int next = 0;
+    nano_cuda_moe_plan(device, plan);
+    cr_assert_leq(*plan->num_tiles, max_tiles);
+    for (int i = 0; i < *plan->num_tiles; i++) {
+        const struct nano_cuda_expert_tile *tile = &plan->tiles[i];
+        const bool goes_on = i && plan->tiles[i - 1].expert == tile->expert;
+        cr_assert(!i || goes_on || plan->tiles[i - 1].expert < tile->expert);
+        cr_assert_eq(tile->first, next);
+        cr_assert(tile->count >= 1 && tile->count <= NANO_CUDA_SKINNY_ROWS);
+        for (int s = tile->first; s < tile->first + tile->count; s++) {
+            cr_assert_eq(route[plan->order[s]].expert, tile->expert);
+            cr_assert_eq(plan->order_row[s], plan->order[s] / plan->num_used);
+            cr_assert(s == 0 || (s == tile->first && !goes_on) ||
+                      plan->order[s] > plan->order[s - 1]);
+        }
+        next += tile->count;
+    }
+    cr_assert_eq(next, plan->rows * plan->num_used);
+}
+
+Test(cuda_linear, plan_of_many_experts)
+{
+    enum { ROWS = 90, USED = 4, EXPERTS = 1100, SLOTS = ROWS * USED };
+    open_device();
+    const int max_tiles = nano_cuda_moe_max_tiles(ROWS, USED, EXPERTS);
+    struct nano_route *route = device_alloc(SLOTS * sizeof *route);
+    struct nano_cuda_moe_plan_args plan = {.routes = {(float *)(void *)route, USED * 2},
+                                           .rows = ROWS,
+                                           .num_used = USED,
+                                           .num_experts = EXPERTS,
+                                           .tiles =
+                                               device_alloc((size_t)max_tiles * sizeof *plan.tiles),
+                                           .num_tiles = device_alloc(sizeof(int32_t)),
+                                           .order = device_alloc(SLOTS * sizeof(int32_t)),
+                                           .order_row = device_alloc(SLOTS * sizeof(int32_t))};
+    for (int few = 0; few < 2; few++)
+        for (int order = 0; order < 3; order++) {
+            nano_emulated_set_order(order);
+            for (int i = 0; i < SLOTS; i++)
+                route[i].expert = few ? EXPERTS - 1 - i % USED * 30 : i * 37 % EXPERTS;
+            plan_experts(&plan, max_tiles);
+        }
+    nano_emulated_set_order(0);
+    device_free(route);
+    device_free(plan.tiles);
+    device_free(plan.num_tiles);
+    device_free(plan.order);
+    device_free(plan.order_row);
+    close_device();
+}
 
 Test(cuda_linear, experts)
 {
@@ -384,26 +418,10 @@ Test(cuda_linear, experts)
                                            .num_tiles = device_alloc(sizeof(int32_t)),
                                            .order = device_alloc(SLOTS * sizeof(int32_t)),
                                            .order_row = device_alloc(SLOTS * sizeof(int32_t))};
-    nano_cuda_moe_plan(device, &plan);
-    bool seen[SLOTS] = {false};
-    int next = 0;
-    cr_assert_leq(*plan.num_tiles, max_tiles);
-    for (int i = 0; i < *plan.num_tiles; i++) {
-        const struct nano_cuda_expert_tile *tile = &plan.tiles[i];
-        cr_assert_eq(tile->first, next);
-        cr_assert(tile->count >= 1 && tile->count <= NANO_CUDA_SKINNY_ROWS);
-        for (int s = tile->first; s < tile->first + tile->count; s++) {
-            cr_assert_eq(route[plan.order[s]].expert, tile->expert);
-            cr_assert_eq(plan.order_row[s], plan.order[s] / USED);
-            cr_assert_not(seen[plan.order[s]]);
-            seen[plan.order[s]] = true;
-        }
-        next += tile->count;
-    }
-    cr_assert_eq(next, SLOTS);
+    plan_experts(&plan, max_tiles);
 
     for (int f = 0; f < 2; f++) {
-        const enum nano_format format = f ? NANO_FORMAT_F32 : NANO_FORMAT_BF16;
+        const enum nano_format format = f ? NANO_FORMAT_F32 : NANO_FORMAT_F16;
         const size_t element = f ? 4 : 2;
         float *x = random_floats(ROWS * COLS, 1);
         float *y = device_alloc(SLOTS * OUT * sizeof *y), *bias = random_floats(EXPERTS * OUT, 1);
@@ -411,7 +429,7 @@ Test(cuda_linear, experts)
         void *weights = random_weights(format, EXPERTS * OUT * COLS);
         struct nano_cuda_linear_args a = {
             .format = format,
-            .segments = {{weights, COLS * (int64_t)element, bias, {y, OUT}, OUT}},
+            .segments = {{weights, COLS * (int64_t)element, 1, bias, {y, OUT}, OUT}},
             .num_segments = 1,
             .cols = COLS,
             .num_heads = 1,
@@ -458,5 +476,45 @@ Test(cuda_linear, experts)
     device_free(plan.num_tiles);
     device_free(plan.order);
     device_free(plan.order_row);
+    close_device();
+}
+
+/* ---- BF16 weights ---- */
+
+static float f32_from_bf16(uint16_t half)
+{
+    const uint32_t bits = (uint32_t)half << 16;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+Test(cuda_linear, bf16_weights_are_exact_as_f16)
+{
+    enum { COUNT = 4096 };
+    static const int exponents[] = {-126, -60, -20, 0, 40, 127}; /* of the largest */
+    open_device();
+    uint16_t *weights = device_alloc(COUNT * sizeof *weights), bf16[COUNT];
+    int32_t *max_bits = device_alloc(sizeof *max_bits);
+    for (size_t e = 0; e < sizeof exponents / sizeof *exponents; e++) {
+        for (int i = 0; i < COUNT; i++) {
+            const int exponent = exponents[e] - (int)(tiny_random(&seed) % 29);
+            bf16[i] = (uint16_t)((tiny_random(&seed) & 0x807f) |
+                                 (uint64_t)(exponent + 127 < 1 ? 0 : exponent + 127) << 7);
+        }
+        bf16[COUNT / 3] = (uint16_t)((exponents[e] + 127) << 7 | 0x8050);
+        memcpy(weights, bf16, sizeof bf16);
+        *max_bits = 0;
+        struct nano_cuda_convert_args args = {weights, COUNT, max_bits, 0};
+        nano_cuda_find_max(device, &args);
+        args.shift = nano_cuda_convert_shift(*max_bits);
+        nano_cuda_convert(device, &args);
+        for (int i = 0; i < COUNT; i++)
+            cr_assert_eq(ldexpf(f32_from_f16(weights[i]), -args.shift), f32_from_bf16(bf16[i]),
+                         "2^%d: %04x became %04x", exponents[e], (unsigned)bf16[i],
+                         (unsigned)weights[i]);
+    }
+    device_free(weights);
+    device_free(max_bits);
     close_device();
 }

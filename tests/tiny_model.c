@@ -204,7 +204,8 @@ void tiny_model_quantize(struct nano_weights *w, enum nano_format format)
 {
     for (size_t i = 0; i < w->num_tensors; i++) {
         struct nano_tensor *t = &w->tensors[i];
-        if (t->num_dims < 2 || t->dims[0] % nano_format_traits(format)->block_length)
+        if (t->num_dims < 2 || t->dims[0] % nano_format_traits(format)->block_length ||
+            strstr(t->name.bytes, "norm") || strstr(t->name.bytes, "conv"))
             continue;
         const size_t row_bytes = nano_format_row_bytes(format, t->dims[0]);
         const int64_t rows = t->dims[1] * t->dims[2];

@@ -168,6 +168,13 @@ const struct nano_cli_option nano_cli_engine_table[] = {
      "most memory to take for weights, KV cache and activations, e.g. 300M or 2G; what does not "
      "fit is "
      "refused"},
+    {"--gpu-memory-utilization", "X", nano_cli_parse_float, ENGINE(params.gpu_memory_utilization),
+     0, 1, "without --mem-budget, the share of a GPU's memory that may be in use (default {})"},
+    {"--no-batch-invariant", NULL, nano_cli_parse_false, ENGINE(params.batch_invariant), 0, 0,
+     "on a GPU: compute long prompts with cuBLASLt, faster, but tokens may then depend on what else "
+     "is in the batch"},
+    {"--enforce-eager", NULL, nano_cli_parse_true, ENGINE(params.enforce_eager), 0, 0,
+     "on a GPU: start each op's kernels by themselves instead of as recorded CUDA graphs"},
     {"--kv-cache-dtype", "TYPE", nano_cli_parse_kv_dtype, ENGINE(params.kv_cache_dtype), 0, 0,
      "f16, bf16, f32, q8_0 or auto (default auto: f16)"},
     {"--no-enable-prefix-caching", NULL, nano_cli_parse_false, ENGINE(params.enable_prefix_caching),
@@ -186,8 +193,8 @@ const struct nano_cli_option nano_cli_engine_table[] = {
     {"--prompt-lookup-min", "N", nano_cli_parse_int, ENGINE(params.prompt_lookup_min), 1, 64,
      "shortest match to propose from (default {})"},
     {"--runner", "NAME", nano_cli_parse_string, ENGINE(params.runner), 0, 0,
-     "what computes: cpu, onnx (ONNX Runtime), or mock, which only pretends to (default: onnx for "
-     "ONNX graphs, else cpu)"},
+     "what computes: cpu, cuda (an NVIDIA GPU), onnx (ONNX Runtime), or mock, which only pretends "
+     "to (default: onnx for ONNX graphs, else cpu)"},
     {"--onnx-providers", "LIST", nano_cli_parse_string, ENGINE(params.onnx_providers), 0, 0,
      "ONNX Runtime's execution providers in order of preference, such as cuda,cpu (default cpu)"},
 };

@@ -136,9 +136,11 @@ static void print_plan(const struct report *report)
         print_bytes("recurrent states", plan->states_bytes, states);
     print_bytes("activations", plan->activation_bytes, "");
     print_bytes("engine", plan->engine_bytes, "");
-    print_bytes("total", plan->total_bytes, "");
+    print_bytes("total", plan->total_bytes, plan->device_bytes ? "   of the GPU" : "");
     if (plan->budget_bytes)
-        print_bytes("budget", plan->budget_bytes, "");
+        print_bytes("budget", plan->budget_bytes, plan->device_bytes ? "   of the GPU" : "");
+    if (plan->device_bytes)
+        print_bytes("GPU memory", plan->device_bytes, "");
     printf("  for %d sequences at once of up to %d tokens, %d tokens a step, %d threads\n",
            plan->max_num_seqs, plan->max_model_len, plan->max_num_batched_tokens,
            plan->num_threads);
@@ -168,6 +170,7 @@ static void json_plan(struct nano_cli_json *json, const struct nano_memory_plan 
     nano_cli_json_int(json, "states_bytes", (int64_t)plan->states_bytes);
     nano_cli_json_int(json, "activation_bytes", (int64_t)plan->activation_bytes);
     nano_cli_json_int(json, "engine_bytes", (int64_t)plan->engine_bytes);
+    nano_cli_json_int(json, "device_bytes", (int64_t)plan->device_bytes);
     nano_cli_json_int(json, "total_bytes", (int64_t)plan->total_bytes);
     nano_cli_json_int(json, "budget_bytes", (int64_t)plan->budget_bytes);
     nano_cli_json_int(json, "num_blocks", plan->num_blocks);

@@ -14,6 +14,7 @@
 #define DEFAULT_BLOCK_SIZE 32
 #define DEFAULT_PROMPT_LOOKUP_MIN 2
 #define DEFAULT_PROMPT_LOOKUP_MAX 4
+#define DEFAULT_GPU_MEMORY_UTILIZATION 0.9f
 #define MOCK_MODEL_LEN 4096
 #define MAX_BLOCK_SIZE 4096
 #define MAX_NUM_BLOCKS (1 << 24)
@@ -44,6 +45,8 @@ struct nano_engine_params nano_engine_params_default(void)
         .max_num_batched_tokens = DEFAULT_MAX_NUM_BATCHED_TOKENS,
         .block_size = DEFAULT_BLOCK_SIZE,
         .kv_cache_dtype = NANO_KV_F16,
+        .gpu_memory_utilization = DEFAULT_GPU_MEMORY_UTILIZATION,
+        .batch_invariant = true,
         .enable_prefix_caching = true,
         .prompt_lookup_min = DEFAULT_PROMPT_LOOKUP_MIN,
         .prompt_lookup_max = DEFAULT_PROMPT_LOOKUP_MAX,
@@ -111,6 +114,12 @@ static enum nano_status resolve(struct nano_engine_setup *s, const nano_model *m
     if (!(p->itl_target_ms >= 0) || !isfinite(p->itl_target_ms))
         return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
                               "itl_target_ms is %g, expected 0 or more", (double)p->itl_target_ms);
+    if (!(p->gpu_memory_utilization >= 0 && p->gpu_memory_utilization <= 1))
+        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
+                              "gpu_memory_utilization is %g, expected 0 to 1",
+                              (double)p->gpu_memory_utilization);
+    s->gpu_memory_utilization =
+        p->gpu_memory_utilization > 0 ? p->gpu_memory_utilization : DEFAULT_GPU_MEMORY_UTILIZATION;
     s->scheduler_config.speculative =
         (struct nano_speculative_config){.num_speculative_tokens = p->num_speculative_tokens,
                                          .prompt_lookup_min = p->prompt_lookup_min,
@@ -123,6 +132,8 @@ static enum nano_status resolve(struct nano_engine_setup *s, const nano_model *m
     rc->program = program;
     rc->onnx = model ? model->weights.onnx : NULL;
     rc->onnx_providers = p->onnx_providers;
+    rc->enforce_eager = p->enforce_eager;
+    rc->batch_invariant = p->batch_invariant;
     /* Threads without a processor of their own only wait for each other, and no output depends on
      * how many there are. */
     const int num_cpus = nano_os_num_cpus();
@@ -142,6 +153,7 @@ static enum nano_status resolve(struct nano_engine_setup *s, const nano_model *m
     }
     rc->block_size = p->block_size;
     plan->budget_bytes = p->mem_budget_bytes;
+    s->has_budget = p->mem_budget_bytes > 0;
     plan->block_size = p->block_size;
     plan->max_num_batched_tokens = rc->max_num_batched_tokens;
     plan->num_threads = rc->num_threads;
@@ -195,6 +207,23 @@ static uint64_t stored_bytes(const nano_model *model, const struct nano_runner_m
     return own_bytes + (bytes < file_bytes ? bytes : file_bytes);
 }
 
+/* What of a GPU's memory may be taken: its share, less what others have of it. */
+static uint64_t device_budget(const struct nano_engine_setup *s,
+                              const struct nano_runner_memory *memory)
+{
+    const uint64_t share =
+        (uint64_t)((double)memory->device_bytes * (double)s->gpu_memory_utilization);
+    const uint64_t others = memory->device_bytes - memory->device_free_bytes;
+    return share > others ? share - others : 1;
+}
+
+/* Of what the plan has, what counts against the budget, but pools. */
+static uint64_t fixed_bytes(const struct nano_memory_plan *plan)
+{
+    const uint64_t bytes = plan->weight_bytes + plan->activation_bytes;
+    return plan->device_bytes ? bytes : bytes + plan->mapped_bytes + plan->engine_bytes;
+}
+
 static void set_shape(struct nano_engine_setup *s, const struct nano_runner_memory *memory)
 {
     struct nano_scheduler_config *c = &s->scheduler_config;
@@ -226,12 +255,16 @@ static enum nano_status fixed_parts(struct nano_engine_setup *s, const nano_mode
     plan->mapped_bytes = memory.mapped_bytes;
     plan->activation_bytes = memory.activation_bytes;
     plan->kv_block_bytes = memory.kv_block_bytes;
+    plan->device_bytes = memory.device_bytes;
+    if (memory.device_bytes && !s->has_budget)
+        plan->budget_bytes = device_budget(s, &memory);
     uint64_t per_request = longest_request_bytes(s);
     s->request_bytes = per_request * (uint64_t)s->runner_config.max_num_seqs;
     if (s->request_bytes > MAX_REQUEST_BYTES)
         s->request_bytes = per_request > MAX_REQUEST_BYTES ? per_request : MAX_REQUEST_BYTES;
     plan->engine_bytes = PROCESS_BYTES + s->request_bytes + scheduler_bytes(s, 0, 0) +
-                         (uint64_t)plan->max_num_seqs * sizeof(struct nano_step_entry);
+                         (uint64_t)plan->max_num_seqs * sizeof(struct nano_step_entry) +
+                         memory.host_bytes;
     if (model) {
         plan->engine_bytes +=
             nano_sampler_bytes(model->config.vocab_size, s->runner_config.num_threads);
@@ -251,8 +284,7 @@ static void set_pools(struct nano_engine_setup *s, int num_blocks, int num_state
     plan->states_bytes = (uint64_t)num_states * plan->state_bytes;
     plan->engine_bytes += scheduler_bytes(s, num_blocks, num_states) - scheduler_bytes(s, 0, 0);
     plan->max_model_len = s->runner_config.max_model_len;
-    plan->total_bytes = plan->weight_bytes + plan->mapped_bytes + plan->kv_bytes +
-                        plan->states_bytes + plan->activation_bytes + plan->engine_bytes;
+    plan->total_bytes = fixed_bytes(plan) + plan->kv_bytes + plan->states_bytes;
     s->scheduler_config.num_blocks = num_blocks;
     s->scheduler_config.kv.num_states = num_states;
 }
@@ -272,6 +304,15 @@ static enum nano_status refuse(const struct nano_engine_setup *s, int num_afford
                               "%.1f MiB of KV; without a memory budget or num_blocks there are %d",
                               plan->max_model_len, plan->num_blocks, plan->block_size,
                               (double)plan->kv_bytes / mib, num_affordable);
+    if (plan->device_bytes)
+        return nano_error_set(err, NANO_ERR_NO_MEMORY,
+                              "%.1f MiB of the GPU's memory are too small: weights %.1f + "
+                              "activations %.1f + %sKV %.1f (%d blocks of %d tokens, for "
+                              "max_model_len %d) = %.1f MiB",
+                              (double)plan->budget_bytes / mib, (double)plan->weight_bytes / mib,
+                              (double)plan->activation_bytes / mib, states,
+                              (double)plan->kv_bytes / mib, plan->num_blocks, plan->block_size,
+                              plan->max_model_len, (double)plan->total_bytes / mib);
     return nano_error_set(err, NANO_ERR_NO_MEMORY,
                           "memory budget %.1f MiB is too small: weights %.1f + mapped file %.1f + "
                           "activations %.1f + engine %.1f + %s"
@@ -303,8 +344,7 @@ static int affordable_blocks(const struct nano_engine_setup *s, uint64_t availab
 /* Memory for blocks and states. */
 static uint64_t available_bytes(const struct nano_memory_plan *plan)
 {
-    const uint64_t fixed =
-        plan->weight_bytes + plan->mapped_bytes + plan->activation_bytes + plan->engine_bytes;
+    const uint64_t fixed = fixed_bytes(plan);
     if (plan->budget_bytes > 0)
         return plan->budget_bytes > fixed ? plan->budget_bytes - fixed : 0;
     const uint64_t quarter = nano_os_physical_bytes() / 4;

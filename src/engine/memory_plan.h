@@ -18,6 +18,8 @@ struct nano_engine_setup {
     struct nano_scheduler_config scheduler_config;
     struct nano_memory_plan plan;
     uint64_t request_bytes; /* part of the plan's engine_bytes: what queued requests may hold */
+    bool has_budget;        /* one that was asked for */
+    float gpu_memory_utilization;
 };
 
 /* The runner that was asked for, or that the model needs. */

@@ -2,6 +2,7 @@ noinst_LTLIBRARIES += librunner.la
 librunner_la_CPPFLAGS = $(AM_CPPFLAGS)
 librunner_la_SOURCES = \
   src/runner/batch_check.c src/runner/batch_check.h \
+  src/runner/draw.h \
   src/runner/runner.h \
   src/runner/cpu/cpu_attention.c src/runner/cpu/cpu_attention_plan.c src/runner/cpu/cpu_recurrent.c \
   src/runner/cpu/cpu_barrier.c src/runner/cpu/cpu_barrier.h \
@@ -20,22 +21,3 @@ librunner_la_SOURCES = \
   src/runner/cpu/cpu_runner.c src/runner/cpu/cpu_runner.h \
   src/runner/cpu/cpu_state.h \
   src/runner/cpu/cpu_weights.c
-EXTRA_DIST += \
-  src/runner/cuda/cuda_act.h \
-  src/runner/cuda/cuda_attention.h \
-  src/runner/cuda/cuda_batch.h \
-  src/runner/cuda/cuda_device.h \
-  src/runner/cuda/cuda_elementwise.h \
-  src/runner/cuda/cuda_embed.h \
-  src/runner/cuda/cuda_lang.h \
-  src/runner/cuda/cuda_linear.cu \
-  src/runner/cuda/cuda_linear.h \
-  src/runner/cuda/cuda_linear_part.h \
-  src/runner/cuda/cuda_linear_tile.cu \
-  src/runner/cuda/cuda_linear_tile.h \
-  src/runner/cuda/cuda_moe.cu \
-  src/runner/cuda/cuda_moe.h \
-  src/runner/cuda/cuda_norm.cu \
-  src/runner/cuda/cuda_norm.h \
-  src/runner/cuda/cuda_quant.h \
-  src/runner/cuda/cuda_recurrent.h

@@ -5,6 +5,9 @@
 
 #include "runner/cpu/cpu_runner.h"
 #include "runner/mock/mock_runner.h"
+#ifdef NANO_HAVE_CUDA
+#include "runner/cuda/cuda_runner.h"
+#endif
 #ifdef NANO_HAVE_ONNXRUNTIME
 #include "runner/onnx/onnx_runner.h"
 #endif
@@ -12,6 +15,9 @@
 
 static const struct nano_runner *const runners[] = {
     &nano_runner_cpu,
+#ifdef NANO_HAVE_CUDA
+    &nano_runner_cuda,
+#endif
 #ifdef NANO_HAVE_ONNXRUNTIME
     &nano_runner_onnx,
 #endif
@@ -31,6 +37,9 @@ enum nano_status nano_runner_find(const struct nano_runner **out, const char *na
         strcat(known, i ? ", " : "");
         strcat(known, runners[i]->name);
     }
+    if (strcmp(name, "cuda") == 0)
+        return nano_error_set(err, NANO_ERR_UNSUPPORTED,
+                              "runner 'cuda' is not in this build: ./configure --with-cuda");
     if (strcmp(name, "onnx") == 0)
         return nano_error_set(err, NANO_ERR_UNSUPPORTED,
                               "runner 'onnx' is not in this build: ./configure --with-onnxruntime");

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "runner/cuda/cuda_device.h"
+#include "runner/cuda/cuda_gemm.h"
 #include "tests/cuda/fake_device.h"
 #include "tests/cuda/fiber.h"
 
@@ -289,6 +290,40 @@ void nano_mma_f16(float d[4], const uint32_t a[4], const uint32_t b[2])
     mma<nano_emulated_f32_from_f16>(d, a, b);
 }
 
+namespace
+{
+const unsigned char (*exchange_rows(const void *row))[32]
+{
+    if (reinterpret_cast<uintptr_t>(row) % 16)
+        die("a row of a matrix is not aligned");
+    return nano_emulated_exchange(row, 16);
+}
+} // namespace
+
+void nano_ldmatrix4(uint32_t out[4], const void *row)
+{
+    const unsigned char(*rows)[32] = exchange_rows(row);
+    const int g = nano_emulated_lane() / 4, t = nano_emulated_lane() % 4;
+    for (int i = 0; i < 4; i++)
+        memcpy(&out[i], rows[i * 8 + g] + 4 * t, sizeof out[i]);
+}
+
+void nano_ldmatrix4_transposed(uint32_t out[4], const void *row)
+{
+    const unsigned char(*rows)[32] = exchange_rows(row);
+    const int g = nano_emulated_lane() / 4, t = nano_emulated_lane() % 4;
+    for (int i = 0; i < 4; i++)
+        for (int half = 0; half < 2; half++)
+            memcpy(reinterpret_cast<unsigned char *>(&out[i]) + 2 * half,
+                   rows[i * 8 + 2 * t + half] + 2 * g, 2);
+}
+
+void nano_emulated_check_aligned(const void *p, size_t alignment)
+{
+    if (reinterpret_cast<uintptr_t>(p) % alignment)
+        die("a load is not aligned");
+}
+
 void nano_cp_async16(void *shared, const void *global, bool valid)
 {
     if (reinterpret_cast<uintptr_t>(shared) % 16 ||
@@ -329,7 +364,7 @@ struct nano_cuda_device {
     std::vector<uint64_t> marks;
 };
 
-struct fake_device fake_device = {false, 0, 0, 1ull << 32, 0, 0, 0};
+struct fake_device fake_device = {false, false, 0, 0, 1ull << 32, 0, 0, 0, 0};
 
 namespace
 {
@@ -486,6 +521,11 @@ enum nano_status nano_cuda_device_synchronize(struct nano_cuda_device *device,
     return NANO_OK;
 }
 
+void nano_cuda_device_fail(struct nano_cuda_device *device, const char *)
+{
+    device->failed = true;
+}
+
 enum nano_status nano_cuda_graph_begin(struct nano_cuda_device *device, struct nano_error *err)
 {
     if (fails(&fake_device.fail_alloc))
@@ -532,5 +572,45 @@ void nano_cuda_mark(struct nano_cuda_device *device, int index)
 uint64_t nano_cuda_marked_ns(struct nano_cuda_device *device, int first, int last)
 {
     return device->marks[static_cast<size_t>(last)] - device->marks[static_cast<size_t>(first)];
+}
+
+/* In place of cuBLASLt. */
+struct nano_cuda_gemm {
+    int unused;
+};
+
+enum nano_status nano_cuda_gemm_open(struct nano_cuda_gemm **out, struct nano_error *err)
+{
+    *out = NULL;
+    if (fake_device.is_without_gemm)
+        return nano_error_set(err, NANO_ERR_UNSUPPORTED, "no cuBLASLt");
+    *out = new nano_cuda_gemm();
+    fake_device.live_allocations++;
+    return NANO_OK;
+}
+
+void nano_cuda_gemm_close(struct nano_cuda_gemm *gemm)
+{
+    fake_device.live_allocations -= gemm != NULL;
+    delete gemm;
+}
+
+void nano_cuda_gemm_run(struct nano_cuda_gemm *, struct nano_cuda_device *device,
+                        const struct nano_cuda_gemm_args *args)
+{
+    const struct nano_cuda_gemm_args a = *args;
+    float (*convert)(uint16_t) = a.bf16 ? f32_from_bf16 : nano_emulated_f32_from_f16;
+    fake_device.num_gemms++;
+    start(device, [=] {
+        for (int t = 0; t < a.inputs; t++)
+            for (int r = 0; r < a.rows; r++) {
+                const uint16_t *weight =
+                    static_cast<const uint16_t *>(a.weight) + r * a.weight_stride;
+                float sum = 0;
+                for (int64_t k = 0; k < a.cols; k++)
+                    sum += convert(weight[k]) * convert(a.input[t * a.input_stride + k]);
+                a.out.data[t * a.out.stride + r] = sum;
+            }
+    });
 }
 }

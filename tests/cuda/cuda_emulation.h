@@ -33,7 +33,7 @@ struct dim3 {
     {
     }
 };
-struct uint2 {
+struct alignas(8) uint2 {
     unsigned x, y;
 };
 struct alignas(16) uint4 {
@@ -50,6 +50,10 @@ static inline float4 make_float4(float x, float y, float z, float w)
     return {x, y, z, w};
 }
 static inline float2 make_float2(float x, float y)
+{
+    return {x, y};
+}
+static inline uint2 make_uint2(unsigned x, unsigned y)
 {
     return {x, y};
 }
@@ -87,9 +91,15 @@ static inline void __syncwarp(unsigned = 0xffffffffu)
 static inline void __threadfence(void)
 {
 }
-static inline int atomicAdd(int *p, int value)
+template <typename T> static inline T atomicMax(T *p, T value)
 {
-    const int old = *p;
+    const T old = *p;
+    *p = old < value ? value : old;
+    return old;
+}
+template <typename T> static inline T atomicAdd(T *p, T value)
+{
+    const T old = *p;
     *p += value;
     return old;
 }
@@ -120,6 +130,26 @@ template <typename T> static inline T nano_shfl(T value, int lane)
 template <typename T> static inline T nano_shfl_xor(T value, int mask)
 {
     return nano_shfl(value, nano_emulated_lane() ^ mask);
+}
+/* As by shuffles with masks 16, 8, 4, 2, 1, whose sums are the same in all lanes. */
+template <typename Combine> static inline float nano_emulated_reduce(float value, Combine combine)
+{
+    const unsigned char(*all)[32] = nano_emulated_exchange(&value, sizeof value);
+    float values[32];
+    for (int i = 0; i < 32; i++)
+        memcpy(&values[i], all[i], sizeof values[i]);
+    for (int count = 16; count; count /= 2)
+        for (int i = 0; i < count; i++)
+            values[i] = combine(values[i], values[i + count]);
+    return values[0];
+}
+static inline float nano_warp_sum(float value)
+{
+    return nano_emulated_reduce(value, [](float a, float b) { return a + b; });
+}
+static inline float nano_warp_max(float value)
+{
+    return nano_emulated_reduce(value, [](float a, float b) { return fmaxf(a, b); });
 }
 static inline unsigned nano_ballot(bool predicate)
 {
@@ -168,6 +198,25 @@ static inline unsigned __umulhi(unsigned a, unsigned b)
 {
     return static_cast<unsigned>((static_cast<uint64_t>(a) * b) >> 32);
 }
+static inline unsigned __funnelshift_l(unsigned low, unsigned high, unsigned shift)
+{
+    return shift & 31 ? high << (shift & 31) | low >> (32 - (shift & 31)) : high;
+}
+static inline unsigned __funnelshift_r(unsigned low, unsigned high, unsigned shift)
+{
+    return shift & 31 ? high << (32 - (shift & 31)) | low >> (shift & 31) : low;
+}
+/* With the hardware's meaning of a nibble's bit 3: eight times the sign of the byte. */
+static inline uint32_t nano_byte_perm(uint32_t a, uint32_t b, uint32_t selector)
+{
+    uint32_t bytes = 0;
+    for (int i = 0; i < 4; i++) {
+        const uint32_t nibble = selector >> 4 * i & 15, from = nibble & 4 ? b : a;
+        const uint32_t byte = from >> (nibble & 3) * 8 & 255;
+        bytes |= (nibble & 8 ? (byte & 128 ? 255 : 0) : byte) << 8 * i;
+    }
+    return bytes;
+}
 
 uint16_t nano_emulated_f16_from_f32(float value);
 float nano_emulated_f32_from_f16(uint16_t bits);
@@ -187,9 +236,28 @@ static inline float nano_f32_from_f16(uint16_t bits)
 {
     return nano_emulated_f32_from_f16(bits);
 }
+static inline float2 nano_f32x2_from_f16x2(uint32_t pair)
+{
+    return {nano_f32_from_f16(static_cast<uint16_t>(pair)),
+            nano_f32_from_f16(static_cast<uint16_t>(pair >> 16))};
+}
+/* float has more than twice the digits: rounded twice is rounded once. */
+static inline uint32_t nano_add_f16x2(uint32_t a, uint32_t b)
+{
+    const float2 x = nano_f32x2_from_f16x2(a), y = nano_f32x2_from_f16x2(b);
+    return nano_f16x2_from_f32(x.x + y.x, x.y + y.y);
+}
+static inline uint32_t nano_mul_f16x2(uint32_t a, uint32_t b)
+{
+    const float2 x = nano_f32x2_from_f16x2(a), y = nano_f32x2_from_f16x2(b);
+    return nano_f16x2_from_f32(x.x * y.x, x.y * y.y);
+}
 
 void nano_mma_bf16(float d[4], const uint32_t a[4], const uint32_t b[2]);
 void nano_mma_f16(float d[4], const uint32_t a[4], const uint32_t b[2]);
+
+void nano_ldmatrix4(uint32_t out[4], const void *row);
+void nano_ldmatrix4_transposed(uint32_t out[4], const void *row);
 
 void nano_cp_async16(void *shared, const void *global, bool valid);
 void nano_cp_async_commit(void);
@@ -199,11 +267,24 @@ template <int Pending> static inline void nano_cp_async_wait(void)
     nano_emulated_cp_async_wait(Pending);
 }
 
-static inline uint4 nano_load_once(const void *p)
+void nano_emulated_check_aligned(const void *p, size_t alignment);
+
+static inline int nano_hidden(int value)
 {
-    uint4 v;
+    return value;
+}
+
+template <typename T> static inline T nano_load(const void *p)
+{
+    T v;
+    nano_emulated_check_aligned(p, sizeof v);
     memcpy(&v, p, sizeof v);
     return v;
+}
+
+static inline uint4 nano_load_once(const void *p)
+{
+    return nano_load<uint4>(p);
 }
 
 #endif

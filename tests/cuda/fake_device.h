@@ -10,12 +10,13 @@ extern "C" {
 #endif
 
 extern struct fake_device {
-    bool is_missing; /* as on a machine without a GPU */
-    int fail_alloc;  /* n > 0: the nth allocation from now on fails */
-    int fail_work;   /* n > 0: the nth copy or launch from now on fails, and all after it */
+    bool is_without_gemm; /* as where cuBLASLt is not installed */
+    bool is_missing;      /* as on a machine without a GPU */
+    int fail_alloc;       /* n > 0: the nth allocation from now on fails */
+    int fail_work;        /* n > 0: the nth copy or launch from now on fails, and all after it */
     uint64_t total_bytes;
     int64_t live_allocations; /* devices, memory, graphs */
-    uint64_t num_launches, num_graph_launches;
+    uint64_t num_launches, num_graph_launches, num_gemms;
 } fake_device;
 
 /* In which order threads take turns: 0 ascending, 1 descending, 2 mixed. */

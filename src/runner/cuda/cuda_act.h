@@ -1,30 +1,60 @@
-/* Activation functions on the GPU (enum nano_act). */
+/* Activation functions on the GPU, as simd/ref has them: kernels that have one as their last step
+ * and the ops that are nothing else give the same bits. */
 #ifndef NANO_RUNNER_CUDA_CUDA_ACT_H
 #define NANO_RUNNER_CUDA_CUDA_ACT_H
 
 #include "runner/cuda/cuda_lang.h"
+#include "simd/acts.h"
 #include "simd/kernels.h"
 
 static __device__ inline float nano_cuda_sigmoid(float x)
 {
-    return 1.0f / (1.0f + expf(-x));
+    return 1 / __fadd_rn(1, expf(-x));
 }
 
+static __device__ inline float nano_cuda_silu(float x)
+{
+    return x / __fadd_rn(1, expf(-x));
+}
+
+static __device__ inline float nano_cuda_gelu(float x)
+{
+    const float slope = __fmaf_rn(NANO_GELU_CUBIC, __fmul_rn(x, x), NANO_GELU_LINEAR);
+    return x / __fadd_rn(1, expf(__fmul_rn(-x, slope)));
+}
+
+static __device__ inline float nano_cuda_gelu_erf(float x)
+{
+    const float terms[] = {NANO_ERFC_TERMS};
+    const float size = fabsf(x), t = 1 / __fmaf_rn(NANO_ERFC_T, size, 1);
+    float p = terms[0];
+    for (int i = 1; i < NANO_ERFC_NUM_TERMS; i++)
+        p = __fmaf_rn(p, t, terms[i]);
+    const float rest = expf(__fmul_rn(__fmul_rn(x, x), -0.5f));
+    return __fmaf_rn(-__fmul_rn(__fmul_rn(size, p), t), rest, x > 0 ? x : 0);
+}
+
+static __device__ inline float nano_cuda_gelu_quick(float x)
+{
+    return x / __fadd_rn(1, expf(__fmul_rn(-1.702f, x)));
+}
+
+/* Not of NANO_ACT_SWIGLU_CLAMPED, which has no value without a factor. */
 static __device__ inline float nano_cuda_act(enum nano_act act, float x)
 {
     switch (act) {
     case NANO_ACT_SILU:
-        return x * nano_cuda_sigmoid(x);
+        return nano_cuda_silu(x);
     case NANO_ACT_GELU:
-        return 0.5f * x * (1.0f + tanhf(0.797884560802865f * __fmaf_rn(0.044715f * x * x, x, x)));
+        return nano_cuda_gelu(x);
     case NANO_ACT_GELU_ERF:
-        return 0.5f * x * (1.0f + erff(x * 0.707106781186548f));
+        return nano_cuda_gelu_erf(x);
     case NANO_ACT_GELU_QUICK:
-        return x * nano_cuda_sigmoid(1.702f * x);
+        return nano_cuda_gelu_quick(x);
     case NANO_ACT_RELU:
-        return fmaxf(x, 0.0f);
+        return x < 0 ? 0 : x;
     case NANO_ACT_RELU_SQUARED:
-        return fmaxf(x, 0.0f) * fmaxf(x, 0.0f);
+        return x < 0 ? 0 : __fmul_rn(x, x);
     case NANO_ACT_SIGMOID:
         return nano_cuda_sigmoid(x);
     default:
@@ -32,14 +62,13 @@ static __device__ inline float nano_cuda_act(enum nano_act act, float x)
     }
 }
 
-/* act(gate) * up, and the form of both that is not a product. */
-static __device__ inline float nano_cuda_glu_act(enum nano_act act, float gate, float up)
+/* act(gate) * up. */
+static __device__ inline float nano_cuda_gated(enum nano_act act, float gate, float up)
 {
-    if (act == NANO_ACT_SWIGLU_CLAMPED) {
-        const float g = fminf(gate, 7.0f), u = fminf(fmaxf(up, -7.0f), 7.0f);
-        return g * nano_cuda_sigmoid(1.702f * g) * (u + 1.0f);
-    }
-    return nano_cuda_act(act, gate) * up;
+    if (act != NANO_ACT_SWIGLU_CLAMPED)
+        return __fmul_rn(nano_cuda_act(act, gate), up);
+    const float g = gate > 7 ? 7 : gate, u = up > 7 ? 7 : up < -7 ? -7 : up;
+    return __fmul_rn(nano_cuda_gelu_quick(g), __fadd_rn(u, 1));
 }
 
 #endif

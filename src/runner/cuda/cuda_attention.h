@@ -1,7 +1,8 @@
 /* KV store and attention on the GPU.
  *
  * A pool is [num_blocks][num_kv_heads][block_size][head_dim] elements of its format. With Q8_0 a
- * block has its codes, int8, and behind them [num_kv_heads][block_size] scales, float. */
+ * block has its codes, int8, and behind them [num_kv_heads][block_size] scales, float. Elements and
+ * scales of a block are each rounded up to 16 bytes. head_dim and v_head_dim are at most 576. */
 #ifndef NANO_RUNNER_CUDA_CUDA_ATTENTION_H
 #define NANO_RUNNER_CUDA_CUDA_ATTENTION_H
 
@@ -43,8 +44,15 @@ struct nano_cuda_attention_args {
     struct nano_cuda_view q, out; /* head h: columns from h * head_dim, h * v_head_dim */
     const void *k_pool, *v_pool;
     float *partials; /* [partial rows][num_heads][nano_cuda_partial_floats] */
-    int num_blocks;  /* of threads that go through the items, for each KV head */
+    int num_blocks;  /* of threads that the GPU runs at a time, about */
 };
+
+/* Blocks that go through the items, for each KV head: about twice what runs at a time, since even a
+ * block that finds nothing to do takes its turn. */
+static inline int nano_cuda_attention_blocks(const struct nano_cuda_attention_args *args)
+{
+    return 2 * args->num_blocks / args->num_kv_heads + 1;
+}
 
 /* Queries of one item, at most, for a shape. */
 int nano_cuda_attention_queries(int num_heads, int num_kv_heads);

@@ -59,6 +59,9 @@ void nano_cuda_fill(struct nano_cuda_device *device, void *to, int byte, size_t 
 enum nano_status nano_cuda_device_synchronize(struct nano_cuda_device *device,
                                               struct nano_error *err);
 
+/* Makes the next synchronize fail, with this (which must live as long). */
+void nano_cuda_device_fail(struct nano_cuda_device *device, const char *what);
+
 /* Between begin and end work is recorded instead of done. A graph does it again, with the same
  * addresses and sizes. */
 enum nano_status nano_cuda_graph_begin(struct nano_cuda_device *device, struct nano_error *err);

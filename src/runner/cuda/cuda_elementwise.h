@@ -11,7 +11,7 @@
 extern "C" {
 #endif
 
-/* NANO_OP_ROPE; cos and sin are computed from the angle in double: positions may be large. */
+/* NANO_OP_ROPE; angles are in double: positions may be large. */
 struct nano_cuda_rope_args {
     struct nano_cuda_view x;
     const int32_t *positions; /* [rows] */
@@ -54,7 +54,7 @@ struct nano_cuda_split_heads_args {
 void nano_cuda_split_heads(struct nano_cuda_device *device,
                            const struct nano_cuda_split_heads_args *args);
 
-/* out row i = in row rows[i]. */
+/* out row i = in row row_ids[i]. */
 struct nano_cuda_gather_args {
     struct nano_cuda_view out, in;
     const int32_t *row_ids; /* [rows] */

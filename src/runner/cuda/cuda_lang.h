@@ -47,6 +47,21 @@ template <typename T> static __device__ inline T nano_shfl(T value, int lane)
     return __shfl_sync(0xffffffffu, value, lane);
 }
 
+/* Every lane gets the sum of the warp's, added in one order. */
+static __device__ inline float nano_warp_sum(float value)
+{
+    for (int mask = NANO_WARP / 2; mask; mask /= 2)
+        value += nano_shfl_xor(value, mask);
+    return value;
+}
+
+static __device__ inline float nano_warp_max(float value)
+{
+    for (int mask = NANO_WARP / 2; mask; mask /= 2)
+        value = fmaxf(value, nano_shfl_xor(value, mask));
+    return value;
+}
+
 static __device__ inline unsigned nano_ballot(bool predicate)
 {
     return __ballot_sync(0xffffffffu, predicate);
@@ -73,12 +88,47 @@ static __device__ inline float nano_f32_from_f16(uint16_t bits)
     return value;
 }
 
+static __device__ inline float2 nano_f32x2_from_f16x2(uint32_t pair)
+{
+    float2 values;
+    asm("{.reg .b16 first, second;\n"
+        "mov.b32 {first, second}, %2;\n"
+        "cvt.f32.f16 %0, first;\n"
+        "cvt.f32.f16 %1, second;}"
+        : "=f"(values.x), "=f"(values.y)
+        : "r"(pair));
+    return values;
+}
+
+static __device__ inline uint32_t nano_add_f16x2(uint32_t a, uint32_t b)
+{
+    uint32_t sum;
+    asm("add.rn.f16x2 %0, %1, %2;" : "=r"(sum) : "r"(a), "r"(b));
+    return sum;
+}
+
+static __device__ inline uint32_t nano_mul_f16x2(uint32_t a, uint32_t b)
+{
+    uint32_t product;
+    asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(product) : "r"(a), "r"(b));
+    return product;
+}
+
+/* Byte i of the result is the byte of b:a that nibble i of `selector` says, 0-3 in a, 4-7 in b. */
+static __device__ inline uint32_t nano_byte_perm(uint32_t a, uint32_t b, uint32_t selector)
+{
+    uint32_t bytes;
+    asm("prmt.b32 %0, %1, %2, %3;" : "=r"(bytes) : "r"(a), "r"(b), "r"(selector));
+    return bytes;
+}
+
 /* D += A x B for A [16, 16] and B [16, 8]. With g = lane / 4 and t = lane % 4, a lane holds of A
  * (g, 2t..2t+1), (g + 8, 2t..), (g, 2t + 8..), (g + 8, 2t + 8..), of B (2t..2t+1, g), (2t + 8.., g)
  * and of D (g, 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1): PTX ISA, mma.m16n8k16. */
 static __device__ inline void nano_mma_bf16(float d[4], const uint32_t a[4], const uint32_t b[2])
 {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
         "{%8,%9}, {%0,%1,%2,%3};"
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
@@ -86,10 +136,29 @@ static __device__ inline void nano_mma_bf16(float d[4], const uint32_t a[4], con
 
 static __device__ inline void nano_mma_f16(float d[4], const uint32_t a[4], const uint32_t b[2])
 {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
-        "{%8,%9}, {%0,%1,%2,%3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+                 "{%8,%9}, {%0,%1,%2,%3};"
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+/* Four 8 x 8 matrices of half-precision numbers from shared memory: lane l gives the 16-byte
+ * aligned address of row l % 8 of matrix l / 8, and gets of each matrix (lane / 4, 2 * (lane % 4))
+ * and the one after it; transposed, (2 * (lane % 4), lane / 4) and the one below. */
+static __device__ inline void nano_ldmatrix4(uint32_t out[4], const void *row)
+{
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
+                 : "r"(static_cast<uint32_t>(__cvta_generic_to_shared(row)))
+                 : "memory");
+}
+
+static __device__ inline void nano_ldmatrix4_transposed(uint32_t out[4], const void *row)
+{
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
+                 : "r"(static_cast<uint32_t>(__cvta_generic_to_shared(row)))
+                 : "memory");
 }
 
 /* Begins to copy 16 bytes from device to shared memory, both aligned; zeros unless `valid`. They
@@ -117,6 +186,20 @@ template <int Pending> static __device__ inline void nano_cp_async_wait(void)
 static __device__ inline float nano_fast_exp(float x)
 {
     return __expf(x);
+}
+
+/* A number, uint2 or uint4, aligned to its size, of memory that no kernel writes to meanwhile. */
+template <typename T> static __device__ inline T nano_load(const void *p)
+{
+    return __ldg(static_cast<const T *>(p));
+}
+
+/* The same value, but the compiler cannot know: what is computed from it is computed anew instead
+ * of kept in registers since it was computed before. */
+static __device__ inline int nano_hidden(int value)
+{
+    asm volatile("" : "+r"(value));
+    return value;
 }
 
 /* 16 bytes that are read once: they should not push others out of the cache. */
@@ -156,21 +239,6 @@ static __device__ inline uint32_t nano_bits_from_f32(float value)
 static __device__ inline float nano_f32_from_bf16(uint16_t bits)
 {
     return nano_f32_from_bits(static_cast<uint32_t>(bits) << 16);
-}
-
-/* Every lane gets the sum of the warp's, added in one order. */
-static __device__ inline float nano_warp_sum(float value)
-{
-    for (int mask = NANO_WARP / 2; mask; mask /= 2)
-        value += nano_shfl_xor(value, mask);
-    return value;
-}
-
-static __device__ inline float nano_warp_max(float value)
-{
-    for (int mask = NANO_WARP / 2; mask; mask /= 2)
-        value = fmaxf(value, nano_shfl_xor(value, mask));
-    return value;
 }
 
 #endif

@@ -26,19 +26,13 @@ __device__ int64_t input_row(const struct nano_cuda_linear_args &a, const struct
     return a.in_rows ? a.in_rows[row] : row;
 }
 
-template <enum nano_format Format>
 __device__ void multiply(float d[4], const uint32_t low[4], const uint32_t high[4], const uint4 &x)
 {
     const uint32_t a0[4] = {low[0], high[0], low[1], high[1]};
     const uint32_t a1[4] = {low[2], high[2], low[3], high[3]};
     const uint32_t b0[2] = {x.x, x.y}, b1[2] = {x.z, x.w};
-    if (Format == NANO_FORMAT_BF16) {
-        nano_mma_bf16(d, a0, b0);
-        nano_mma_bf16(d, a1, b1);
-    } else {
-        nano_mma_f16(d, a0, b0);
-        nano_mma_f16(d, a1, b1);
-    }
+    nano_mma_f16(d, a0, b0);
+    nano_mma_f16(d, a1, b1);
 }
 
 /* A lane's share of a chunk of 32 columns is 8 neighbouring ones, from 8 * (lane % 4) on: of rows
@@ -94,8 +88,7 @@ __global__ void __launch_bounds__(SKINNY_THREADS)
             nano_cuda_weights<Format>::load8_half(high, k + part * 8, high_weights);
 #pragma unroll
             for (int n = 0; n < NumTiles; n++)
-                multiply<Format>(d[n], low_weights, high_weights,
-                                 *reinterpret_cast<const uint4 *>(x[n] + k));
+                multiply(d[n], low_weights, high_weights, nano_load<uint4>(x[n] + k));
         }
 #pragma unroll
         for (int n = 0; n < NumTiles; n++)
@@ -114,14 +107,10 @@ __global__ void __launch_bounds__(SKINNY_THREADS)
             if (a.glu)
                 up += sums[slice][1][t][row];
         }
-        if (a.scales) {
-            const float scale = a.scales[input_row(a, in, t) * a.num_heads + head];
-            sum *= scale;
-            up *= scale;
-        }
+        const float scale = a.scales[input_row(a, in, t) * a.num_heads + head];
         const int slot = in.first + t;
         nano_cuda_linear_finish(a, segment, in.expert, a.out_rows ? a.out_rows[slot] : slot,
-                                head * a.out_stride, first_row + row, sum, up);
+                                head * a.out_stride, first_row + row, scale, sum, up);
     }
 }
 
@@ -136,13 +125,21 @@ void launch_skinny(struct nano_cuda_device *device, const struct nano_cuda_linea
                 dim3(SKINNY_THREADS), 0, *args);
 }
 
+/* Formats that have kernels of their own for few rows: each takes the compiler a while. */
+template <enum nano_format Format> constexpr bool is_common(void)
+{
+    return Format == NANO_FORMAT_F16 || Format == NANO_FORMAT_Q4_0 || Format == NANO_FORMAT_Q8_0 ||
+           Format == NANO_FORMAT_Q4_K || Format == NANO_FORMAT_Q5_K || Format == NANO_FORMAT_Q6_K ||
+           Format == NANO_FORMAT_MXFP4;
+}
+
 template <enum nano_format Format>
 void linear_skinny(struct nano_cuda_device *device, const struct nano_cuda_linear_args *args)
 {
-    if (!args->tiles && args->rows <= 8)
-        launch_skinny<Format, 1>(device, args);
-    else if (!args->tiles && args->rows <= 16)
-        launch_skinny<Format, 2>(device, args);
+    if (is_common<Format>() && !args->tiles && args->rows <= 8)
+        launch_skinny<Format, is_common<Format>() ? 1 : 4>(device, args);
+    else if (is_common<Format>() && !args->tiles && args->rows <= 16)
+        launch_skinny<Format, is_common<Format>() ? 2 : 4>(device, args);
     else
         launch_skinny<Format, 4>(device, args);
 }
@@ -193,7 +190,7 @@ __global__ void f32_kernel(const struct nano_cuda_linear_args a)
             for (int t = 0; t < INPUTS && first + t < in.count; t++) {
                 const int slot = in.first + first + t;
                 nano_cuda_linear_finish(a, segment, in.expert, a.out_rows ? a.out_rows[slot] : slot,
-                                        head * a.out_stride, row, sums[0][t], sums[1][t]);
+                                        head * a.out_stride, row, 1, sums[0][t], sums[1][t]);
             }
     }
 }
@@ -210,22 +207,18 @@ void linear_f32(struct nano_cuda_device *device, const struct nano_cuda_linear_a
 
 void nano_cuda_linear(struct nano_cuda_device *device, const struct nano_cuda_linear_args *args)
 {
-    const bool is_half = args->format == NANO_FORMAT_F16 || args->format == NANO_FORMAT_BF16;
-    if (is_half && !args->tiles && args->num_heads == 1 && args->rows > NANO_CUDA_SKINNY_ROWS) {
+    if (args->format == NANO_FORMAT_F16 && !args->tiles && args->num_heads == 1 &&
+        args->rows > NANO_CUDA_SKINNY_ROWS) {
         nano_cuda_linear_tile(device, args);
         return;
     }
-    switch (args->format) {
-    case NANO_FORMAT_F32:
+    if (args->format == NANO_FORMAT_F32) {
         linear_f32(device, args);
-        break;
-    case NANO_FORMAT_F16:
-        linear_skinny<NANO_FORMAT_F16>(device, args);
-        break;
-    case NANO_FORMAT_BF16:
-        linear_skinny<NANO_FORMAT_BF16>(device, args);
-        break;
-    default:
-        break;
+        return;
     }
+    nano_cuda_for_format(args->format, [&](auto format) {
+        constexpr enum nano_format value = decltype(format)::value;
+        if constexpr (value != NANO_FORMAT_F32 && value != NANO_FORMAT_BF16)
+            linear_skinny<value>(device, args);
+    });
 }

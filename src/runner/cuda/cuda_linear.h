@@ -31,6 +31,7 @@ enum {
 struct nano_cuda_segment {
     const void *weight;
     int64_t row_bytes;
+    float scale;       /* of sums: a power of two; 1 for F32 weights */
     const float *bias; /* or NULL */
     struct nano_cuda_view out;
     int rows;
@@ -43,7 +44,7 @@ struct nano_cuda_expert_tile {
 };
 
 struct nano_cuda_linear_args {
-    enum nano_format format; /* of all segments */
+    enum nano_format format; /* of all segments; not BF16, see cuda_convert.h */
     struct nano_cuda_segment segments[NANO_MAX_SEGMENTS];
     int num_segments;
     bool accumulate;
@@ -75,7 +76,7 @@ struct nano_cuda_linear_args {
 
 void nano_cuda_linear(struct nano_cuda_device *device, const struct nano_cuda_linear_args *args);
 
-/* Rows of `format` as halves, F16 or (of BF16) BF16: out [rows][half_stride], zero behind cols. */
+/* Rows of `format` as F16: out [rows][half_stride], zero behind cols. */
 struct nano_cuda_unpack_args {
     enum nano_format format;
     const void *weight;

@@ -59,24 +59,28 @@ static __device__ inline int nano_cuda_slice_begin(int num_chunks, int slice)
     return static_cast<int>(static_cast<int64_t>(num_chunks) * slice / NANO_CUDA_SLICES);
 }
 
-/* Row `row` of `segment` for output row `t`; `up` is the factor's sum of a glu. */
+/* Row `row` of `segment` for output row `t`, whose input has a scale; `up` is the factor's sum of a
+ * glu. Every rounding is written down: else one kernel could have the product with a scale and the
+ * sum after it fused, and another one not. */
 static __device__ inline void nano_cuda_linear_finish(const struct nano_cuda_linear_args &a,
                                                       const struct nano_cuda_segment &segment,
                                                       int expert, int64_t t, int64_t column,
-                                                      int row, float sum, float up)
+                                                      int row, float scale, float sum, float up)
 {
+    sum = __fmul_rn(sum, __fmul_rn(scale, segment.scale));
+    up = __fmul_rn(up, __fmul_rn(scale, a.segments[1].scale));
     const int64_t bias_row = static_cast<int64_t>(expert) * segment.rows + row;
     if (segment.bias)
-        sum += segment.bias[bias_row];
+        sum = __fadd_rn(sum, segment.bias[bias_row]);
     if (a.glu) {
         if (a.segments[1].bias)
-            up += a.segments[1].bias[bias_row];
-        sum = nano_cuda_glu_act(a.act, sum, up);
+            up = __fadd_rn(up, a.segments[1].bias[bias_row]);
+        sum = nano_cuda_gated(a.act, sum, up);
     } else {
         sum = nano_cuda_act(a.act, sum);
     }
     float *out = segment.out.data + t * segment.out.stride + column + row;
-    *out = a.accumulate ? *out + sum : sum;
+    *out = a.accumulate ? __fadd_rn(*out, sum) : sum;
 }
 
 #endif

@@ -1,7 +1,8 @@
 /* The tile kernel: 64 or 128 rows of the weights by 32 to 128 rows of the input.
  *
- *   shared memory: STAGES times a chunk of 32 columns of both, 64 bytes a row, so that the eight
- *   lanes that are served at once read 128 neighbouring bytes: two rows of four parts.
+ *   shared memory: as many chunks of 32 columns of both as there is room for, 64 bytes a row, so
+ *   that the eight lanes that are served at once read 128 neighbouring bytes: two rows of four
+ *   parts.
  *
  *   warps: 2 along the weights' rows, 4 along the inputs.
  *
@@ -14,7 +15,7 @@ namespace
 {
 enum {
     TILE_THREADS = 256,
-    STAGES = 3,
+    SHARED_BYTES = 48 * 1024,
     ROW_WARPS = 2,
     INPUT_WARPS = 4,
     CHUNK_BYTES = NANO_CUDA_CHUNK * 2
@@ -35,28 +36,24 @@ __device__ struct row_tile find_row_tile(const struct nano_cuda_linear_args &a, 
     return r;
 }
 
-template <bool Bf16>
 __device__ void multiply(float d[4], const uint4 &low, const uint4 &high, const uint4 &x)
 {
     const uint32_t a0[4] = {low.x, high.x, low.y, high.y}, a1[4] = {low.z, high.z, low.w, high.w};
     const uint32_t b0[2] = {x.x, x.y}, b1[2] = {x.z, x.w};
-    if (Bf16) {
-        nano_mma_bf16(d, a0, b0);
-        nano_mma_bf16(d, a1, b1);
-    } else {
-        nano_mma_f16(d, a0, b0);
-        nano_mma_f16(d, a1, b1);
-    }
+    nano_mma_f16(d, a0, b0);
+    nano_mma_f16(d, a1, b1);
 }
 
 /* RowTiles of 16 rows and InputTiles of 8 inputs per warp. */
-template <bool Bf16, int RowTiles, int InputTiles>
+template <int RowTiles, int InputTiles>
 __global__ void __launch_bounds__(TILE_THREADS, 1) tile_kernel(const struct nano_cuda_linear_args a)
 {
     enum {
         BLOCK_TILES = ROW_WARPS * RowTiles,
         ROWS = BLOCK_TILES * NANO_CUDA_MMA_ROWS,
-        INPUTS = INPUT_WARPS * InputTiles * 8
+        INPUTS = INPUT_WARPS * InputTiles * 8,
+        /* Small tiles are for few blocks, which wait for memory: more of it is on its way. */
+        STAGES = SHARED_BYTES / ((ROWS + INPUTS) * CHUNK_BYTES)
     };
     __shared__ __align__(128) unsigned char weights[STAGES][ROWS][CHUNK_BYTES];
     __shared__ __align__(128) unsigned char inputs[STAGES][INPUTS][CHUNK_BYTES];
@@ -135,7 +132,7 @@ __global__ void __launch_bounds__(TILE_THREADS, 1) tile_kernel(const struct nano
                     *reinterpret_cast<const uint4 *>(&weights[stage][row + 8][part * 16]);
 #pragma unroll
                 for (int n = 0; n < InputTiles; n++)
-                    multiply<Bf16>(sum[m][n], low, high, x[n]);
+                    multiply(sum[m][n], low, high, x[n]);
             }
         }
 #pragma unroll
@@ -165,48 +162,34 @@ __global__ void __launch_bounds__(TILE_THREADS, 1) tile_kernel(const struct nano
                 const int row = tile.first_row + group + i / 2 * 8;
                 if (t >= a.rows || row >= segment.rows)
                     continue;
-                float value = total[m][n][i];
-                float up = m + 1 < RowTiles ? total[m + 1 < RowTiles ? m + 1 : m][n][i] : 0;
-                if (a.scales) {
-                    value *= a.scales[t];
-                    up *= a.scales[t];
-                }
-                nano_cuda_linear_finish(a, segment, 0, t, 0, row, value, up);
+                const float up = m + 1 < RowTiles ? total[m + 1 < RowTiles ? m + 1 : m][n][i] : 0;
+                nano_cuda_linear_finish(a, segment, 0, t, 0, row, a.scales[t], total[m][n][i], up);
             }
     }
 }
 
-template <bool Bf16, int RowTiles, int InputTiles>
+template <int RowTiles, int InputTiles>
 void launch(struct nano_cuda_device *device, const struct nano_cuda_linear_args *args)
 {
     const int tiles = nano_cuda_linear_tiles(args) * (args->glu ? 2 : 1);
     const int block_tiles = ROW_WARPS * RowTiles, block_inputs = INPUT_WARPS * InputTiles * 8;
-    nano_launch(device, tile_kernel<Bf16, RowTiles, InputTiles>,
+    nano_launch(device, tile_kernel<RowTiles, InputTiles>,
                 dim3(static_cast<unsigned>((args->rows + block_inputs - 1) / block_inputs),
                      static_cast<unsigned>((tiles + block_tiles - 1) / block_tiles)),
                 dim3(TILE_THREADS), 0, *args);
 }
+} // namespace
 
 /* The largest tile that still gives every multiprocessor of a large GPU something to do. */
-template <bool Bf16>
-void choose(struct nano_cuda_device *device, const struct nano_cuda_linear_args *args)
+void nano_cuda_linear_tile(struct nano_cuda_device *device,
+                           const struct nano_cuda_linear_args *args)
 {
     enum { ENOUGH_BLOCKS = 128 };
     const int64_t rows = nano_cuda_linear_tiles(args) * (args->glu ? 2 : 1) * NANO_CUDA_MMA_ROWS;
     if ((rows / 128) * (args->rows / 128) >= ENOUGH_BLOCKS)
-        launch<Bf16, 4, 4>(device, args);
+        launch<4, 4>(device, args);
     else if ((rows / 64) * (args->rows / 64) >= ENOUGH_BLOCKS)
-        launch<Bf16, 2, 2>(device, args);
+        launch<2, 2>(device, args);
     else
-        launch<Bf16, 2, 1>(device, args);
-}
-} // namespace
-
-void nano_cuda_linear_tile(struct nano_cuda_device *device,
-                           const struct nano_cuda_linear_args *args)
-{
-    if (args->format == NANO_FORMAT_BF16)
-        choose<true>(device, args);
-    else
-        choose<false>(device, args);
+        launch<2, 1>(device, args);
 }

@@ -4,7 +4,7 @@
 
 #include "runner/cuda/cuda_linear.h"
 
-/* F16 or BF16 weights, one head, no experts. */
+/* F16 weights, one head, no experts. */
 void nano_cuda_linear_tile(struct nano_cuda_device *device,
                            const struct nano_cuda_linear_args *args);
 

@@ -5,7 +5,7 @@
 
 namespace
 {
-enum { PLAN_THREADS = 1024, COMBINE_THREADS = 256 };
+enum { PLAN_THREADS = 1024, PLAN_WARPS = PLAN_THREADS / NANO_WARP, COMBINE_THREADS = 256 };
 
 __device__ int expert_of(const struct nano_cuda_moe_plan_args &a, int slot)
 {
@@ -13,47 +13,95 @@ __device__ int expert_of(const struct nano_cuda_moe_plan_args &a, int slot)
     return reinterpret_cast<const struct nano_route *>(row)[slot % a.num_used].expert;
 }
 
-/* One block. A thread has every 1024th expert and goes through all slots: there are few of either,
- * and so the order needs no sorting. */
-__global__ void moe_plan_kernel(const struct nano_cuda_moe_plan_args a)
+struct plan_memory {
+    int count[PLAN_THREADS], first[PLAN_THREADS]; /* slots of an expert, and where they begin */
+    int slots_of_warps[PLAN_WARPS], tiles_of_warps[PLAN_WARPS];
+};
+
+/* The sum of what the lanes up to this one give. */
+__device__ int scan_warp(int value)
 {
-    __shared__ int slots_before[PLAN_THREADS], tiles_before[PLAN_THREADS];
-    const int num_slots = a.rows * a.num_used;
+    const int lane = static_cast<int>(threadIdx.x) % NANO_WARP;
+    for (int d = 1; d < NANO_WARP; d *= 2) {
+        const int other = nano_shfl(value, lane - d);
+        value += lane >= d ? other : 0;
+    }
+    return value;
+}
+
+/* The sum of what earlier warps have, and in *total that of all. */
+__device__ int before_warp(const int *of_warps, int *total)
+{
+    const int warp = static_cast<int>(threadIdx.x) / NANO_WARP;
+    const int sums = scan_warp(of_warps[threadIdx.x % NANO_WARP]);
+    const int before = nano_shfl(sums, warp - 1);
+    *total = nano_shfl(sums, NANO_WARP - 1);
+    return warp > 0 ? before : 0;
+}
+
+/* A warp puts the slots of an expert in their order, from place `next` on. */
+__device__ void place_slots(const struct nano_cuda_moe_plan_args &a, int expert, int next)
+{
+    const int lane = static_cast<int>(threadIdx.x) % NANO_WARP, num_slots = a.rows * a.num_used;
+    for (int first = 0; first < num_slots; first += NANO_WARP) {
+        const int slot = first + lane;
+        const bool is_here = slot < num_slots && expert_of(a, slot) == expert;
+        const unsigned here = nano_ballot(is_here);
+        if (is_here) {
+            const int place = next + __popc(here & ((1u << lane) - 1));
+            a.order[place] = slot;
+            a.order_row[place] = slot / a.num_used;
+        }
+        next += __popc(here);
+    }
+}
+
+/* One block, which counts the slots of up to 1024 experts at a time; a thread has an expert to sum
+ * up the counts, then a warp has one, and goes through all slots again: so they stay in order. */
+__global__ void __launch_bounds__(PLAN_THREADS)
+    moe_plan_kernel(const struct nano_cuda_moe_plan_args a)
+{
+    __shared__ struct plan_memory m;
+    const int thread = static_cast<int>(threadIdx.x), lane = thread % NANO_WARP,
+              warp = thread / NANO_WARP, num_slots = a.rows * a.num_used;
     int first_slot = 0, first_tile = 0;
     for (int base = 0; base < a.num_experts; base += PLAN_THREADS) {
-        const int expert = base + static_cast<int>(threadIdx.x);
-        int count = 0;
-        if (expert < a.num_experts)
-            for (int slot = 0; slot < num_slots; slot++)
-                count += expert_of(a, slot) == expert;
-        const int tiles = (count + NANO_CUDA_SKINNY_ROWS - 1) / NANO_CUDA_SKINNY_ROWS;
-        slots_before[threadIdx.x] = count;
-        tiles_before[threadIdx.x] = tiles;
+        m.count[thread] = 0;
         __syncthreads();
-        if (threadIdx.x == 0) {
-            for (int i = 0; i < PLAN_THREADS; i++) {
-                const int slots = slots_before[i], new_tiles = tiles_before[i];
-                slots_before[i] = first_slot;
-                tiles_before[i] = first_tile;
-                first_slot += slots;
-                first_tile += new_tiles;
-            }
-            *a.num_tiles = first_tile;
+        for (int slot = thread; slot < num_slots; slot += PLAN_THREADS) {
+            const int i = expert_of(a, slot) - base;
+            if (i >= 0 && i < PLAN_THREADS)
+                atomicAdd(&m.count[i], 1);
         }
         __syncthreads();
-        int next = slots_before[threadIdx.x];
+        const int count = m.count[thread];
+        const int tiles = (count + NANO_CUDA_SKINNY_ROWS - 1) / NANO_CUDA_SKINNY_ROWS;
+        const int slots_to_here = scan_warp(count), tiles_to_here = scan_warp(tiles);
+        if (lane == NANO_WARP - 1) {
+            m.slots_of_warps[warp] = slots_to_here;
+            m.tiles_of_warps[warp] = tiles_to_here;
+        }
+        __syncthreads();
+        int all_slots, all_tiles;
+        const int next =
+            first_slot + before_warp(m.slots_of_warps, &all_slots) + slots_to_here - count;
+        const int next_tile =
+            first_tile + before_warp(m.tiles_of_warps, &all_tiles) + tiles_to_here - tiles;
         for (int i = 0; i < tiles; i++)
-            a.tiles[tiles_before[threadIdx.x] + i] = {
-                expert, next + i * NANO_CUDA_SKINNY_ROWS,
+            a.tiles[next_tile + i] = {
+                base + thread, next + i * NANO_CUDA_SKINNY_ROWS,
                 min(count - i * NANO_CUDA_SKINNY_ROWS, static_cast<int>(NANO_CUDA_SKINNY_ROWS))};
-        if (count)
-            for (int slot = 0; slot < num_slots; slot++)
-                if (expert_of(a, slot) == expert) {
-                    a.order[next] = slot;
-                    a.order_row[next++] = slot / a.num_used;
-                }
+        m.first[thread] = next;
+        __syncthreads();
+        for (int i = warp; i < PLAN_THREADS; i += PLAN_WARPS)
+            if (m.count[i])
+                place_slots(a, base + i, m.first[i]);
+        first_slot += all_slots;
+        first_tile += all_tiles;
         __syncthreads();
     }
+    if (thread == 0)
+        *a.num_tiles = first_tile;
 }
 
 __global__ void combine_kernel(const struct nano_cuda_moe_combine_args a)

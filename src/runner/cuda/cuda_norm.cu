@@ -81,28 +81,22 @@ template <bool Block> __global__ void norm_kernel(const struct nano_cuda_norm_ar
                        : 1.0f / sqrtf(sum / static_cast<float>(a.width) + a.eps);
     }
     if (a.output == NANO_CUDA_NORM_F32) {
-        float *out = a.out.data + row * a.out.stride + group * a.group_stride;
+        float *out = a.out.data + row * a.out.stride + group * a.out_group_stride;
         for (int64_t c = thread; c < a.width; c += num_threads)
             out[c] = n(c);
         return;
     }
-    float inverse = 1;
-    if (a.output == NANO_CUDA_NORM_F16) {
-        float largest = 0;
-        for (int64_t c = thread; c < a.width; c += num_threads)
-            largest = fmaxf(largest, fabsf(n(c)));
-        const float scale = half_scale(reduce<Block, true>(largest, shared));
-        inverse = 1.0f / scale;
-        if (thread == 0)
-            a.scales[item] = scale;
-    }
+    float largest = 0;
+    for (int64_t c = thread; c < a.width; c += num_threads)
+        largest = fmaxf(largest, fabsf(n(c)));
+    const float scale = half_scale(reduce<Block, true>(largest, shared)), inverse = 1.0f / scale;
+    if (thread == 0)
+        a.scales[item] = scale;
     uint32_t *half = reinterpret_cast<uint32_t *>(a.half + item * a.half_stride);
     for (int64_t pair = thread; pair < a.half_stride / 2; pair += num_threads) {
         const float first = 2 * pair < a.width ? n(2 * pair) : 0;
         const float second = 2 * pair + 1 < a.width ? n(2 * pair + 1) : 0;
-        half[pair] = a.output == NANO_CUDA_NORM_F16
-                         ? nano_f16x2_from_f32(first * inverse, second * inverse)
-                         : nano_bf16x2_from_f32(first, second);
+        half[pair] = nano_f16x2_from_f32(first * inverse, second * inverse);
     }
 }
 } // namespace

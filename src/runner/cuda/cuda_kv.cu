@@ -1,0 +1,87 @@
+/* The KV store: a warp takes K or V of one token and head. */
+#include <float.h>
+
+#include "runner/cuda/cuda_attention.h"
+#include "runner/cuda/cuda_attention_rows.h"
+#include "runner/cuda/cuda_lang.h"
+
+namespace
+{
+enum { WARPS = 4 };
+
+template <enum nano_kv_format Format>
+__device__ void store_head(uint8_t *values, const float *x, int dim, int lane)
+{
+    for (int i = lane; i < dim; i += NANO_WARP)
+        if (Format == NANO_KV_FORMAT_F32)
+            reinterpret_cast<float *>(values)[i] = x[i];
+        else
+            reinterpret_cast<uint16_t *>(values)[i] =
+                static_cast<uint16_t>(Format == NANO_KV_FORMAT_F16 ? nano_f16x2_from_f32(x[i], 0)
+                                                                   : nano_bf16x2_from_f32(x[i], 0));
+}
+
+__device__ void store_q8_0(uint8_t *values, float *scale, const float *x, int dim, int lane)
+{
+    float largest = 0;
+    for (int i = lane; i < dim; i += NANO_WARP)
+        largest = fmaxf(largest, fabsf(x[i]));
+    const float step = nano_warp_max(largest) / 127;
+    const float inverse = step >= FLT_MIN ? 1 / step : 0;
+    for (int i = lane; i < dim; i += NANO_WARP) {
+        const float level = rintf(__fmul_rn(x[i], inverse));
+        /* What is not finite becomes 0, as in the reference. */
+        reinterpret_cast<int8_t *>(values)[i] =
+            static_cast<int8_t>(fabsf(level) <= 127 ? level : 0);
+    }
+    if (lane == 0)
+        *scale = step;
+}
+
+template <enum nano_kv_format Format>
+__global__ void store_kernel(struct nano_cuda_kv_store_args args)
+{
+    const int lane = static_cast<int>(threadIdx.x) % NANO_WARP;
+    const int parts = args.num_kv_heads * (args.v_in_k ? 1 : 2);
+    const int64_t index =
+        static_cast<int64_t>(blockIdx.x) * WARPS + static_cast<int>(threadIdx.x) / NANO_WARP;
+    const int64_t row = index / parts;
+    if (row >= args.rows || args.slots[row] < 0)
+        return;
+    const int part = static_cast<int>(index % parts);
+    const bool is_v = part >= args.num_kv_heads;
+    const int head = is_v ? part - args.num_kv_heads : part;
+    const int dim = is_v ? args.v_head_dim : args.head_dim;
+    const struct nano_cuda_view view = is_v ? args.v : args.k;
+    const float *x = view.data + row * view.stride + static_cast<int64_t>(head) * dim;
+    const struct nano_kv_pool pool = nano_kv_pool_of(args.format, is_v ? args.v_pool : args.k_pool,
+                                                     args.num_kv_heads, dim, args.block_size);
+    const int64_t block = args.slots[row] / args.block_size;
+    const int64_t token =
+        static_cast<int64_t>(head) * args.block_size + args.slots[row] % args.block_size;
+    uint8_t *values = const_cast<uint8_t *>(nano_kv_values(pool, block, token));
+    if (Format == NANO_KV_FORMAT_Q8_0)
+        store_q8_0(values, const_cast<float *>(nano_kv_scale(pool, block, token)), x, dim, lane);
+    else
+        store_head<Format>(values, x, dim, lane);
+}
+} // namespace
+
+size_t nano_cuda_kv_block_bytes(enum nano_kv_format format, int num_kv_heads, int head_dim,
+                                int block_size)
+{
+    return static_cast<size_t>(
+        nano_kv_pool_of(format, NULL, num_kv_heads, head_dim, block_size).block_bytes);
+}
+
+void nano_cuda_kv_store(struct nano_cuda_device *device, const struct nano_cuda_kv_store_args *args)
+{
+    static void (*const kernels[NANO_NUM_KV_FORMATS])(struct nano_cuda_kv_store_args) = {
+        store_kernel<NANO_KV_FORMAT_F32>, store_kernel<NANO_KV_FORMAT_F16>,
+        store_kernel<NANO_KV_FORMAT_BF16>, store_kernel<NANO_KV_FORMAT_Q8_0>};
+    const int64_t parts =
+        static_cast<int64_t>(args->rows) * args->num_kv_heads * (args->v_in_k ? 1 : 2);
+    nano_launch(device, kernels[args->format],
+                dim3(static_cast<unsigned>((parts + WARPS - 1) / WARPS)), dim3(WARPS * NANO_WARP),
+                0, *args);
+}

@@ -1,0 +1,2 @@
+/* The kernels of cuda_elementwise.cu, emulated. */
+#include "runner/cuda/cuda_elementwise.cu"

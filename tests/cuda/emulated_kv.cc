@@ -1,0 +1,2 @@
+/* The kernels of cuda_kv.cu, emulated. */
+#include "runner/cuda/cuda_kv.cu"

@@ -1,0 +1,2 @@
+/* The kernels of cuda_short_conv.cu, emulated. */
+#include "runner/cuda/cuda_short_conv.cu"
