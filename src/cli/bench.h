@@ -5,7 +5,7 @@
  *   bench_serving.c  many requests with times of their own: mixed, shared prefix
  *   bench_report.c   what is printed of a model's bench
  *   bench_compare.c  two results as JSON, beside each other
- *   bench_mock.c     the scheduler alone */
+ *   bench_offline.c  256 requests at once, or the scheduler alone with them */
 #ifndef NANO_CLI_BENCH_H
 #define NANO_CLI_BENCH_H
 
@@ -20,7 +20,7 @@ struct nano_bench_options {
     struct nano_cli_ints prefill, batches; /* sizes to measure */
     int num_decode;                        /* -1: what the workload has by default */
     int depth, prefix_len, num_repeats;
-    bool mixed, shared_prefix, mock, profile, json;
+    bool mixed, shared_prefix, offline, mock, profile, json;
     uint64_t start_ns; /* when the program began */
 };
 
@@ -86,9 +86,10 @@ uint64_t nano_bench_random(uint64_t *state);
 double nano_bench_median(double *values, size_t num);
 double nano_bench_percentile(double *values, size_t num, double rank);
 
-/* The scheduler on nano-vllm's workload; and its defaults for the engine. */
-enum nano_status nano_bench_mock(struct nano_bench_options *options, struct nano_error *err);
-void nano_bench_mock_defaults(struct nano_engine_params *params);
+/* nano-vllm's workload on a model or, NULL, on the scheduler alone; and its defaults. */
+enum nano_status nano_bench_offline(struct nano_bench_options *options, nano_model *model,
+                                    struct nano_error *err);
+void nano_bench_offline_defaults(struct nano_engine_params *params);
 
 /* A model: prefill and decode, or what many requests meet. */
 enum nano_status nano_bench_model(struct nano_bench_options *options, struct nano_error *err);

@@ -120,7 +120,7 @@ static enum nano_status measure_rows(struct run *run, struct nano_bench_rows *ro
     for (size_t i = 0; i < rows->num; i++) {
         struct nano_bench_row *row = &rows->items[i];
         enum nano_status status = measure(run, row, err);
-        if (status == NANO_OK)
+        if (status == NANO_OK && !run->report->plan.device_bytes)
             status = nano_machine_update(&run->report->machine, &row->read_limit_gbps, err);
         if (status != NANO_OK)
             return status;
@@ -143,7 +143,8 @@ static enum nano_status measure_all(struct run *run, struct nano_error *err)
     report->cold_start_s =
         (double)(run->bench.first_token_ns - run->options->start_ns) / 1e9 - report->save_s;
     report->peak_rss_bytes = nano_os_peak_rss_bytes();
-    NANO_TRY(nano_machine_init(&report->machine, report->plan.num_threads, err));
+    if (!report->plan.device_bytes) /* the limits are those of the CPU */
+        NANO_TRY(nano_machine_init(&report->machine, report->plan.num_threads, err));
     if (!run->options->json)
         nano_bench_print_head(report);
     NANO_TRY(measure_rows(run, &report->prefill, measure_prefill, nano_bench_print_prefill, err));
@@ -404,7 +405,9 @@ enum nano_status nano_bench_model(struct nano_bench_options *options, struct nan
     }
     const uint64_t start = nano_os_clock_ns();
     NANO_TRY(open_model(&model, options, &report, err));
-    if (measures_anything(options))
+    if (options->offline)
+        NANO_TRY(nano_bench_offline(options, model, err));
+    else if (measures_anything(options))
         NANO_TRY(bench_engine(run, model, start, comparison, err));
 fail:
     nano_model_close(model);

@@ -170,6 +170,10 @@ void nano_bench_print_end(const struct nano_bench_report *report)
 {
     const struct nano_machine *machine = &report->machine;
     char what[64];
+    if (report->plan.device_bytes) {
+        printf("\n  on a GPU, whose limits bench/bench_cuda measures: there are no shares here\n");
+        goto profile;
+    }
     printf("\n  %-22s%9s%12s%12s%12s\n", "machine", "read GB/s", "int8 GOP/s", "bf16 GOP/s",
            "f32 GOP/s");
     snprintf(what, sizeof what, "%d thread%s, best of %d", machine->num_threads,
@@ -182,6 +186,7 @@ void nano_bench_print_end(const struct nano_bench_report *report)
     if (machine->num_threads > 1)
         print_limits("1 thread", &machine->one_thread);
     printf("\n  peak memory %s\n", nano_cli_bytes(report->peak_rss_bytes).text);
+profile:
     if (report->options->profile)
         for (int phase = 0; phase < NANO_BENCH_NUM_PHASES; phase++)
             print_profile(report->bench, (enum nano_bench_phase)phase);

@@ -35,8 +35,10 @@ static const struct nano_cli_option bench_table[] = {
      "print the time of each kind of op, in steps with prefill and in those that only decode"},
     {"--compare", "FILE", nano_cli_parse_string, BENCH(compare), 0, 0,
      "print each result beside that of an earlier bench, which --json wrote to the file"},
+    {"--offline", NULL, nano_cli_parse_true, BENCH(offline), 0, 0,
+     "instead: 256 requests of 100 to 1024 tokens in and out, all at once"},
     {"--mock", NULL, nano_cli_parse_true, BENCH(mock), 0, 0,
-     "measure the scheduler alone: no model, 256 requests of 100 to 1024 tokens in and out"},
+     "the same without a model: the scheduler alone"},
     {"--json", NULL, nano_cli_parse_true, BENCH(json), 0, 0, "print one JSON object"},
 };
 
@@ -62,11 +64,12 @@ static int check(const struct nano_cli_command *command, const struct nano_bench
         return nano_cli_usage_error(command, "--synthetic: expected it or -m, not both");
     if (options->synthetic && options->engine.model_params.quantization)
         return nano_cli_usage_error(command, "--quantization: --synthetic names its format itself");
-    if (options->mixed + options->shared_prefix + options->mock > 1)
+    if (options->mixed + options->shared_prefix + options->offline + options->mock > 1)
         return nano_cli_usage_error(
-            command, "expected one of --mixed, --shared-prefix and --mock, not several");
-    if (options->mock && options->compare)
-        return nano_cli_usage_error(command, "--compare: not with --mock");
+            command,
+            "expected one of --mixed, --shared-prefix, --offline and --mock, not several");
+    if ((options->mock || options->offline) && options->compare)
+        return nano_cli_usage_error(command, "--compare: not with --mock or --offline");
     return -1;
 }
 
@@ -77,9 +80,13 @@ static int run(const struct nano_cli_command *command, int argc, char **argv)
     struct nano_error err = {0};
     enum nano_status status;
     nano_cli_engine_options_init(&options.engine);
-    for (int i = 0; i < argc; i++) /* --mock changes the defaults of options before it, too */
-        if (strcmp(argv[i], "--mock") == 0)
-            nano_bench_mock_defaults(&options.engine.params);
+    for (int i = 0; i < argc; i++) { /* these change the defaults of options before them, too */
+        const bool mock = strcmp(argv[i], "--mock") == 0;
+        if (mock || strcmp(argv[i], "--offline") == 0)
+            nano_bench_offline_defaults(&options.engine.params);
+        if (mock)
+            options.engine.params.runner = "mock";
+    }
     const struct nano_cli_group groups[] = {
         NANO_CLI_GROUP("Bench", bench_table, &options),
         {"Model", nano_cli_model_table, nano_cli_num_model_options, &options.engine},
@@ -94,7 +101,7 @@ static int run(const struct nano_cli_command *command, int argc, char **argv)
     nano_cli_catch_interrupt();
     NANO_TRY(add_defaults(&options, &err));
     if (options.mock)
-        NANO_TRY(nano_bench_mock(&options, &err));
+        NANO_TRY(nano_bench_offline(&options, NULL, &err));
     else
         NANO_TRY(nano_bench_model(&options, &err));
     result = 0;

@@ -2,7 +2,7 @@ bin_PROGRAMS += nanovllm
 nanovllm_SOURCES = \
   src/cli/bench.c src/cli/bench.h \
   src/cli/bench_compare.c src/cli/bench_compare.h \
-  src/cli/bench_mock.c \
+  src/cli/bench_offline.c \
   src/cli/bench_model.c \
   src/cli/bench_report.c src/cli/bench_report.h \
   src/cli/bench_serving.c src/cli/bench_serving.h \
