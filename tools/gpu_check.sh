@@ -1,0 +1,150 @@
+#!/bin/sh
+# gpu_check.sh [DIRECTORY]: builds for NVIDIA GPUs, checks and measures, and prints a table.
+#
+#   gpu_check.sh build DIRECTORY   only builds, for machines of this kind: the programs need no library
+#                                  that is not on every Linux system, and can be taken elsewhere
+#   gpu_check.sh run DIRECTORY     only runs what is there, in at most eight minutes
+#
+# Goldens need $NANOVLLM_TEST_DATA. Logs are left in DIRECTORY/log ($OUT/log where OUT is set).
+# CUDA_ARCHS (default 90) says what to build for.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+tests="tests/test_gpu_golden tests/test_gpu_op_values tests/test_gpu_architectures tests/test_gpu_features tests/test_gpu_states"
+
+build() { # DIRECTORY
+    mkdir -p "$1" && directory=$(cd "$1" && pwd) || exit 1
+    [ -x configure ] && [ ! configure -ot configure.ac ] || autoreconf -i >"$directory/autoreconf.log" 2>&1
+    source=$PWD
+    # Static archives of everything but the C library, where there are any.
+    static() { # LIBRARY FLAGS
+        if echo 'int main(void){return 0;}' | ${CC:-cc} -x c - -o /dev/null -Wl,-Bstatic $2 -Wl,-Bdynamic 2>/dev/null; then
+            echo "-Wl,-Bstatic $2 -Wl,-Bdynamic"
+        else
+            echo "$2"
+        fi
+    }
+    (cd "$directory" && "$source/configure" -q --with-cuda="${CUDA_HOME:-yes}" CUDA_ARCHS="${CUDA_ARCHS:-90}" \
+        --disable-shared --disable-server --without-libedit --with-plain-tests \
+        PCRE2_LIBS="$(static pcre2 -lpcre2-8)" UTF8PROC_LIBS="$(static utf8proc -lutf8proc)" \
+        XXHASH_LIBS=" " JANSSON_LIBS="$(static jansson -ljansson)" \
+        LDFLAGS="-static-libgcc -static-libstdc++ ${LDFLAGS-}" >configure.log 2>&1 &&
+        make -j "$(nproc)" nanovllm bench/bench_cuda $tests >make.log 2>&1) || {
+        tail -n 20 "$directory/configure.log" "$directory/make.log"
+        echo "gpu_check: the build failed"
+        exit 1
+    }
+    echo "built in $directory"
+}
+
+row() { # CHECK RESULT TARGET
+    printf '%-44s %-28s %s\n' "$1" "$2" "$3" | tee -a "$table"
+}
+
+# timed SECONDS LOG COMMAND...: its output goes to the log.
+timed() {
+    limit=$1 log=$2
+    shift 2
+    timeout "$limit" "$@" >"$logs/$log" 2>&1
+}
+
+check_test() { # NAME SECONDS
+    if timed "$2" "$1.log" "$directory/tests/test_gpu_$1"; then
+        row "test_gpu_$1" "$(grep -ciE 'pass|ok' "$logs/$1.log") lines of passes" "all pass"
+    else
+        row "test_gpu_$1" "FAILED ($?)" "all pass"
+        grep -iE 'fail|expression|difference' "$logs/$1.log" | head -n 8
+    fi
+}
+
+rate() { # LOG KEY: a number of a bench's JSON
+    python3 - "$logs/$1" "$2" <<'PYTHON'
+import json, sys
+text = open(sys.argv[1]).read()
+try:
+    data = json.loads(text[text.index("{"):])
+except ValueError:
+    print("none: " + " ".join(text.split())[:60])
+    sys.exit()
+out = []
+def walk(node, name=""):
+    if isinstance(node, dict):
+        label = " ".join(f"{k}={node[k]}" for k in ("batch", "num_seqs", "n_prompt", "num_prompt") if k in node)
+        for key, value in node.items():
+            if key == sys.argv[2] and isinstance(value, (int, float)):
+                out.append(f"{label} {value:.0f}".strip())
+            else:
+                walk(value, key)
+    elif isinstance(node, list):
+        for value in node:
+            walk(value, name)
+walk(data)
+print(", ".join(out) or "none")
+PYTHON
+}
+
+bench() { # NAME SECONDS KEY TARGET ARGUMENT...
+    name=$1 limit=$2 key=$3 target=$4
+    shift 4
+    if timed "$limit" "$name.json" "$program" bench --runner cuda --json -r 3 "$@"; then
+        row "$name" "$(rate "$name.json" "$key")" "$target"
+    else
+        row "$name" "FAILED: $(tail -n 1 "$logs/$name.json" | cut -c1-60)" "$target"
+    fi
+}
+
+run() { # DIRECTORY
+    directory=$(cd "$1" && pwd) || exit 1
+    logs=${OUT:-$directory}/log
+    program=$directory/nanovllm
+    table=$logs/table
+    mkdir -p "$logs"
+    : >"$table"
+    export NANOVLLM_DATA_DIR="$PWD/data" NANOVLLM_PROGRAM="$program" srcdir=.
+    nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader | tee "$logs/gpu"
+    "$program" run --runner cuda -p "Once upon a time" -n 32 --temp 0 || exit 1
+
+    # Right first.
+    same=0
+    for prompt in "Once upon a time" "Lily and Tom" "The little dog" "The sun was" "Mia loved"; do
+        cpu=$("$program" run -p "$prompt" -n 60 --temp 0 --kv-cache-dtype f32 2>/dev/null)
+        gpu=$("$program" run --runner cuda -p "$prompt" -n 60 --temp 0 --kv-cache-dtype f32 2>/dev/null)
+        [ "$cpu" = "$gpu" ] && same=$((same + 1))
+    done
+    row "greedy text as on the CPU, Q8_0" "$same of 5" "(the CPU rounds to 8 bits)"
+    check_test op_values 60
+    check_test architectures 90
+    check_test golden 120
+    check_test states 30
+    if command -v compute-sanitizer >/dev/null; then
+        for tool in memcheck racecheck; do
+            timed 60 "$tool.log" compute-sanitizer --tool $tool "$program" run --runner cuda --enforce-eager \
+                -p "Once upon a time" -n 4
+            row "compute-sanitizer $tool" "$(grep 'SUMMARY' "$logs/$tool.log" | tail -n 1 | cut -c11-)" "0 errors"
+        done
+    fi
+
+    # Then fast.
+    timed 60 ceilings.log "$directory/bench/bench_cuda" 10
+    row "copy bandwidth, BF16 products" "$(sed -n 's/^copy: //p; s/.*8192: //p' "$logs/ceilings.log" | tr '\n' ' ')" "the ceilings"
+    bench "decode qwen3-0.6b BF16, tokens/s" 60 tokens_per_s "1: 70 % of copy / 1.2 GB" --synthetic qwen3-0.6b:bf16 -p 0 -n 128 -b 1,32,256
+    bench "decode llama-8b Q4_K_M, tokens/s" 90 tokens_per_s "1: 60 % of the bound" --synthetic llama-8b:q4_k -p 0 -n 64 -b 1,32
+    bench "offline qwen3-0.6b, output tokens/s" 90 output_tokens_per_s "20000" --synthetic qwen3-0.6b:bf16 --offline
+    bench "prefill llama-8b BF16, tokens/s" 90 tokens_per_s "50 % of BF16 / 16 GFLOP" --synthetic llama-8b:bf16 -p 16384 -n 0 \
+        -b 1 --max-num-batched-tokens 8192 -c 20000 --no-batch-invariant
+    if python3 -c 'import torch, transformers' 2>/dev/null; then
+        timed 120 transformers.log python3 tools/gpu_hf_bench.py 64 256
+        row "transformers' generate" "$(tail -n 1 "$logs/transformers.log" | cut -c1-60)" "a fifth of offline"
+    fi
+    check_test features 60
+    echo
+    cat "$table"
+}
+
+case ${1-} in
+build) build "${2:?directory}" ;;
+run) run "${2:?directory}" ;;
+*)
+    build "${1:-build/gpu}"
+    run "${1:-build/gpu}"
+    ;;
+esac
