@@ -49,7 +49,7 @@ timed() {
 
 check_test() { # NAME SECONDS
     if timed "$2" "$1.log" "$directory/tests/test_gpu_$1"; then
-        row "test_gpu_$1" "$(grep -ciE 'pass|ok' "$logs/$1.log") lines of passes" "all pass"
+        row "test_gpu_$1" "$(grep -o 'Tested:.*' "$logs/$1.log" | tail -n 1)" "all pass"
     else
         row "test_gpu_$1" "FAILED ($?)" "all pass"
         grep -iE 'fail|expression|difference' "$logs/$1.log" | head -n 8

@@ -74,6 +74,7 @@ __attribute__((format(printf, 6, 7))) PLAIN_SHARED void plain_check(bool passed,
 
 #define cr_assert(condition, ...) PLAIN_CHECK(true, condition, #condition, __VA_ARGS__)
 #define cr_expect(condition, ...) PLAIN_CHECK(false, condition, #condition, __VA_ARGS__)
+#define cr_assert_fail(...) PLAIN_CHECK(true, false, "not reached", __VA_ARGS__)
 #define cr_assert_not(condition, ...) \
     PLAIN_CHECK(true, !(condition), "not " #condition, __VA_ARGS__)
 #define cr_expect_not(condition, ...) \
