@@ -1,6 +1,7 @@
 # The CUDA runner on an emulated GPU: its kernels are compiled as C++, a file each.
 if HAVE_CXX
-check_LTLIBRARIES += tests/libcuda_emulated.la
+# Built for the programs that are linked with it, not for every make check.
+EXTRA_LTLIBRARIES = tests/libcuda_emulated.la
 tests_libcuda_emulated_la_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests/cuda
 tests_libcuda_emulated_la_SOURCES = $(CUDA_HOST_FILES) \
   tests/cuda/cuda_emulation.cc tests/cuda/cuda_emulation.h \

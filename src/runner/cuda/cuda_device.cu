@@ -69,7 +69,7 @@ enum nano_status nano_cuda_device_query(struct nano_cuda_device_info *out, int o
         error = cudaMemGetInfo(&free_bytes, &total_bytes);
     if (error != cudaSuccess)
         return no_device(err, error);
-    snprintf(out->name, sizeof out->name, "%s", properties.name);
+    snprintf(out->name, sizeof out->name, "%.63s", properties.name);
     out->compute_major = properties.major;
     out->compute_minor = properties.minor;
     out->num_multiprocessors = properties.multiProcessorCount;
