@@ -3,6 +3,7 @@ librunner_la_CPPFLAGS = $(AM_CPPFLAGS)
 librunner_la_SOURCES = \
   src/runner/batch_check.c src/runner/batch_check.h \
   src/runner/draw.h \
+  src/runner/program_parts.c src/runner/program_parts.h \
   src/runner/runner.h \
   src/runner/cpu/cpu_attention.c src/runner/cpu/cpu_attention_plan.c src/runner/cpu/cpu_recurrent.c \
   src/runner/cpu/cpu_barrier.c src/runner/cpu/cpu_barrier.h \

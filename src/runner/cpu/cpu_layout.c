@@ -6,6 +6,7 @@
 
 #include "base/memory.h"
 #include "runner/cpu/cpu_state.h"
+#include "runner/program_parts.h"
 #include "simd/kv_layout.h"
 
 struct carver {
@@ -409,19 +410,6 @@ static uint64_t recurrent_macs(const struct nano_op *op)
     }
 }
 
-static int profile_entry(struct nano_cpu_runner *r, const struct nano_op *op, char **next_name)
-{
-    const char *kind = nano_op_kind_name(op->kind);
-    const size_t bytes = strlen(kind) + 1 + strlen(op->label) + 1;
-    snprintf(*next_name, bytes, "%s %s", kind, op->label);
-    for (int i = 0; i < r->num_profile; i++)
-        if (strcmp(r->profile[i].name, *next_name) == 0)
-            return i;
-    r->profile[r->num_profile].name = *next_name;
-    *next_name += bytes;
-    return r->num_profile++;
-}
-
 enum nano_status nano_cpu_lay_out(struct nano_cpu_runner *r, bool memory, struct nano_error *err)
 {
     const struct nano_program *p = r->program;
@@ -457,7 +445,8 @@ enum nano_status nano_cpu_lay_out(struct nano_cpu_runner *r, bool memory, struct
         r->ops[i].macs_per_row += recurrent_macs(&p->ops[i]);
         if (p->ops[i].kind == NANO_OP_LINEAR || p->ops[i].kind == NANO_OP_MOE)
             find_forms(r, &p->ops[i], r->ops[i].makes);
-        r->ops[i].profile = profile_entry(r, &p->ops[i], &next_name);
+        r->ops[i].profile =
+            nano_program_profile_entry(r->profile, &r->num_profile, &p->ops[i], &next_name);
     }
     find_barriers(r);
     return NANO_OK;

@@ -6,17 +6,9 @@
 
 #include "base/memory.h"
 #include "runner/cpu/cpu_state.h"
+#include "runner/program_parts.h"
 
 #define MAX_THREADS 1024
-
-/* One of the kv layers that lie in a slot: all have the same shape. */
-static int layer_of_slot(const struct nano_cpu_runner *r, int slot)
-{
-    int layer = 0;
-    while (r->program->kv_layers[layer].slot != slot)
-        layer++;
-    return layer;
-}
 
 static void cpu_close(void *state)
 {
@@ -24,7 +16,7 @@ static void cpu_close(void *state)
     if (!r)
         return;
     for (int i = 0; r->block && i < r->program->num_kv_slots; i++) {
-        const int layer = layer_of_slot(r, i);
+        const int layer = nano_program_layer_of_slot(r->program, i);
         nano_mem_free_aligned(r->k_pools[i],
                               nano_cpu_k_block_bytes(r, layer) * (size_t)r->num_blocks);
         nano_mem_free_aligned(r->v_pools[i],
@@ -56,21 +48,6 @@ static enum nano_status check_config(const struct nano_runner_config *c, struct 
     return NANO_OK;
 }
 
-static enum nano_status check_program(const struct nano_runner_config *config,
-                                      struct nano_error *err)
-{
-    const struct nano_program *p = config->program;
-    for (int i = 0; i < p->num_ops; i++) {
-        const struct nano_op *op = &p->ops[i];
-        if (op->kind == NANO_OP_POSITION_EMBED && config->max_model_len > op->weight[0]->dims[1])
-            return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
-                                  "%s: max_model_len %d, expected at most the %lld of tensor '%s'",
-                                  nano_weights_label(p->weights), config->max_model_len,
-                                  (long long)op->weight[0]->dims[1], op->weight[0]->name.bytes);
-    }
-    return NANO_OK;
-}
-
 /* Everything but the KV pool; without memory only the table of weights and the sizes. */
 static enum nano_status make(struct nano_cpu_runner **out, const struct nano_runner_config *config,
                              bool memory, struct nano_error *err)
@@ -78,7 +55,7 @@ static enum nano_status make(struct nano_cpu_runner **out, const struct nano_run
     *out = NULL;
     enum nano_status status = check_config(config, err);
     if (status == NANO_OK)
-        status = check_program(config, err);
+        status = nano_program_check_positions(config, err);
     if (status != NANO_OK)
         return status;
     struct nano_cpu_runner *r = nano_mem_alloc_aligned(sizeof *r);
@@ -129,8 +106,9 @@ static enum nano_status cpu_plan(const struct nano_runner_config *config,
         nano_cpu_weights_packing_bytes(&r->weights, &r->kernels, config->num_threads);
     out->activation_bytes = activation_bytes(r);
     for (int i = 0; i < r->program->num_kv_slots; i++)
-        out->kv_block_bytes += (uint64_t)nano_cpu_k_block_bytes(r, layer_of_slot(r, i)) +
-                               nano_cpu_v_block_bytes(r, layer_of_slot(r, i));
+        out->kv_block_bytes +=
+            (uint64_t)nano_cpu_k_block_bytes(r, nano_program_layer_of_slot(r->program, i)) +
+            nano_cpu_v_block_bytes(r, nano_program_layer_of_slot(r->program, i));
     out->state_bytes = (uint64_t)r->program->state_floats * sizeof(float);
     out->num_kv_groups = r->program->num_kv_groups;
     for (int g = 0; g < out->num_kv_groups; g++)
@@ -192,7 +170,7 @@ static enum nano_status cpu_kv_alloc(void *state, int num_blocks, int num_states
         r->kv_bytes += state_bytes;
     }
     for (int i = 0; i < r->program->num_kv_slots; i++) {
-        const int layer = layer_of_slot(r, i);
+        const int layer = nano_program_layer_of_slot(r->program, i);
         if (!alloc_pool(r, &r->k_pools[i], nano_cpu_k_block_bytes(r, layer)) ||
             !alloc_pool(r, &r->v_pools[i], nano_cpu_v_block_bytes(r, layer)))
             return nano_error_set(err, NANO_ERR_NO_MEMORY,
@@ -213,7 +191,7 @@ static void cpu_kv_copy(void *state, int32_t src_block, int32_t dst_block)
 {
     struct nano_cpu_runner *r = state;
     for (int i = 0; i < r->program->num_kv_slots; i++) {
-        const int layer = layer_of_slot(r, i);
+        const int layer = nano_program_layer_of_slot(r->program, i);
         copy_block(r->k_pools[i], nano_cpu_k_block_bytes(r, layer), src_block, dst_block);
         copy_block(r->v_pools[i], nano_cpu_v_block_bytes(r, layer), src_block, dst_block);
     }

@@ -1,11 +1,11 @@
 /* What the CUDA runner has on the device beside weights and KV: activations, scratch and the batch,
  * in one piece of memory; and the host's ends of what is copied. */
 #include <limits.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/memory.h"
 #include "runner/cuda/cuda_state.h"
+#include "runner/program_parts.h"
 
 #define ALIGNMENT 256
 
@@ -228,19 +228,6 @@ static const float *bind_f32(const struct nano_cuda_runner *r, const struct nano
     return weight ? weight->data : NULL;
 }
 
-static int profile_entry(struct nano_cuda_runner *r, const struct nano_op *op, char **next_name)
-{
-    const char *kind = nano_op_kind_name(op->kind);
-    const size_t bytes = strlen(kind) + 1 + strlen(op->label) + 1;
-    snprintf(*next_name, bytes, "%s %s", kind, op->label);
-    for (int i = 0; i < r->num_profile; i++)
-        if (strcmp(r->profile[i].name, *next_name) == 0)
-            return i;
-    r->profile[r->num_profile].name = *next_name;
-    *next_name += bytes;
-    return r->num_profile++;
-}
-
 static void bind_ops(struct nano_cuda_runner *r)
 {
     char *next_name = r->profile_names;
@@ -263,7 +250,7 @@ static void bind_ops(struct nano_cuda_runner *r)
         }
         bound->norm = bind_f32(r, op->norm);
         bound->norm_bias = bind_f32(r, op->norm_bias);
-        bound->profile = profile_entry(r, op, &next_name);
+        bound->profile = nano_program_profile_entry(r->profile, &r->num_profile, op, &next_name);
     }
 }
 

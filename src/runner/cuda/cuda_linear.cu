@@ -18,6 +18,18 @@ struct skinny_inputs {
     int expert, first, count;
 };
 
+/* At most `most` rows for the block; none: it is behind the last tile. */
+__device__ struct skinny_inputs find_inputs(const struct nano_cuda_linear_args &a, int most)
+{
+    const int place = static_cast<int>(blockIdx.y);
+    if (!a.tiles)
+        return {0, place * most, min(most, a.rows - place * most)};
+    if (place >= *a.num_tiles)
+        return {0, 0, 0};
+    const struct nano_cuda_expert_tile tile = a.tiles[place];
+    return {tile.expert, tile.first, tile.count};
+}
+
 /* Row of the input for row `i` of the block's: those behind the last are the last one again. */
 __device__ int64_t input_row(const struct nano_cuda_linear_args &a, const struct skinny_inputs &in,
                              int i)
@@ -45,15 +57,9 @@ __global__ void __launch_bounds__(SKINNY_THREADS)
     __shared__ float sums[NANO_CUDA_SLICES][2][NumTiles * 8][NANO_CUDA_MMA_ROWS + 1];
     const int lane = threadIdx.x % NANO_WARP, warp = threadIdx.x / NANO_WARP;
     const int group = lane / 4, part = lane % 4, head = blockIdx.z;
-    struct skinny_inputs in = {0, static_cast<int>(blockIdx.y) * NumTiles * 8, NumTiles * 8};
-    if (a.tiles) {
-        if (static_cast<int>(blockIdx.y) >= *a.num_tiles)
-            return;
-        const struct nano_cuda_expert_tile tile = a.tiles[blockIdx.y];
-        in.expert = tile.expert, in.first = tile.first, in.count = tile.count;
-    } else if (a.rows - in.first < in.count) {
-        in.count = a.rows - in.first;
-    }
+    const struct skinny_inputs in = find_inputs(a, NumTiles * 8);
+    if (in.count == 0)
+        return;
     int first_row;
     const int index = nano_cuda_find_tile(a, blockIdx.x, &first_row);
     const struct nano_cuda_segment segment = nano_cuda_segment_of(a, index);
@@ -152,15 +158,9 @@ __global__ void f32_kernel(const struct nano_cuda_linear_args a)
 {
     enum { INPUTS = 8 };
     const int lane = threadIdx.x % NANO_WARP, head = blockIdx.z;
-    struct skinny_inputs in = {0, static_cast<int>(blockIdx.y) * INPUTS, INPUTS};
-    if (a.tiles) {
-        if (static_cast<int>(blockIdx.y) >= *a.num_tiles)
-            return;
-        const struct nano_cuda_expert_tile tile = a.tiles[blockIdx.y];
-        in.expert = tile.expert, in.first = tile.first, in.count = tile.count;
-    } else if (a.rows - in.first < in.count) {
-        in.count = a.rows - in.first;
-    }
+    const struct skinny_inputs in = find_inputs(a, INPUTS);
+    if (in.count == 0)
+        return;
     int first_row;
     const int index = nano_cuda_find_tile(a, blockIdx.x, &first_row);
     const struct nano_cuda_segment segment = nano_cuda_segment_of(a, index);

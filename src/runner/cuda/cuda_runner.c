@@ -5,26 +5,20 @@
 
 #include "base/memory.h"
 #include "runner/cuda/cuda_state.h"
-
-/* One of the kv layers that lie in a slot: all have the same shape. */
-static const struct nano_kv_layer *layer_of_slot(const struct nano_program *p, int slot)
-{
-    int layer = 0;
-    while (p->kv_layers[layer].slot != slot)
-        layer++;
-    return &p->kv_layers[layer];
-}
+#include "runner/program_parts.h"
 
 static size_t k_block_bytes(const struct nano_cuda_runner *r, int slot)
 {
-    const struct nano_kv_layer *layer = layer_of_slot(r->program, slot);
+    const struct nano_kv_layer *layer =
+        &r->program->kv_layers[nano_program_layer_of_slot(r->program, slot)];
     return nano_cuda_kv_block_bytes(r->config.kv_format, layer->num_kv_heads, layer->head_dim,
                                     r->config.block_size);
 }
 
 static size_t v_block_bytes(const struct nano_cuda_runner *r, int slot)
 {
-    const struct nano_kv_layer *layer = layer_of_slot(r->program, slot);
+    const struct nano_kv_layer *layer =
+        &r->program->kv_layers[nano_program_layer_of_slot(r->program, slot)];
     return layer->v_in_k ? 0
                          : nano_cuda_kv_block_bytes(r->config.kv_format, layer->num_kv_heads,
                                                     layer->v_head_dim, r->config.block_size);
@@ -71,15 +65,7 @@ static enum nano_status check_config(const struct nano_runner_config *c, struct 
                               "max_model_len %d, block_size %d: expected at least 1 each",
                               c->num_threads, c->max_num_batched_tokens, c->max_num_seqs,
                               c->max_model_len, c->block_size);
-    for (int i = 0; i < c->program->num_ops; i++) {
-        const struct nano_op *op = &c->program->ops[i];
-        if (op->kind == NANO_OP_POSITION_EMBED && c->max_model_len > op->weight[0]->dims[1])
-            return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
-                                  "%s: max_model_len %d, expected at most the %lld of tensor '%s'",
-                                  nano_weights_label(c->program->weights), c->max_model_len,
-                                  (long long)op->weight[0]->dims[1], op->weight[0]->name.bytes);
-    }
-    return NANO_OK;
+    return nano_program_check_positions(c, err);
 }
 
 /* Everything but the KV pool; without `memory` only the sizes. */
