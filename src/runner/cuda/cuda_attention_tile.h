@@ -9,16 +9,29 @@
 #define NANO_RUNNER_CUDA_CUDA_ATTENTION_TILE_H
 
 #include "runner/cuda/cuda_attention_rows.h"
+#include "runner/cuda/cuda_kv.h"
 
 /* ColumnWarps: warps that share a tile, 1 or all. Chunk: keys at a time, 16 or 32. Slots: of shared
- * memory for a chunk of K or of V. Blocks: that a multiprocessor is to have room for. */
-template <int KDim, int VDim, bool VInK, bool Bf16, int Warps, int ColumnWarps, int Chunk,
-          int Slots, int Blocks>
+ * memory for a chunk of K or of V as halves; RawSlots: for it as bytes, in formats of 8 bits.
+ * Blocks: that a multiprocessor is to have room for. */
+template <int KDim, int VDim, bool VInK, enum nano_kv_format Format, int Warps, int ColumnWarps,
+          int Chunk, int Slots, int RawSlots, int Blocks>
 struct nano_attention_shape {
-    static constexpr int K_DIM = KDim, V_DIM = VDim, WARPS = Warps, COLUMN_WARPS = ColumnWarps,
-                         CHUNK = Chunk, SLOTS = Slots, BLOCKS = Blocks;
-    static constexpr bool V_IN_K = VInK, BF16 = Bf16, IS_SHARED = ColumnWarps > 1;
-    static constexpr int TILE = 16, THREADS = Warps * NANO_WARP;
+    static constexpr enum nano_kv_format FORMAT = Format; static constexpr int K_DIM = KDim,
+                                                          V_DIM = VDim,
+                                                          WARPS = Warps,
+                                                          COLUMN_WARPS = ColumnWarps,
+                                                          CHUNK = Chunk,
+                                                          SLOTS = Slots,
+                                                          RAW_SLOTS = RawSlots,
+                                                          BLOCKS = Blocks;
+    static constexpr bool V_IN_K = VInK,
+    BF16 = Format == NANO_KV_FORMAT_BF16,
+    HAS_SCALES = Format == NANO_KV_FORMAT_Q8_0,
+    IS_SHARED = ColumnWarps > 1;
+    /* What 1 is in the slots. */
+    static constexpr float UNIT = Format == NANO_KV_FORMAT_FP8 ? NANO_E4M3_UNIT : 1;
+    static constexpr int TILE = 16, THREADS = Warps *NANO_WARP;
     static constexpr int ROWS = IS_SHARED ? TILE : Warps * TILE; /* of a block */
     static constexpr int KEY_TILES = Chunk / 8;
     /* Warps that share the dims of the same keys. */
@@ -26,10 +39,17 @@ struct nano_attention_shape {
     static constexpr int DIM_STEPS = KDim / 16 / DIM_WARPS, KEY_STEPS = Chunk / 16;
     static constexpr int COLUMN_TILES = VDim / 8 / ColumnWarps;
     /* Halves. Eight neighbouring rows begin in different banks. */
-    static constexpr int STRIDE = KDim + 8, SLOT_HALVES = Chunk * STRIDE;
+    static constexpr int STRIDE = KDim + 8,
+    SLOT_HALVES = Chunk *STRIDE;
     static constexpr int SCORE_STRIDE = Chunk + 8;
+    /* Bytes, and where things begin behind the slots of halves. */
+    static constexpr int RAW_BYTES = Chunk * KDim,
+    RAW_AT = Slots *SLOT_HALVES * 2,
+    SCALES_AT = RAW_AT + RawSlots *RAW_BYTES,
+    SCORES_AT = SCALES_AT + (HAS_SCALES ? RawSlots * THREADS * 4 : 0);
     static constexpr int SHARED_BYTES =
-        Slots * SLOT_HALVES * 2 + (IS_SHARED ? DIM_WARPS * TILE * SCORE_STRIDE * 4 : 0);
+        SCORES_AT + (IS_SHARED ? DIM_WARPS * TILE * SCORE_STRIDE * 4 : 0);
+    static_assert(SHARED_BYTES <= 48 << 10, "more shared memory than a kernel has without asking");
 };
 
 /* ---- half precision ---- */
@@ -171,9 +191,10 @@ template <typename Shape> struct nano_attention_tile {
      * all is asked once: in between, the compiler can mix the work on them. */
     template <int Groups> __device__ void finish_scores(float (*s)[4], int first_position) const
     {
+        const float scale = __fmul_rn(p->args.scale, Shape::UNIT);
 #pragma unroll
         for (int i = 0; i < 4 * Groups; i++)
-            s[i / 4][i % 4] = __fmul_rn(s[i / 4][i % 4], p->args.scale);
+            s[i / 4][i % 4] = __fmul_rn(s[i / 4][i % 4], scale);
         if (p->args.softcap != 0) {
 #pragma unroll
             for (int i = 0; i < 4 * Groups; i++)
@@ -373,7 +394,7 @@ template <typename Shape> struct nano_attention_tile {
         for (int n = 0; n < Shape::COLUMN_TILES; n++)
             for (int k = 0; k < 2; k++)
                 partial[first_column + 8 * n + 2 * t + k] =
-                    nano_attention_value(range[n][2 * i + k]);
+                    nano_attention_value(range[n][2 * i + k], Shape::UNIT);
         if (t == 0 && first_column == 0) {
             partial[Shape::V_DIM] = max[i];
             partial[Shape::V_DIM + 1] = sum[i];
@@ -395,8 +416,8 @@ template <typename Shape> struct nano_attention_tile {
 #pragma unroll
             for (int n = 0; n < Shape::COLUMN_TILES; n++)
                 for (int k = 2 * i; k < 2 * i + 2; k++)
-                    total[n][k] = nano_attention_add_value(fold, total[n][k],
-                                                           nano_attention_value(range[n][k]));
+                    total[n][k] = nano_attention_add_value(
+                        fold, total[n][k], nano_attention_value(range[n][k], Shape::UNIT));
         }
         clear_range();
     }

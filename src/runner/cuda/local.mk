@@ -12,6 +12,7 @@ CUDA_HOST_FILES = \
 CUDA_KERNEL_INCLUDES = \
   src/runner/cuda/cuda_act.h \
   src/runner/cuda/cuda_attention.h \
+  src/runner/cuda/cuda_attention_load.h \
   src/runner/cuda/cuda_attention_rows.h \
   src/runner/cuda/cuda_attention_tile.h \
   src/runner/cuda/cuda_batch.h \
@@ -20,6 +21,7 @@ CUDA_KERNEL_INCLUDES = \
   src/runner/cuda/cuda_elementwise.h \
   src/runner/cuda/cuda_embed.h \
   src/runner/cuda/cuda_gemm.h \
+  src/runner/cuda/cuda_kv.h \
   src/runner/cuda/cuda_lang.h \
   src/runner/cuda/cuda_linear.h \
   src/runner/cuda/cuda_linear_part.h \
