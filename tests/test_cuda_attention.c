@@ -12,11 +12,14 @@
 
 static bool has_tensor_cores(const struct shape *s)
 {
+    static const int dims[] = {64, 80, 96, 112, 128, 192, 256};
     const int dim = s->head_dim;
+    bool usual = false;
+    for (size_t i = 0; i < sizeof dims / sizeof *dims; i++)
+        usual |= dim == dims[i];
     const bool latent = s->v_in_k && dim == 576 && s->v_head_dim == 512;
     return s->format != NANO_KV_FORMAT_F32 &&
-           (latent || (!s->v_in_k && dim == s->v_head_dim &&
-                       (dim == 64 || dim == 96 || dim == 128 || dim == 256)));
+           (latent || (!s->v_in_k && dim == s->v_head_dim && usual));
 }
 
 /* Weights are rounded to a half format for the product with V, whose values are below 1; and what
@@ -95,8 +98,8 @@ Test(cuda_attention, any_format)
         struct shape s = {.format = (enum nano_kv_format)format,
                           .num_kv_heads = 2,
                           .group = 2,
-                          .head_dim = 80,
-                          .v_head_dim = 80,
+                          .head_dim = 72,
+                          .v_head_dim = 72,
                           .block_size = 16};
         CHECK(s, decode);
         CHECK(s, mixed);
@@ -139,13 +142,13 @@ static const enum nano_kv_format half_formats[] = {NANO_KV_FORMAT_F16, NANO_KV_F
 
 Test(cuda_attention, tensor_cores)
 {
-    static const int dims[] = {64, 96, 128, 256}, groups[] = {7, 1, 4, 8};
-    for (int i = 0; i < 16; i++) {
-        struct shape s = {.format = half_formats[(i + i / 4) % 4],
+    static const int dims[] = {64, 80, 96, 112, 128, 192, 256}, groups[] = {7, 1, 4, 8};
+    for (int i = 0; i < 28; i++) {
+        struct shape s = {.format = half_formats[i / 7],
                           .num_kv_heads = 2 - i % 2,
-                          .group = groups[(i + i / 4 + i / 8) % 4],
-                          .head_dim = dims[i % 4],
-                          .v_head_dim = dims[i % 4],
+                          .group = groups[(i + i / 4) % 4],
+                          .head_dim = dims[i % 7],
+                          .v_head_dim = dims[i % 7],
                           .block_size = i % 3 ? 16 : 32};
         CHECK(s, decode);
         CHECK(s, mixed);
@@ -201,7 +204,7 @@ Test(cuda_attention, features_of_any)
 Test(cuda_attention, features_of_tensor_cores)
 {
     for (int i = 0; i < 20; i++)
-        check_random(half_formats[i % 4], i % 3 ? 64 : 96, 560);
+        check_random(half_formats[i % 4], i % 3 ? 64 : 80, 560);
 }
 
 /* What later tokens of the same tile store is nothing to earlier ones. */

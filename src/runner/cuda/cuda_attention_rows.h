@@ -241,5 +241,7 @@ void nano_cuda_attention_any(struct nano_cuda_device *device,
 /* With tensor cores; false, and nothing is done, for a shape or format that it is not for. */
 bool nano_cuda_attention_mma(struct nano_cuda_device *device,
                              const struct nano_attention_params &params);
+bool nano_cuda_attention_mma8(struct nano_cuda_device *device,
+                              const struct nano_attention_params &params);
 
 #endif

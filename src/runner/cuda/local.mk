@@ -13,6 +13,7 @@ CUDA_KERNEL_INCLUDES = \
   src/runner/cuda/cuda_act.h \
   src/runner/cuda/cuda_attention.h \
   src/runner/cuda/cuda_attention_load.h \
+  src/runner/cuda/cuda_attention_mma.h \
   src/runner/cuda/cuda_attention_rows.h \
   src/runner/cuda/cuda_attention_tile.h \
   src/runner/cuda/cuda_batch.h \
@@ -40,6 +41,7 @@ CUDA_KERNEL_FILES = \
   src/runner/cuda/cuda_attention.cu \
   src/runner/cuda/cuda_attention_any.cu \
   src/runner/cuda/cuda_attention_mma.cu \
+  src/runner/cuda/cuda_attention_mma8.cu \
   src/runner/cuda/cuda_convert.cu \
   src/runner/cuda/cuda_elementwise.cu \
   src/runner/cuda/cuda_embed.cu \
