@@ -332,8 +332,9 @@ NANO_API enum nano_status nano_chat_parser_push(nano_chat_parser *parser, const 
 
 typedef struct nano_engine nano_engine;
 
-/* Q8_0: int8 with one scale per token and head, for K and for V: about half of F16. */
-enum nano_kv_dtype { NANO_KV_F16, NANO_KV_BF16, NANO_KV_F32, NANO_KV_Q8_0 };
+/* Q8_0: int8 with one scale per token and head, for K and for V: about half of F16. FP8: E4M3
+ * without scales, half of F16 and less precise than Q8_0; values beyond 448 become 448. */
+enum nano_kv_dtype { NANO_KV_F16, NANO_KV_BF16, NANO_KV_F32, NANO_KV_Q8_0, NANO_KV_FP8 };
 
 /* One sequence's share of a step. */
 struct nano_step_entry {

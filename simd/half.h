@@ -1,12 +1,16 @@
-/* f16 (IEEE 754 binary16) and bf16 (the upper half of a binary32) to and from f32, in portable C.
+/* f16 (IEEE 754 binary16), bf16 (the upper half of a binary32) and FP8 E4M3 to and from f32, in
+ * portable C.
  *
- * Bit for bit what x86's F16C and AVX512_BF16 instructions give: round to nearest even, subnormals
- * kept, overflow to infinity, a NaN keeps the upper bits of its payload and becomes quiet. */
+ * f16 and bf16 are bit for bit what x86's F16C and AVX512_BF16 instructions give: round to nearest
+ * even, subnormals kept, overflow to infinity, a NaN keeps the upper bits of its payload and
+ * becomes quiet. */
 #ifndef NANO_SIMD_HALF_H
 #define NANO_SIMD_HALF_H
 
 #include <stdint.h>
 #include <string.h>
+
+#include "simd/fp8.h"
 
 static inline uint32_t nano_f32_bits(float x)
 {
@@ -57,6 +61,17 @@ static inline uint16_t nano_f32_to_bf16(float x)
     if ((bits & 0x7FFFFFFF) > 0x7F800000)
         return (uint16_t)(bits >> 16 | 0x40);
     return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+
+/* E4M3 has no infinities, and where these functions are used no NaN: its codes are read as 480. */
+static inline float nano_e4m3_to_f32(uint8_t code)
+{
+    return nano_f16_to_f32(nano_f16_from_e4m3(code)) * NANO_E4M3_UNIT;
+}
+
+static inline uint8_t nano_f32_to_e4m3(float x)
+{
+    return nano_e4m3_from_f32_bits(nano_f32_bits(x));
 }
 
 #endif

@@ -28,6 +28,7 @@ enum nano_kv_format {
     NANO_KV_FORMAT_F16,
     NANO_KV_FORMAT_BF16,
     NANO_KV_FORMAT_Q8_0, /* int8 with one scale per token and head; kv_layout.h */
+    NANO_KV_FORMAT_FP8,  /* E4M3 without scales; fp8.h */
     NANO_NUM_KV_FORMATS
 };
 

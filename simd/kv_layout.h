@@ -19,7 +19,9 @@ static inline int nano_kv_group_tokens(const struct nano_kv_layout *kv)
 
 static inline size_t nano_kv_value_bytes(enum nano_kv_format format)
 {
-    return format == NANO_KV_FORMAT_F32 ? 4 : format == NANO_KV_FORMAT_Q8_0 ? 1 : 2;
+    return format == NANO_KV_FORMAT_F32                                    ? 4
+           : format == NANO_KV_FORMAT_Q8_0 || format == NANO_KV_FORMAT_FP8 ? 1
+                                                                           : 2;
 }
 
 /* Below, dim is head_dim in the pool of K and v_head_dim in that of V. */

@@ -1,6 +1,6 @@
 # One convenience library per instruction set, because each has its own flags.
 noinst_LTLIBRARIES += libsimd.la libsimd_ref.la
-libsimd_la_SOURCES = simd/quant.def simd/formats.h simd/formats.c simd/half.h simd/blocks.h simd/block_layouts.h \
+libsimd_la_SOURCES = simd/quant.def simd/formats.h simd/formats.c simd/fp8.h simd/half.h simd/blocks.h simd/block_layouts.h \
   simd/fp_mode.c simd/fp_mode.h simd/kernels.h simd/linear.h simd/kernel_params.h simd/peak.h simd/inline.h simd/block_scales.h \
   simd/panels.h simd/panels.c simd/kv_layout.h simd/vec/kv_store_vec.h simd/vec/attention_tile_vec.h \
   simd/vec/attention_vec.h simd/vec/panels_vec.h simd/vec/math_vec.h simd/vec/vectors_vec.h \

@@ -9,7 +9,7 @@
 #include "simd/half.h"
 #include "simd/kv_layout.h"
 
-const char *const kv_format_names[NANO_NUM_KV_FORMATS] = {"F32", "F16", "BF16", "Q8_0"};
+const char *const kv_format_names[NANO_NUM_KV_FORMATS] = {"F32", "F16", "BF16", "Q8_0", "FP8"};
 
 static void fill_block_table(int32_t *table, int num_used, int num_blocks)
 {
@@ -204,6 +204,8 @@ static double rounded(enum nano_kv_format format, const float *row, int dim, int
         return nano_f16_to_f32(nano_f32_to_f16(row[i]));
     if (format == NANO_KV_FORMAT_BF16)
         return nano_bf16_to_f32(nano_f32_to_bf16(row[i]));
+    if (format == NANO_KV_FORMAT_FP8)
+        return nano_e4m3_to_f32(nano_f32_to_e4m3(row[i]));
     float largest = 0;
     for (int k = 0; k < dim; k++)
         largest = fmaxf(largest, fabsf(row[k]));
@@ -304,6 +306,50 @@ static void check_invariance(const struct tiers *tiers, const struct sizes *s, c
     kv_case_free(&kv);
 }
 
+/* E4M3's codes, what lies in the middle of two, and a unit beside them; and what is no number. */
+static int fp8_values(float *x)
+{
+    static const float others[] = {500, 1e30f, INFINITY, NAN, 1e-40f, 1e-30f, 0x1p-10f};
+    int n = 0;
+    for (int code = 0; code < 0x7E; code++) {
+        const float low = nano_e4m3_to_f32((uint8_t)code);
+        const float middle = (low + nano_e4m3_to_f32((uint8_t)(code + 1))) / 2;
+        x[n++] = low;
+        x[n++] = nextafterf(middle, 0);
+        x[n++] = middle;
+        x[n++] = nextafterf(middle, INFINITY);
+    }
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        x[n++] = others[i];
+    for (int i = 0; i < n; i++)
+        x[n + i] = -x[i];
+    return 2 * n;
+}
+
+/* The bytes that the reference stores. */
+static void check_fp8_store(const struct tiers *tiers)
+{
+    float x[1100];
+    const int n = fp8_values(x);
+    for (int tokens = 1; tokens <= 16; tokens += 15) {
+        const struct nano_kv_layout kv = {.format = NANO_KV_FORMAT_FP8,
+                                          .num_kv_heads = 1,
+                                          .head_dim = n,
+                                          .v_head_dim = n,
+                                          .block_size = tokens};
+        const size_t bytes = nano_kv_block_bytes(&kv, n);
+        unsigned char *pools = calloc(4, bytes);
+        for (int i = 0; i < 2; i++)
+            (i ? tiers->ref : tiers->test)
+                ->kv[kv.format]
+                .store(&kv, pools + (size_t)i * 2 * bytes, pools + (size_t)(i * 2 + 1) * bytes,
+                       tokens - 1, x, x);
+        check_that(memcmp(pools, pools + 2 * bytes, 2 * bytes) == 0,
+                   "FP8: stored bytes are not the reference's");
+        free(pools);
+    }
+}
+
 static float *random_floats(size_t count, float range)
 {
     float *x = malloc(count * sizeof *x);
@@ -389,6 +435,8 @@ void check_attention(const struct tiers *tiers)
     const bool quick = getenv("NANOVLLM_TEST_QUICK") != NULL;
     for (int format = 0; format < NANO_NUM_KV_FORMATS; format++) {
         check_begin(tiers, "attention", kv_format_names[format]);
+        if (format == NANO_KV_FORMAT_FP8)
+            check_fp8_store(tiers);
         for (int i = 0; i < (quick ? 10 : 20); i++) {
             int dim = dims[i % 10];
             struct sizes s = {

@@ -8,6 +8,7 @@ tests_libcuda_emulated_la_SOURCES = $(CUDA_HOST_FILES) \
   tests/cuda/emulated_attention.cc \
   tests/cuda/emulated_attention_any.cc \
   tests/cuda/emulated_attention_mma.cc \
+  tests/cuda/emulated_attention_mma8.cc \
   tests/cuda/emulated_convert.cc \
   tests/cuda/emulated_elementwise.cc \
   tests/cuda/emulated_embed.cc \

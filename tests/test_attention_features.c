@@ -290,7 +290,7 @@ Test(attention_features, latent_blocks_are_small_and_can_be_copied)
                                              .block_size = 8,
                                              .kv_format = kv_format};
         struct nano_runner_memory memory;
-        static const uint64_t value_bytes[] = {4, 2, 2, 1};
+        static const uint64_t value_bytes[] = {4, 2, 2, 1, 1};
         cr_assert_eq(nano_runner_cpu.plan(&c, &memory, NULL), NANO_OK);
         /* two layers, 8 tokens of 16 + 4 values, V nowhere else */
         cr_expect_eq(memory.kv_block_bytes,

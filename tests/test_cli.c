@@ -37,7 +37,7 @@ Test(usage, mistakes_exit_with_2_and_one_line)
         {{"run", "--temp", "nan"}, "--temp: 'nan'"},
         {{"run", "--seed=-3"}, "--seed: '-3'"},
         {{"run", "--json=yes"}, "--json: takes no value"},
-        {{"run", "--kv-cache-dtype", "q3_9"}, "f16, bf16, f32, q8_0"},
+        {{"run", "--kv-cache-dtype", "q3_9"}, "f16, bf16, f32, q8_0, fp8"},
         {{"run", "--mem-budget", "12parsecs"}, "--mem-budget: '12parsecs' is not a size"},
         {{"run", "--token-ids", "1,,2"}, "--token-ids: ',2' is not"},
         {{"run", "--logit-bias", "7"}, "--logit-bias: '7'"},
@@ -685,6 +685,22 @@ Test(info, sizes_are_powers_of_1024)
         json_decref(j);
         program_free(&r);
     }
+}
+
+Test(info, kv_of_8_bits_is_half_as_large)
+{
+    static const char *const types[] = {"f16", "fp8", "FP8_E4M3"};
+    json_int_t num_bytes[3];
+    for (int i = 0; i < 3; i++) {
+        struct program_result r =
+            RUN("info", "--json", "--num-blocks", "20", "--kv-cache-dtype", types[i]);
+        json_t *j = program_json(&r, 0);
+        num_bytes[i] = int_of(json_object_get(j, "memory_plan"), "kv_bytes");
+        json_decref(j);
+        program_free(&r);
+    }
+    cr_assert_eq(2 * num_bytes[1], num_bytes[0]);
+    cr_assert_eq(num_bytes[2], num_bytes[1]);
 }
 
 Test(demo, tells_the_whole_story)

@@ -77,10 +77,12 @@ static void check_naive(void)
         const double f16 = difference_from_naive(shape, NANO_FORMAT_F32, NANO_KV_FORMAT_F16);
         const double bf16 = difference_from_naive(shape, NANO_FORMAT_F32, NANO_KV_FORMAT_BF16);
         const double q8_0 = difference_from_naive(shape, NANO_FORMAT_F32, NANO_KV_FORMAT_Q8_0);
+        const double fp8 = difference_from_naive(shape, NANO_FORMAT_F32, NANO_KV_FORMAT_FP8);
         cr_expect_lt(f32, 1e-5, "%s %d: %g", shape->architecture, i, f32);
         cr_expect(f16 > f32 && f16 < 2e-3, "%s %d, F16 KV: %g", shape->architecture, i, f16);
         cr_expect(bf16 > f16 && bf16 < 2e-2, "%s %d, BF16 KV: %g", shape->architecture, i, bf16);
         cr_expect(q8_0 > f16 && q8_0 < 4e-2, "%s %d, Q8_0 KV: %g", shape->architecture, i, q8_0);
+        cr_expect(fp8 > q8_0 && fp8 < 0.2, "%s %d, FP8 KV: %g", shape->architecture, i, fp8);
     }
 }
 

@@ -12,17 +12,24 @@
 
 static bool has_tensor_cores(const struct shape *s)
 {
+    static const int dims[] = {64, 80, 96, 112, 128, 192, 256};
     const int dim = s->head_dim;
+    bool usual = false;
+    for (size_t i = 0; i < sizeof dims / sizeof *dims; i++)
+        usual |= dim == dims[i];
     const bool latent = s->v_in_k && dim == 576 && s->v_head_dim == 512;
-    return (s->format == NANO_KV_FORMAT_F16 || s->format == NANO_KV_FORMAT_BF16) &&
-           (latent || (!s->v_in_k && dim == s->v_head_dim &&
-                       (dim == 64 || dim == 96 || dim == 128 || dim == 256)));
+    return s->format != NANO_KV_FORMAT_F32 &&
+           (latent || (!s->v_in_k && dim == s->v_head_dim && usual));
 }
 
-/* Weights are rounded to a half format for the product with V, whose values are below 1. */
+/* Weights are rounded to a half format for the product with V, whose values are below 1; and what
+ * Q8_0 stands for is rounded to F16. */
 static float tolerance_of(const struct shape *s)
 {
-    return !has_tensor_cores(s) ? 1e-5f : s->format == NANO_KV_FORMAT_F16 ? 5e-4f : 4e-3f;
+    return !has_tensor_cores(s)               ? 1e-5f
+           : s->format == NANO_KV_FORMAT_BF16 ? 4e-3f
+           : s->format == NANO_KV_FORMAT_Q8_0 ? 1e-3f
+                                              : 5e-4f;
 }
 
 static void describe(const struct world *w, char *text, size_t num_bytes)
@@ -91,8 +98,8 @@ Test(cuda_attention, any_format)
         struct shape s = {.format = (enum nano_kv_format)format,
                           .num_kv_heads = 2,
                           .group = 2,
-                          .head_dim = 80,
-                          .v_head_dim = 80,
+                          .head_dim = 72,
+                          .v_head_dim = 72,
                           .block_size = 16};
         CHECK(s, decode);
         CHECK(s, mixed);
@@ -129,15 +136,19 @@ Test(cuda_attention, latent)
     }
 }
 
+/* Those that are halves when they meet the tensor cores. */
+static const enum nano_kv_format half_formats[] = {NANO_KV_FORMAT_F16, NANO_KV_FORMAT_BF16,
+                                                   NANO_KV_FORMAT_Q8_0, NANO_KV_FORMAT_FP8};
+
 Test(cuda_attention, tensor_cores)
 {
-    static const int dims[] = {64, 96, 128, 256}, groups[] = {7, 1, 4, 8};
-    for (int i = 0; i < 8; i++) {
-        struct shape s = {.format = i % 2 ? NANO_KV_FORMAT_BF16 : NANO_KV_FORMAT_F16,
+    static const int dims[] = {64, 80, 96, 112, 128, 192, 256}, groups[] = {7, 1, 4, 8};
+    for (int i = 0; i < 28; i++) {
+        struct shape s = {.format = half_formats[i / 7],
                           .num_kv_heads = 2 - i % 2,
                           .group = groups[(i + i / 4) % 4],
-                          .head_dim = dims[i % 4],
-                          .v_head_dim = dims[i % 4],
+                          .head_dim = dims[i % 7],
+                          .v_head_dim = dims[i % 7],
                           .block_size = i % 3 ? 16 : 32};
         CHECK(s, decode);
         CHECK(s, mixed);
@@ -148,8 +159,10 @@ Test(cuda_attention, tensor_cores)
 Test(cuda_attention, many_heads)
 {
     static const struct seq seqs[] = {{300, 1}, {20, 3}};
-    for (int i = 0; i < 2; i++) {
-        struct shape s = {.format = i ? NANO_KV_FORMAT_F16 : NANO_KV_FORMAT_F32,
+    static const enum nano_kv_format formats[] = {NANO_KV_FORMAT_F32, NANO_KV_FORMAT_F16,
+                                                  NANO_KV_FORMAT_FP8};
+    for (int i = 0; i < 3; i++) {
+        struct shape s = {.format = formats[i],
                           .num_kv_heads = 1,
                           .group = 71,
                           .head_dim = 64,
@@ -190,19 +203,16 @@ Test(cuda_attention, features_of_any)
 
 Test(cuda_attention, features_of_tensor_cores)
 {
-    for (int i = 0; i < 10; i++)
-        check_random(i % 2 ? NANO_KV_FORMAT_F16 : NANO_KV_FORMAT_BF16, 64, 560);
+    for (int i = 0; i < 20; i++)
+        check_random(half_formats[i % 4], i % 3 ? 64 : 80, 560);
 }
 
 /* What later tokens of the same tile store is nothing to earlier ones. */
 Test(cuda_attention, not_a_number_stays_where_it_is)
 {
     static const struct seq seqs[] = {{40, 30}};
-    for (int i = 0; i < 4; i++) {
-        const struct shape s = {.format = i == 0   ? NANO_KV_FORMAT_F32
-                                          : i == 1 ? NANO_KV_FORMAT_Q8_0
-                                          : i == 2 ? NANO_KV_FORMAT_F16
-                                                   : NANO_KV_FORMAT_BF16,
+    for (int format = 0; format < NANO_NUM_KV_FORMATS; format++) {
+        const struct shape s = {.format = (enum nano_kv_format)format,
                                 .num_kv_heads = 1,
                                 .group = 2,
                                 .head_dim = 64,
@@ -227,6 +237,10 @@ Test(cuda_attention, not_a_number_stays_where_it_is)
                 cr_assert_eq(
                     memcmp(clean + r * width, spoilt + r * width, (size_t)width * sizeof(float)), 0,
                     "format %d, row %d", s.format, r);
+            if (s.format == NANO_KV_FORMAT_FP8) { /* it has neither */
+                cr_assert(isfinite(spoilt[r * width + 3]) && isfinite(spoilt[r * width + 9]));
+                continue;
+            }
             if (sees_first && !sees_last && s.format != NANO_KV_FORMAT_Q8_0)
                 cr_assert(isnan(spoilt[r * width + 9]), "format %d, row %d", s.format, r);
             if (sees_last)
@@ -234,6 +248,39 @@ Test(cuda_attention, not_a_number_stays_where_it_is)
         }
         free(clean);
         free(spoilt);
+        free_world(&w);
+    }
+}
+
+/* The only weight is 1: out comes what codes stand for, to the bit. With tensor cores that is a
+ * half, and without them V. */
+Test(cuda_attention, codes_are_what_they_stand_for)
+{
+    static const struct seq seqs[] = {{0, 1}};
+    for (int i = 0; i < 4; i++) {
+        const bool fp8 = i % 2, tensor_cores = i < 2;
+        const struct shape s = {.format = fp8 ? NANO_KV_FORMAT_FP8 : NANO_KV_FORMAT_Q8_0,
+                                .num_kv_heads = 1,
+                                .group = 1,
+                                .head_dim = tensor_cores ? 256 : 260,
+                                .v_head_dim = tensor_cores ? 256 : 260,
+                                .block_size = 16};
+        struct world w = make_world(&s, seqs, 1);
+        const struct cut cut = {.end_seq = 1, .plan_blocks = 1, .num_blocks = 1};
+        const float scale = 0.0123f;
+        float out[260];
+        for (int c = 0; c < 256; c++)
+            w.v[c] = fp8 ? nano_e4m3_to_f32((uint8_t)c) : scale * (float)(c - 128 + (c == 0));
+        store_on_device(&w);
+        attend(&w, &cut, out);
+        for (int c = 0; c < 256; c++) {
+            const float v = fp8 && c % 128 == 127 ? nano_e4m3_to_f32((uint8_t)(c - 1))
+                            : fp8                 ? w.v[c]
+                                                  : scale * 127 / 127 * (float)(c - 128 + (c == 0));
+            const float expected = tensor_cores ? nano_f16_to_f32(nano_f32_to_f16(v)) : v;
+            cr_assert(fp8 ? out[c] == expected : fabsf(out[c] - expected) <= fabsf(v) * 0x1p-20f,
+                      "case %d, code %d: %a, expected %a", i, c, (double)out[c], (double)expected);
+        }
         free_world(&w);
     }
 }
@@ -260,6 +307,8 @@ static void check_head(const struct world *w, const void *pool, int dim, int slo
             cr_assert_eq(((const uint16_t *)block)[at], nano_f32_to_f16(x[i]));
         else if (s->format == NANO_KV_FORMAT_BF16)
             cr_assert_eq(((const uint16_t *)block)[at], nano_f32_to_bf16(x[i]));
+        else if (s->format == NANO_KV_FORMAT_FP8)
+            cr_assert_eq(block[at], nano_f32_to_e4m3(x[i]));
         else
             cr_assert_eq(((const int8_t *)block)[at], (int8_t)rintf(x[i] * inverse));
     }

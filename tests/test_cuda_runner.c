@@ -130,9 +130,10 @@ Test(cuda_runner, the_same_tokens_whatever_the_batch)
     cr_expect_eq(fake_device.live_allocations, 0);
 }
 
-/* ---- products by cuBLASLt ---- */
+/* ---- logits ---- */
 
-static float *logits_of(const struct nano_program *program, bool batch_invariant, int num_tokens)
+static float *logits_of(const struct nano_program *program, enum nano_kv_format kv_format,
+                        bool batch_invariant, int num_tokens)
 {
     struct nano_runner_config config = {.program = program,
                                         .num_threads = 1,
@@ -140,7 +141,7 @@ static float *logits_of(const struct nano_program *program, bool batch_invariant
                                         .max_num_seqs = 1,
                                         .max_model_len = num_tokens,
                                         .block_size = 16,
-                                        .kv_format = NANO_KV_FORMAT_F16,
+                                        .kv_format = kv_format,
                                         .batch_invariant = batch_invariant};
     const int blocks = num_tokens / 16 + 1;
     void *state;
@@ -180,6 +181,43 @@ void test_cuda_take_logits(void *context, int index, float *logits)
     memcpy(context, logits, (size_t)taken_width * sizeof *logits);
 }
 
+/* Largest change from a, by the largest of a. */
+static double change(const float *a, const float *b)
+{
+    double largest = 0, difference = 0;
+    for (int64_t i = 0; i < taken_width; i++) {
+        largest = fmax(largest, fabs((double)a[i]));
+        difference = fmax(difference, fabs((double)a[i] - (double)b[i]));
+    }
+    cr_expect_gt(largest, 1);
+    return difference / largest;
+}
+
+/* E4M3 has 4 significant bits, Q8_0 up to 7 and a scale. */
+Test(cuda_runner, a_kv_cache_of_8_bits_is_near)
+{
+    enum { TOKENS = 100 };
+    nano_model *model = open_built_in();
+    struct nano_program *program;
+    cr_assert_eq(nano_program_create(&program, &model->weights, &err), NANO_OK);
+    taken_width = program->config.vocab_size;
+    float *f16 = logits_of(program, NANO_KV_FORMAT_F16, true, TOKENS),
+          *q8_0 = logits_of(program, NANO_KV_FORMAT_Q8_0, true, TOKENS),
+          *fp8 = logits_of(program, NANO_KV_FORMAT_FP8, true, TOKENS);
+    printf("logits change by %.2g with Q8_0 and by %.2g with FP8\n", change(f16, q8_0),
+           change(f16, fp8));
+    cr_expect_leq(change(f16, q8_0), 2e-2);
+    cr_expect_leq(change(f16, fp8), 1e-1);
+    cr_expect_gt(change(f16, fp8), change(f16, q8_0));
+    free(f16);
+    free(q8_0);
+    free(fp8);
+    nano_program_destroy(program);
+    nano_model_close(model);
+}
+
+/* ---- products by cuBLASLt ---- */
+
 Test(cuda_runner, long_prompts_by_cublaslt_are_near)
 {
     enum { TOKENS = 140 };
@@ -192,18 +230,12 @@ Test(cuda_runner, long_prompts_by_cublaslt_are_near)
         cr_assert_eq(nano_program_create(&program, &model->weights, &err), NANO_OK);
         taken_width = program->config.vocab_size;
         fake_device.num_gemms = 0;
-        float *invariant = logits_of(program, true, TOKENS);
+        float *invariant = logits_of(program, NANO_KV_FORMAT_F16, true, TOKENS);
         cr_expect_eq(fake_device.num_gemms, 0);
-        float *fast = logits_of(program, false, TOKENS);
+        float *fast = logits_of(program, NANO_KV_FORMAT_F16, false, TOKENS);
         cr_expect_gt(fake_device.num_gemms, 0);
-        double largest = 0, difference = 0;
-        for (int64_t i = 0; i < taken_width; i++) {
-            largest = fmax(largest, fabs((double)invariant[i]));
-            difference = fmax(difference, fabs((double)invariant[i] - (double)fast[i]));
-        }
-        cr_expect_leq(difference, (f ? 5e-3 : 2e-2) * largest, "format %d: %g of %g", (int)formats[f],
-                      difference, largest);
-        cr_expect_gt(largest, 1);
+        const double difference = change(invariant, fast);
+        cr_expect_leq(difference, f ? 5e-3 : 2e-2, "format %d: %g", (int)formats[f], difference);
         free(invariant);
         free(fast);
         nano_program_destroy(program);
@@ -240,6 +272,33 @@ Test(cuda_runner, the_plan_is_what_is_taken)
     fake_device.total_bytes = 2u << 20;
     cr_expect_eq(nano_engine_plan(model, &params, &plan, &err), NANO_ERR_NO_MEMORY);
     cr_expect(strstr(err.message, "GPU's memory"), "%s", err.message);
+    nano_model_close(model);
+}
+
+/* A cache of 8 bits has room for twice the tokens. */
+Test(cuda_runner, blocks_of_8_bits_are_half_as_large)
+{
+    static const enum nano_kv_dtype dtypes[] = {NANO_KV_F16, NANO_KV_FP8, NANO_KV_Q8_0};
+    nano_model *model = open_built_in();
+    struct nano_engine_params params = params_of("cuda");
+    struct nano_memory_plan plans[3];
+    for (int i = 0; i < 3; i++) {
+        params.kv_cache_dtype = dtypes[i];
+        cr_assert_eq(nano_engine_plan(model, &params, &plans[i], &err), NANO_OK, "%s", err.message);
+    }
+    cr_expect_eq(2 * plans[1].kv_block_bytes, plans[0].kv_block_bytes);
+    cr_expect(plans[2].kv_block_bytes > plans[1].kv_block_bytes &&
+              plans[2].kv_block_bytes < plans[0].kv_block_bytes);
+    params.kv_cache_dtype = NANO_KV_FP8;
+    params.mem_budget_bytes = fake_device.total_bytes = plans[1].total_bytes;
+    struct client client = client_of(prompts[0]);
+    nano_engine *engine = harness_engine(model, &params);
+    client.request.sampling.max_tokens = NUM_TOKENS;
+    harness_submit(&client, engine);
+    nano_engine_wait_idle(engine);
+    cr_expect_gt(client.completions[0].num_tokens, 5);
+    client_reset(&client);
+    nano_engine_destroy(engine);
     nano_model_close(model);
 }
 

@@ -1,5 +1,6 @@
-/* simd: the traits table, f16 and bf16, dequantisation against ggml's values. */
+/* simd: the traits table, f16, bf16 and E4M3, dequantisation against ggml's values. */
 #include <criterion/criterion.h>
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -90,6 +91,45 @@ Test(half, every_bf16_is_exact_and_rounds_to_nearest_even)
         cr_assert_eq(nano_f32_to_bf16(nano_f32_from_bits(bits | 0x8000)), h + (h & 1));
         cr_assert_eq(nano_f32_to_bf16(nano_f32_from_bits(bits | 0x8001)), h + 1);
     }
+}
+
+/* The value of an E4M3 code by its definition; 480 for the one that means NaN. */
+static double e4m3_value(int code)
+{
+    const int exponent = code >> 3 & 15, mantissa = code & 7;
+    const double magnitude = exponent ? ldexp(8 + mantissa, exponent - 10) : ldexp(mantissa, -9);
+    return code & 0x80 ? -magnitude : magnitude;
+}
+
+Test(half, every_e4m3_is_exact_and_comes_back)
+{
+    for (int code = 0; code < 256; code++) {
+        const float x = nano_e4m3_to_f32((uint8_t)code);
+        cr_assert_eq((double)x, e4m3_value(code));
+        cr_assert_eq(!!signbit(x), code >> 7);
+        cr_assert_eq(nano_f32_to_e4m3(x), (code & 0x7F) == 0x7F ? code - 1 : code);
+    }
+}
+
+/* Beyond the largest all become it, and what is no number becomes 0. */
+Test(half, e4m3_rounds_to_nearest_even_and_saturates)
+{
+    static const float large[] = {448.1f, 464, 480, 1e30f, FLT_MAX, INFINITY};
+    for (int code = 0; code < 0x7E; code++) {
+        const float middle = (float)((e4m3_value(code) + e4m3_value(code + 1)) / 2);
+        cr_assert_eq(nano_f32_to_e4m3(middle), code + (code & 1), "%a", middle);
+        cr_assert_eq(nano_f32_to_e4m3(nextafterf(middle, 0)), code);
+        cr_assert_eq(nano_f32_to_e4m3(nextafterf(middle, INFINITY)), code + 1);
+        cr_assert_eq(nano_f32_to_e4m3(-middle), 0x80 | (code + (code & 1)));
+    }
+    for (size_t i = 0; i < sizeof large / sizeof *large; i++) {
+        cr_assert_eq(nano_f32_to_e4m3(large[i]), 0x7E);
+        cr_assert_eq(nano_f32_to_e4m3(-large[i]), 0xFE);
+    }
+    cr_assert_eq(nano_f32_to_e4m3(1e-40f), 0);
+    cr_assert_eq(nano_f32_to_e4m3(-1e-40f), 0x80);
+    cr_assert_eq(nano_f32_to_e4m3(NAN), 0);
+    cr_assert_eq(nano_f32_to_e4m3(-NAN), 0);
 }
 
 /* Reads exactly num_bytes of $NANOVLLM_TEST_DATA/zoo/quant/NAME.EXTENSION. */

@@ -490,6 +490,9 @@ Test(onnx, runner_and_model_must_fit)
     params.runner = "onnx";
     expect_refusal(other, &params, "tinymodel.gguf is no ONNX graph, the runner is onnx");
     expect_refusal(NULL, &params, "runner onnx needs a model");
+    params.kv_cache_dtype = NANO_KV_FP8;
+    expect_refusal(graph, &params, "kv_cache_dtype fp8: the KV cache of an ONNX graph");
+    params.kv_cache_dtype = NANO_KV_F16;
     struct nano_lora lora = {"a", "a.gguf", 1};
     params.loras = &lora;
     params.num_loras = 1;

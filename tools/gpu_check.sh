@@ -123,6 +123,10 @@ run() { # DIRECTORY
     row "copy bandwidth, BF16 products" "$(sed -n 's/^copy: //p; s/.*8192: //p' "$logs/ceilings.log" | tr '\n' ' ')" "the ceilings"
     bench "decode qwen3-0.6b BF16, tokens/s" 60 tokens_per_s "1: 70 % of copy / 1.2 GB" --synthetic qwen3-0.6b:bf16 -p 0 -n 128 -b 1,32,256
     bench "decode llama-8b Q4_K_M, tokens/s" 90 tokens_per_s "1: 60 % of the bound" --synthetic llama-8b:q4_k -p 0 -n 64 -b 1,32
+    for type in f16 q8_0 fp8; do
+        bench "decode qwen3-0.6b behind 8192 tokens, KV $type, tokens/s" 60 tokens_per_s "8 bits: 1.5 x f16" \
+            --synthetic qwen3-0.6b:bf16 -p 0 -n 64 -b 16 -d 8192 -c 9000 --kv-cache-dtype "$type"
+    done
     bench "offline qwen3-0.6b, output tokens/s" 90 output_tokens_per_s "20000" --synthetic qwen3-0.6b:bf16 --offline
     bench "prefill llama-8b BF16, tokens/s" 90 tokens_per_s "50 % of BF16 / 16 GFLOP" --synthetic llama-8b:bf16 -p 16384 -n 0 \
         -b 1 --max-num-batched-tokens 8192 -c 20000 --no-batch-invariant

@@ -11,10 +11,7 @@
 #ifndef VEC_NAME
 #define VEC_NAME(name) name##_avx2
 #endif
-enum {
-    VEC_LANES = 8,
-    VEC_REGISTERS = 16
-};
+enum { VEC_LANES = 8, VEC_REGISTERS = 16 };
 
 typedef __m256 vec;
 
@@ -124,6 +121,34 @@ NANO_INLINE void vec_store_s8(void *p, vec x)
     const __m256i n = _mm256_cvtps_epi32(x);
     __m128i h = _mm_packs_epi32(_mm256_castsi256_si128(n), _mm256_extracti128_si256(n, 1));
     _mm_storel_epi64(p, _mm_packs_epi16(h, h));
+}
+
+/* As nano_e4m3_to_f32, whether or not denormal numbers are flushed. */
+NANO_INLINE vec vec_load_e4m3(const void *p)
+{
+    const __m128i code = _mm_cvtepi8_epi16(_mm_loadl_epi64(p));
+    const __m128i h = _mm_andnot_si128(_mm_set1_epi16(0x4000), _mm_slli_epi16(code, 7));
+    return _mm256_mul_ps(_mm256_cvtph_ps(h), _mm256_set1_ps(256));
+}
+
+/* As nano_f32_to_e4m3. Added to 2^14, what is below 2^-6 is rounded to units of 2^-9. */
+NANO_INLINE void vec_store_e4m3(void *p, vec x)
+{
+    const __m256i bits = _mm256_castps_si256(x), big = _mm256_set1_epi32(0x46800000);
+    const __m256i is_number = _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_ORD_Q));
+    const __m256i m = _mm256_min_epi32(_mm256_and_si256(bits, _mm256_set1_epi32(0x7FFFFFFF)),
+                                       _mm256_set1_epi32(0x43E00000));
+    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(m, 20), _mm256_set1_epi32(1));
+    const __m256i rounded = _mm256_srli_epi32(
+        _mm256_add_epi32(_mm256_add_epi32(m, odd), _mm256_set1_epi32(0x7FFFF - 0x3C000000)), 20);
+    const __m256i sum =
+        _mm256_castps_si256(_mm256_add_ps(_mm256_castsi256_ps(m), _mm256_castsi256_ps(big)));
+    const __m256i code = _mm256_blendv_epi8(_mm256_sub_epi32(sum, big), rounded,
+                                            _mm256_cmpgt_epi32(m, _mm256_set1_epi32(0x3C7FFFFF)));
+    const __m256i sign = _mm256_and_si256(_mm256_srli_epi32(bits, 24), _mm256_set1_epi32(0x80));
+    const __m256i n = _mm256_and_si256(_mm256_or_si256(code, sign), is_number);
+    const __m128i h = _mm_packs_epi32(_mm256_castsi256_si128(n), _mm256_extracti128_si256(n, 1));
+    _mm_storel_epi64(p, _mm_packus_epi16(h, h));
 }
 
 NANO_INLINE vec vec_add(vec a, vec b)

@@ -14,6 +14,7 @@ void nano_attention_f32_avx512(const struct nano_attention_args *args);
 void nano_attention_f16_avx512(const struct nano_attention_args *args);
 void nano_attention_bf16_avx512(const struct nano_attention_args *args);
 void nano_attention_q8_0_avx512(const struct nano_attention_args *args);
+void nano_attention_fp8_avx512(const struct nano_attention_args *args);
 size_t nano_attention_scratch_floats_avx512(int head_dim, int v_head_dim);
 size_t nano_attention_partial_floats_avx512(int v_head_dim);
 void nano_attention_merge_avx512(float *out, const float *partials, int64_t stride,

@@ -19,6 +19,7 @@ void nano_kernels_init_avx512(struct nano_kernels *kernels)
     kernels->kv[NANO_KV_FORMAT_F16].attention = nano_attention_f16_avx512;
     kernels->kv[NANO_KV_FORMAT_BF16].attention = nano_attention_bf16_avx512;
     kernels->kv[NANO_KV_FORMAT_Q8_0].attention = nano_attention_q8_0_avx512;
+    kernels->kv[NANO_KV_FORMAT_FP8].attention = nano_attention_fp8_avx512;
     kernels->attention_scratch_floats = nano_attention_scratch_floats_avx512;
     kernels->attention_partial_floats = nano_attention_partial_floats_avx512;
     kernels->attention_merge = nano_attention_merge_avx512;

@@ -10,10 +10,7 @@
 #ifndef VEC_NAME
 #define VEC_NAME(name) name##_avx512
 #endif
-enum {
-    VEC_LANES = 16,
-    VEC_REGISTERS = 32
-};
+enum { VEC_LANES = 16, VEC_REGISTERS = 32 };
 
 typedef __m512 vec;
 
@@ -104,6 +101,34 @@ NANO_INLINE vec vec_load_s8(const void *p)
 NANO_INLINE void vec_store_s8(void *p, vec x)
 {
     _mm_storeu_si128(p, _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(x)));
+}
+
+/* As nano_e4m3_to_f32, whether or not denormal numbers are flushed. */
+NANO_INLINE vec vec_load_e4m3(const void *p)
+{
+    const __m256i code = _mm256_cvtepi8_epi16(_mm_loadu_si128(p));
+    const __m256i h = _mm256_andnot_si256(_mm256_set1_epi16(0x4000), _mm256_slli_epi16(code, 7));
+    return _mm512_mul_ps(_mm512_cvtph_ps(h), _mm512_set1_ps(256));
+}
+
+/* As nano_f32_to_e4m3. Added to 2^14, what is below 2^-6 is rounded to units of 2^-9. */
+NANO_INLINE void vec_store_e4m3(void *p, vec x)
+{
+    const __m512i bits = _mm512_castps_si512(x), big = _mm512_set1_epi32(0x46800000);
+    const __m512i m = _mm512_min_epi32(_mm512_and_si512(bits, _mm512_set1_epi32(0x7FFFFFFF)),
+                                       _mm512_set1_epi32(0x43E00000));
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(m, 20), _mm512_set1_epi32(1));
+    const __m512i rounded = _mm512_srli_epi32(
+        _mm512_add_epi32(_mm512_add_epi32(m, odd), _mm512_set1_epi32(0x7FFFF - 0x3C000000)), 20);
+    const __m512i sum =
+        _mm512_castps_si512(_mm512_add_ps(_mm512_castsi512_ps(m), _mm512_castsi512_ps(big)));
+    const __m512i code =
+        _mm512_mask_mov_epi32(_mm512_sub_epi32(sum, big),
+                              _mm512_cmpgt_epi32_mask(m, _mm512_set1_epi32(0x3C7FFFFF)), rounded);
+    const __m512i sign = _mm512_and_si512(_mm512_srli_epi32(bits, 24), _mm512_set1_epi32(0x80));
+    const __mmask16 is_number = _mm512_cmp_ps_mask(x, x, _CMP_ORD_Q);
+    _mm_storeu_si128(
+        p, _mm512_cvtepi32_epi8(_mm512_maskz_mov_epi32(is_number, _mm512_or_si512(code, sign))));
 }
 
 NANO_INLINE vec vec_add(vec a, vec b)

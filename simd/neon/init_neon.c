@@ -19,6 +19,7 @@ void nano_kernels_init_neon(struct nano_kernels *kernels)
     kernels->kv[NANO_KV_FORMAT_F16].attention = nano_attention_f16_neon;
     kernels->kv[NANO_KV_FORMAT_BF16].attention = nano_attention_bf16_neon;
     kernels->kv[NANO_KV_FORMAT_Q8_0].attention = nano_attention_q8_0_neon;
+    kernels->kv[NANO_KV_FORMAT_FP8].attention = nano_attention_fp8_neon;
     kernels->attention_scratch_floats = nano_attention_scratch_floats_neon;
     kernels->attention_partial_floats = nano_attention_partial_floats_neon;
     kernels->attention_merge = nano_attention_merge_neon;

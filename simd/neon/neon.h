@@ -14,6 +14,7 @@ void nano_attention_f32_neon(const struct nano_attention_args *args);
 void nano_attention_f16_neon(const struct nano_attention_args *args);
 void nano_attention_bf16_neon(const struct nano_attention_args *args);
 void nano_attention_q8_0_neon(const struct nano_attention_args *args);
+void nano_attention_fp8_neon(const struct nano_attention_args *args);
 size_t nano_attention_scratch_floats_neon(int head_dim, int v_head_dim);
 size_t nano_attention_partial_floats_neon(int v_head_dim);
 void nano_attention_merge_neon(float *out, const float *partials, int64_t stride, int num_partials,

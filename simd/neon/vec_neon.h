@@ -126,6 +126,37 @@ NANO_INLINE void vec_store_s8(void *p, vec x)
     memcpy(p, &word, sizeof word);
 }
 
+/* As nano_e4m3_to_f32, whether or not denormal numbers are flushed. */
+NANO_INLINE vec vec_load_e4m3(const void *p)
+{
+    uint32_t word;
+    memcpy(&word, p, sizeof word);
+    const uint8x8_t codes = vreinterpret_u8_u32(vdup_n_u32(word));
+    const uint16x4_t h =
+        vget_low_u16(vorrq_u16(vshll_n_u8(vand_u8(codes, vdup_n_u8(0x7F)), 7),
+                               vshlq_n_u16(vmovl_u8(vand_u8(codes, vdup_n_u8(0x80))), 8)));
+    return vmulq_n_f32(vcvt_f32_f16(vreinterpret_f16_u16(h)), 256);
+}
+
+/* As nano_f32_to_e4m3. Added to 2^14, what is below 2^-6 is rounded to units of 2^-9. */
+NANO_INLINE void vec_store_e4m3(void *p, vec x)
+{
+    const uint32x4_t bits = vreinterpretq_u32_f32(x), big = vdupq_n_u32(0x46800000);
+    const uint32x4_t m =
+        vminq_u32(vandq_u32(bits, vdupq_n_u32(0x7FFFFFFF)), vdupq_n_u32(0x43E00000));
+    const uint32x4_t odd = vandq_u32(vshrq_n_u32(m, 20), vdupq_n_u32(1));
+    const uint32x4_t rounded = vshrq_n_u32(
+        vsubq_u32(vaddq_u32(vaddq_u32(m, odd), vdupq_n_u32(0x7FFFF)), vdupq_n_u32(0x3C000000)), 20);
+    const uint32x4_t sum =
+        vreinterpretq_u32_f32(vaddq_f32(vreinterpretq_f32_u32(m), vreinterpretq_f32_u32(big)));
+    const uint32x4_t code =
+        vbslq_u32(vcgeq_u32(m, vdupq_n_u32(0x3C800000)), rounded, vsubq_u32(sum, big));
+    const uint32x4_t sign = vandq_u32(vshrq_n_u32(bits, 24), vdupq_n_u32(0x80));
+    const uint16x4_t n = vmovn_u32(vandq_u32(vorrq_u32(code, sign), vceqq_f32(x, x)));
+    const uint32_t word = vget_lane_u32(vreinterpret_u32_u8(vmovn_u16(vcombine_u16(n, n))), 0);
+    memcpy(p, &word, sizeof word);
+}
+
 NANO_INLINE vec vec_add(vec a, vec b)
 {
     return vaddq_f32(a, b);

@@ -18,6 +18,8 @@ static float load_value(const uint8_t *values, size_t i, enum nano_kv_format for
         return nano_load_f32(values + 4 * i);
     if (format == NANO_KV_FORMAT_Q8_0)
         return (int8_t)values[i];
+    if (format == NANO_KV_FORMAT_FP8)
+        return nano_e4m3_to_f32(values[i]);
     return format == NANO_KV_FORMAT_F16 ? nano_load_f16(values + 2 * i)
                                         : nano_load_bf16(values + 2 * i);
 }
@@ -26,6 +28,8 @@ static void store_value(uint8_t *values, size_t i, enum nano_kv_format format, f
 {
     if (format == NANO_KV_FORMAT_F32)
         memcpy(values + 4 * i, &x, sizeof x);
+    else if (format == NANO_KV_FORMAT_FP8)
+        values[i] = nano_f32_to_e4m3(x);
     else
         nano_store_u16(values + 2 * i,
                        format == NANO_KV_FORMAT_F16 ? nano_f32_to_f16(x) : nano_f32_to_bf16(x));

@@ -26,6 +26,7 @@ NANO_INLINE vec load_values(enum nano_kv_format format, const char *p)
     return format == NANO_KV_FORMAT_F32    ? vec_load((const float *)(const void *)p)
            : format == NANO_KV_FORMAT_F16  ? vec_load_f16(p)
            : format == NANO_KV_FORMAT_BF16 ? vec_load_bf16(p)
+           : format == NANO_KV_FORMAT_FP8  ? vec_load_e4m3(p)
                                            : vec_load_s8(p);
 }
 

@@ -596,3 +596,8 @@ void VEC_NAME(nano_attention_q8_0)(const struct nano_attention_args *args)
 {
     attend(args, NANO_KV_FORMAT_Q8_0);
 }
+
+void VEC_NAME(nano_attention_fp8)(const struct nano_attention_args *args)
+{
+    attend(args, NANO_KV_FORMAT_FP8);
+}

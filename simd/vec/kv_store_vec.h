@@ -20,6 +20,8 @@ NANO_INLINE void to_format(enum nano_kv_format format, void *values, vec x, floa
         vec_store_f16_part(values, x, VEC_LANES);
     else if (format == NANO_KV_FORMAT_BF16)
         vec_store_bf16_part(values, x, VEC_LANES);
+    else if (format == NANO_KV_FORMAT_FP8)
+        vec_store_e4m3(values, x);
     else
         vec_store_s8(values, vec_mul(x, vec_set1(inverse)));
 }
@@ -99,6 +101,9 @@ void VEC_NAME(nano_kv_store)(const struct nano_kv_layout *kv, void *k_pool, void
         break;
     case NANO_KV_FORMAT_Q8_0:
         store_heads(NANO_KV_FORMAT_Q8_0, kv, k_pool, v_pool, slot, k, v);
+        break;
+    case NANO_KV_FORMAT_FP8:
+        store_heads(NANO_KV_FORMAT_FP8, kv, k_pool, v_pool, slot, k, v);
         break;
     case NANO_NUM_KV_FORMATS:
         break;

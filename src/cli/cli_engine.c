@@ -20,7 +20,7 @@ enum nano_status nano_cli_parse_kv_dtype(const struct nano_cli_option *option, c
     } names[] = {{"auto", NANO_KV_F16},      {"f16", NANO_KV_F16},     {"fp16", NANO_KV_F16},
                  {"bf16", NANO_KV_BF16},     {"f32", NANO_KV_F32},     {"fp32", NANO_KV_F32},
                  {"bfloat16", NANO_KV_BF16}, {"float16", NANO_KV_F16}, {"float32", NANO_KV_F32},
-                 {"q8_0", NANO_KV_Q8_0}};
+                 {"q8_0", NANO_KV_Q8_0},     {"fp8", NANO_KV_FP8},     {"fp8_e4m3", NANO_KV_FP8}};
     (void)option;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (strcasecmp(value, names[i].name) == 0) {
@@ -29,7 +29,7 @@ enum nano_status nano_cli_parse_kv_dtype(const struct nano_cli_option *option, c
         }
     }
     return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
-                          "'%s' is none of auto, f16, bf16, f32, q8_0", value);
+                          "'%s' is none of auto, f16, bf16, f32, q8_0, fp8", value);
 }
 
 /* The target is the whole struct nano_sampling_params: a seed is a number and the fact that it was
@@ -176,7 +176,7 @@ const struct nano_cli_option nano_cli_engine_table[] = {
     {"--enforce-eager", NULL, nano_cli_parse_true, ENGINE(params.enforce_eager), 0, 0,
      "on a GPU: start each op's kernels by themselves instead of as recorded CUDA graphs"},
     {"--kv-cache-dtype", "TYPE", nano_cli_parse_kv_dtype, ENGINE(params.kv_cache_dtype), 0, 0,
-     "f16, bf16, f32, q8_0 or auto (default auto: f16)"},
+     "f16, bf16, f32, q8_0, fp8 or auto (default auto: f16)"},
     {"--no-enable-prefix-caching", NULL, nano_cli_parse_false, ENGINE(params.enable_prefix_caching),
      0, 0, "do not share the KV cache of equal prefixes"},
     {"--enable-prefix-caching", NULL, nano_cli_parse_true, ENGINE(params.enable_prefix_caching), 0,

@@ -48,7 +48,7 @@ static const struct nano_cli_option imatrix_table[] = {
     {"-t --threads", "N", nano_cli_parse_int, IMATRIX(params.num_threads), 0, 4096,
      "threads that compute (default and most: CPUs this process may use)"},
     {"--kv-cache-dtype", "TYPE", nano_cli_parse_kv_dtype, IMATRIX(params.kv_cache_dtype), 0, 0,
-     "f16, bf16, f32, q8_0 or auto (default auto: f16)"},
+     "f16, bf16, f32, q8_0, fp8 or auto (default auto: f16)"},
 };
 
 struct progress {

@@ -85,6 +85,9 @@ static enum nano_status kv_format(enum nano_kv_dtype dtype, enum nano_kv_format 
     case NANO_KV_Q8_0:
         *out = NANO_KV_FORMAT_Q8_0;
         return NANO_OK;
+    case NANO_KV_FP8:
+        *out = NANO_KV_FORMAT_FP8;
+        return NANO_OK;
     }
     return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "kv_cache_dtype %d is unknown",
                           (int)dtype);

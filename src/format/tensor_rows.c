@@ -13,11 +13,7 @@
 
 static float f8_e4m3_to_f32(uint8_t bits)
 {
-    const int exponent = bits >> 3 & 15, mantissa = bits & 7;
-    const float magnitude = exponent == 15 && mantissa == 7 ? NAN
-                            : exponent == 0                 ? ldexpf((float)mantissa, -9)
-                                            : ldexpf((float)(8 + mantissa), exponent - 10);
-    return bits & 0x80 ? -magnitude : magnitude;
+    return (bits & 0x7F) == 0x7F ? NAN : nano_e4m3_to_f32(bits);
 }
 
 static int64_t stored_row(const struct nano_tensor_source *source, int64_t row)

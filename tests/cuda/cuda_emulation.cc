@@ -23,6 +23,7 @@ enum wait { WAIT_NOTHING, WAIT_WARP, WAIT_BLOCK, WAIT_OVER };
 struct pending_copy {
     void *shared;
     const void *global;
+    size_t bytes;
     bool valid;
 };
 
@@ -324,12 +325,22 @@ void nano_emulated_check_aligned(const void *p, size_t alignment)
         die("a load is not aligned");
 }
 
+static void copy_async(void *shared, const void *global, size_t bytes, bool valid)
+{
+    if (reinterpret_cast<uintptr_t>(shared) % bytes ||
+        (valid && reinterpret_cast<uintptr_t>(global) % bytes))
+        die("an asynchronous copy is not aligned");
+    self().group.push_back({shared, global, bytes, valid});
+}
+
 void nano_cp_async16(void *shared, const void *global, bool valid)
 {
-    if (reinterpret_cast<uintptr_t>(shared) % 16 ||
-        (valid && reinterpret_cast<uintptr_t>(global) % 16))
-        die("an asynchronous copy is not aligned");
-    self().group.push_back({shared, global, valid});
+    copy_async(shared, global, 16, valid);
+}
+
+void nano_cp_async4(void *shared, const void *global, bool valid)
+{
+    copy_async(shared, global, 4, valid);
 }
 
 void nano_cp_async_commit(void)
@@ -343,9 +354,9 @@ void nano_emulated_cp_async_wait(int pending)
     while (self().groups.size() > static_cast<size_t>(pending)) {
         for (const pending_copy &copy : self().groups.front()) {
             if (copy.valid)
-                memcpy(copy.shared, copy.global, 16);
+                memcpy(copy.shared, copy.global, copy.bytes);
             else
-                memset(copy.shared, 0, 16);
+                memset(copy.shared, 0, copy.bytes);
         }
         self().groups.pop_front();
     }

@@ -260,6 +260,7 @@ void nano_ldmatrix4(uint32_t out[4], const void *row);
 void nano_ldmatrix4_transposed(uint32_t out[4], const void *row);
 
 void nano_cp_async16(void *shared, const void *global, bool valid);
+void nano_cp_async4(void *shared, const void *global, bool valid);
 void nano_cp_async_commit(void);
 void nano_emulated_cp_async_wait(int pending);
 template <int Pending> static inline void nano_cp_async_wait(void)

@@ -76,7 +76,7 @@ void nano_cuda_attention(struct nano_cuda_device *device,
     params.v = args->v_in_k ? params.k
                             : nano_kv_pool_of(args->format, args->v_pool, args->num_kv_heads,
                                               args->v_head_dim, args->block_size);
-    if (!nano_cuda_attention_mma(device, params))
+    if (!nano_cuda_attention_mma(device, params) && !nano_cuda_attention_mma8(device, params))
         nano_cuda_attention_any(device, params);
     nano_launch(device, merge_kernel, dim3(static_cast<unsigned>(MERGE_BLOCKS * args->num_blocks)),
                 dim3(WARPS * NANO_WARP), 0, params);

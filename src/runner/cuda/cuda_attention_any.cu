@@ -4,6 +4,7 @@
  * ways: eight lanes for a key (scores), a warp for a row (softmax), a thread for some columns of
  * some rows (the sum of values). */
 #include "runner/cuda/cuda_attention_rows.h"
+#include "runner/cuda/cuda_kv.h"
 
 namespace
 {
@@ -62,6 +63,25 @@ template <> struct elements<NANO_KV_FORMAT_Q8_0> {
         const uint32_t words[2] = {v.x, v.y};
         for (int k = 0; k < 8; k++)
             out[k] = static_cast<float>(static_cast<int8_t>(words[k / 4] >> k % 4 * 8));
+    }
+};
+
+template <> struct elements<NANO_KV_FORMAT_FP8> {
+    static __device__ float load(const uint8_t *row, int i)
+    {
+        return __fmul_rn(nano_f32_from_f16(nano_f16_from_e4m3(row[i])), NANO_E4M3_UNIT);
+    }
+    static __device__ void load8(const uint8_t *row, int i, float out[8])
+    {
+        const uint2 v = *reinterpret_cast<const uint2 *>(row + i);
+        const uint32_t words[2] = {v.x, v.y};
+        for (int k = 0; k < 2; k++) {
+            const uint2 halves = nano_f16x4_from_e4m3(words[k]);
+            const float2 a = nano_f32x2_from_f16x2(halves.x), b = nano_f32x2_from_f16x2(halves.y);
+            const float values[4] = {a.x, a.y, b.x, b.y};
+            for (int j = 0; j < 4; j++)
+                out[4 * k + j] = __fmul_rn(values[j], NANO_E4M3_UNIT);
+        }
     }
 };
 
@@ -281,7 +301,7 @@ template <int ColumnThreads, int Columns> struct columns {
             }
             for (int n = 0; n < Columns; n++) {
                 const int column = first + n * ColumnThreads;
-                const float value = nano_attention_value(range[i][n]);
+                const float value = nano_attention_value(range[i][n], 1);
                 if (!partial)
                     total[i][n] = nano_attention_add_value(w.shared->folds[r], total[i][n], value);
                 else if (column < w.p->args.v_head_dim)
@@ -387,7 +407,8 @@ void nano_cuda_attention_any(struct nano_cuda_device *device,
     const kernel kernel = args.format == NANO_KV_FORMAT_F32    ? choose<NANO_KV_FORMAT_F32>(dim)
                           : args.format == NANO_KV_FORMAT_F16  ? choose<NANO_KV_FORMAT_F16>(dim)
                           : args.format == NANO_KV_FORMAT_BF16 ? choose<NANO_KV_FORMAT_BF16>(dim)
-                                                               : choose<NANO_KV_FORMAT_Q8_0>(dim);
+                          : args.format == NANO_KV_FORMAT_Q8_0 ? choose<NANO_KV_FORMAT_Q8_0>(dim)
+                                                               : choose<NANO_KV_FORMAT_FP8>(dim);
     const size_t q_floats =
         static_cast<size_t>(ROWS) * static_cast<size_t>((args.head_dim + 7) / 8 * 8);
     nano_launch(device, kernel,

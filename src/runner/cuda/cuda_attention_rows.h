@@ -36,8 +36,8 @@ static __host__ __device__ inline struct nano_kv_pool nano_kv_pool_of(enum nano_
                                                                       int num_kv_heads, int dim,
                                                                       int block_size)
 {
-    const int value_bytes =
-        format == NANO_KV_FORMAT_F32 ? 4 : (format == NANO_KV_FORMAT_Q8_0 ? 1 : 2);
+    const bool is_bytes = format == NANO_KV_FORMAT_Q8_0 || format == NANO_KV_FORMAT_FP8;
+    const int value_bytes = format == NANO_KV_FORMAT_F32 ? 4 : is_bytes ? 1 : 2;
     const int64_t tokens = static_cast<int64_t>(num_kv_heads) * block_size;
     struct nano_kv_pool pool;
     pool.data = static_cast<const uint8_t *>(data);
@@ -213,11 +213,11 @@ static __device__ inline float nano_attention_add_value(const struct nano_attent
     return fold.seen ? __fmaf_rn(total, fold.keep, __fmul_rn(value, fold.add)) : total;
 }
 
-/* A range's value as it is added or stored: never -0, which a chunk that a row does not see would
- * turn into 0. */
-static __device__ inline float nano_attention_value(float value)
+/* A range's value, in units of V's elements, as it is added or stored: never -0, which a chunk that
+ * a row does not see would turn into 0. */
+static __device__ inline float nano_attention_value(float value, float unit)
 {
-    return __fadd_rn(value, 0.0f);
+    return __fmaf_rn(value, unit, 0.0f);
 }
 
 /* What the total's values are multiplied with at last. */
@@ -241,5 +241,7 @@ void nano_cuda_attention_any(struct nano_cuda_device *device,
 /* With tensor cores; false, and nothing is done, for a shape or format that it is not for. */
 bool nano_cuda_attention_mma(struct nano_cuda_device *device,
                              const struct nano_attention_params &params);
+bool nano_cuda_attention_mma8(struct nano_cuda_device *device,
+                              const struct nano_attention_params &params);
 
 #endif

@@ -9,27 +9,39 @@
 #define NANO_RUNNER_CUDA_CUDA_ATTENTION_TILE_H
 
 #include "runner/cuda/cuda_attention_rows.h"
+#include "runner/cuda/cuda_kv.h"
 
 /* ColumnWarps: warps that share a tile, 1 or all. Chunk: keys at a time, 16 or 32. Slots: of shared
- * memory for a chunk of K or of V. Blocks: that a multiprocessor is to have room for. */
-template <int KDim, int VDim, bool VInK, bool Bf16, int Warps, int ColumnWarps, int Chunk,
-          int Slots, int Blocks>
+ * memory for a chunk of K or of V as halves; RawSlots: for it as bytes, in formats of 8 bits.
+ * Blocks: that a multiprocessor is to have room for. */
+template <int KDim, int VDim, bool VInK, nano_kv_format Format, int Warps, int ColumnWarps,
+          int Chunk, int Slots, int RawSlots, int Blocks>
 struct nano_attention_shape {
     static constexpr int K_DIM = KDim, V_DIM = VDim, WARPS = Warps, COLUMN_WARPS = ColumnWarps,
-                         CHUNK = Chunk, SLOTS = Slots, BLOCKS = Blocks;
-    static constexpr bool V_IN_K = VInK, BF16 = Bf16, IS_SHARED = ColumnWarps > 1;
+                         CHUNK = Chunk, SLOTS = Slots, RAW_SLOTS = RawSlots, BLOCKS = Blocks;
+    static constexpr bool V_IN_K = VInK, BF16 = Format == NANO_KV_FORMAT_BF16,
+                          HAS_SCALES = Format == NANO_KV_FORMAT_Q8_0, IS_SHARED = ColumnWarps > 1;
+    /* What 1 in the slots stands for. */
+    static constexpr float UNIT = Format == NANO_KV_FORMAT_FP8 ? NANO_E4M3_UNIT : 1;
     static constexpr int TILE = 16, THREADS = Warps * NANO_WARP;
     static constexpr int ROWS = IS_SHARED ? TILE : Warps * TILE; /* of a block */
     static constexpr int KEY_TILES = Chunk / 8;
     /* Warps that share the dims of the same keys. */
     static constexpr int DIM_WARPS = IS_SHARED ? Warps / KEY_TILES : 1;
     static constexpr int DIM_STEPS = KDim / 16 / DIM_WARPS, KEY_STEPS = Chunk / 16;
-    static constexpr int COLUMN_TILES = VDim / 8 / ColumnWarps;
+    /* Groups of 8 columns. Where V cannot be shared out evenly some warps have groups that there
+     * are not: those are summed like others, of whatever is there, and not written. */
+    static constexpr int COLUMN_TILES = (VDim / 8 + ColumnWarps - 1) / ColumnWarps;
     /* Halves. Eight neighbouring rows begin in different banks. */
-    static constexpr int STRIDE = KDim + 8, SLOT_HALVES = Chunk * STRIDE;
+    static constexpr int STRIDE = (KDim + 31) / 32 * 32 + 8, SLOT_HALVES = Chunk * STRIDE;
     static constexpr int SCORE_STRIDE = Chunk + 8;
+    /* Bytes, and where things begin behind the slots of halves. */
+    static constexpr int RAW_BYTES = Chunk * KDim, RAW_AT = Slots * SLOT_HALVES * 2;
+    static constexpr int SCALES_AT = RAW_AT + RawSlots * RAW_BYTES;
+    static constexpr int SCORES_AT = SCALES_AT + (HAS_SCALES ? RawSlots * THREADS * 4 : 0);
     static constexpr int SHARED_BYTES =
-        Slots * SLOT_HALVES * 2 + (IS_SHARED ? DIM_WARPS * TILE * SCORE_STRIDE * 4 : 0);
+        SCORES_AT + (IS_SHARED ? DIM_WARPS * TILE * SCORE_STRIDE * 4 : 0);
+    static_assert(SHARED_BYTES <= 48 << 10, "more shared memory than a kernel has without asking");
 };
 
 /* ---- half precision ---- */
@@ -94,6 +106,13 @@ template <typename Shape> struct nano_attention_tile {
     __device__ struct nano_attention_row row_of(int r) const
     {
         return nano_attention_row_of(*p, *item, kv_head, first_row + r);
+    }
+
+    /* Whether V has the warp's columns 8 * n on. */
+    __device__ bool has_columns(int n) const
+    {
+        return 8 * Shape::COLUMN_TILES * Shape::COLUMN_WARPS == Shape::V_DIM ||
+               first_column + 8 * n < Shape::V_DIM;
     }
 
     /* Of the first product: the first of the tile's 8 keys that are the warp's, and of its dims. */
@@ -171,9 +190,10 @@ template <typename Shape> struct nano_attention_tile {
      * all is asked once: in between, the compiler can mix the work on them. */
     template <int Groups> __device__ void finish_scores(float (*s)[4], int first_position) const
     {
+        const float scale = __fmul_rn(p->args.scale, Shape::UNIT);
 #pragma unroll
         for (int i = 0; i < 4 * Groups; i++)
-            s[i / 4][i % 4] = __fmul_rn(s[i / 4][i % 4], p->args.scale);
+            s[i / 4][i % 4] = __fmul_rn(s[i / 4][i % 4], scale);
         if (p->args.softcap != 0) {
 #pragma unroll
             for (int i = 0; i < 4 * Groups; i++)
@@ -283,6 +303,8 @@ template <typename Shape> struct nano_attention_tile {
             return false;
         bool found = false;
         for (int i = lane; i < Shape::CHUNK * Shape::COLUMN_TILES; i += NANO_WARP) {
+            if (!has_columns(i % Shape::COLUMN_TILES))
+                continue;
             const uint4 v =
                 *reinterpret_cast<const uint4 *>(slot + i / Shape::COLUMN_TILES * Shape::STRIDE +
                                                  first_column + i % Shape::COLUMN_TILES * 8);
@@ -371,9 +393,9 @@ template <typename Shape> struct nano_attention_tile {
         float *partial = nano_attention_partial(*p, item->partial + row.query, row.head);
 #pragma unroll
         for (int n = 0; n < Shape::COLUMN_TILES; n++)
-            for (int k = 0; k < 2; k++)
+            for (int k = 0; k < 2 && has_columns(n); k++)
                 partial[first_column + 8 * n + 2 * t + k] =
-                    nano_attention_value(range[n][2 * i + k]);
+                    nano_attention_value(range[n][2 * i + k], Shape::UNIT);
         if (t == 0 && first_column == 0) {
             partial[Shape::V_DIM] = max[i];
             partial[Shape::V_DIM + 1] = sum[i];
@@ -395,8 +417,8 @@ template <typename Shape> struct nano_attention_tile {
 #pragma unroll
             for (int n = 0; n < Shape::COLUMN_TILES; n++)
                 for (int k = 2 * i; k < 2 * i + 2; k++)
-                    total[n][k] = nano_attention_add_value(fold, total[n][k],
-                                                           nano_attention_value(range[n][k]));
+                    total[n][k] = nano_attention_add_value(
+                        fold, total[n][k], nano_attention_value(range[n][k], Shape::UNIT));
         }
         clear_range();
     }
@@ -412,7 +434,7 @@ template <typename Shape> struct nano_attention_tile {
             float *out = nano_attention_out(*p, item->first_row + row.query, row.head);
 #pragma unroll
             for (int n = 0; n < Shape::COLUMN_TILES; n++)
-                for (int k = 0; k < 2; k++)
+                for (int k = 0; k < 2 && has_columns(n); k++)
                     out[first_column + 8 * n + 2 * t + k] = __fmul_rn(total[n][2 * i + k], factor);
         }
     }

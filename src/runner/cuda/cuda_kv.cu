@@ -1,8 +1,7 @@
 /* The KV store: a warp takes K or V of one token and head. */
-#include <float.h>
-
 #include "runner/cuda/cuda_attention.h"
 #include "runner/cuda/cuda_attention_rows.h"
+#include "runner/cuda/cuda_kv.h"
 #include "runner/cuda/cuda_lang.h"
 
 namespace
@@ -13,12 +12,7 @@ template <enum nano_kv_format Format>
 __device__ void store_head(uint8_t *values, const float *x, int dim, int lane)
 {
     for (int i = lane; i < dim; i += NANO_WARP)
-        if (Format == NANO_KV_FORMAT_F32)
-            reinterpret_cast<float *>(values)[i] = x[i];
-        else
-            reinterpret_cast<uint16_t *>(values)[i] =
-                static_cast<uint16_t>(Format == NANO_KV_FORMAT_F16 ? nano_f16x2_from_f32(x[i], 0)
-                                                                   : nano_bf16x2_from_f32(x[i], 0));
+        nano_kv_store_value<Format>(values, i, x[i]);
 }
 
 __device__ void store_q8_0(uint8_t *values, float *scale, const float *x, int dim, int lane)
@@ -26,14 +20,10 @@ __device__ void store_q8_0(uint8_t *values, float *scale, const float *x, int di
     float largest = 0;
     for (int i = lane; i < dim; i += NANO_WARP)
         largest = fmaxf(largest, fabsf(x[i]));
-    const float step = nano_warp_max(largest) / 127;
-    const float inverse = step >= FLT_MIN ? 1 / step : 0;
-    for (int i = lane; i < dim; i += NANO_WARP) {
-        const float level = rintf(__fmul_rn(x[i], inverse));
-        /* What is not finite becomes 0, as in the reference. */
-        reinterpret_cast<int8_t *>(values)[i] =
-            static_cast<int8_t>(fabsf(level) <= 127 ? level : 0);
-    }
+    const float step = nano_kv_q8_0_scale(nano_warp_max(largest));
+    const float inverse = nano_kv_q8_0_inverse(step);
+    for (int i = lane; i < dim; i += NANO_WARP)
+        reinterpret_cast<int8_t *>(values)[i] = nano_kv_q8_0_code(x[i], inverse);
     if (lane == 0)
         *scale = step;
 }
@@ -78,7 +68,8 @@ void nano_cuda_kv_store(struct nano_cuda_device *device, const struct nano_cuda_
 {
     static void (*const kernels[NANO_NUM_KV_FORMATS])(struct nano_cuda_kv_store_args) = {
         store_kernel<NANO_KV_FORMAT_F32>, store_kernel<NANO_KV_FORMAT_F16>,
-        store_kernel<NANO_KV_FORMAT_BF16>, store_kernel<NANO_KV_FORMAT_Q8_0>};
+        store_kernel<NANO_KV_FORMAT_BF16>, store_kernel<NANO_KV_FORMAT_Q8_0>,
+        store_kernel<NANO_KV_FORMAT_FP8>};
     const int64_t parts =
         static_cast<int64_t>(args->rows) * args->num_kv_heads * (args->v_in_k ? 1 : 2);
     nano_launch(device, kernels[args->format],

@@ -171,6 +171,15 @@ static __device__ inline void nano_cp_async16(void *shared, const void *global, 
                  : "memory");
 }
 
+/* The same of 4 bytes. */
+static __device__ inline void nano_cp_async4(void *shared, const void *global, bool valid)
+{
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(
+                     static_cast<uint32_t>(__cvta_generic_to_shared(shared))),
+                 "l"(global), "r"(valid ? 4 : 0)
+                 : "memory");
+}
+
 static __device__ inline void nano_cp_async_commit(void)
 {
     asm volatile("cp.async.commit_group;" ::: "memory");

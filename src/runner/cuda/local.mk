@@ -12,6 +12,8 @@ CUDA_HOST_FILES = \
 CUDA_KERNEL_INCLUDES = \
   src/runner/cuda/cuda_act.h \
   src/runner/cuda/cuda_attention.h \
+  src/runner/cuda/cuda_attention_load.h \
+  src/runner/cuda/cuda_attention_mma.h \
   src/runner/cuda/cuda_attention_rows.h \
   src/runner/cuda/cuda_attention_tile.h \
   src/runner/cuda/cuda_batch.h \
@@ -20,6 +22,7 @@ CUDA_KERNEL_INCLUDES = \
   src/runner/cuda/cuda_elementwise.h \
   src/runner/cuda/cuda_embed.h \
   src/runner/cuda/cuda_gemm.h \
+  src/runner/cuda/cuda_kv.h \
   src/runner/cuda/cuda_lang.h \
   src/runner/cuda/cuda_linear.h \
   src/runner/cuda/cuda_linear_part.h \
@@ -38,6 +41,7 @@ CUDA_KERNEL_FILES = \
   src/runner/cuda/cuda_attention.cu \
   src/runner/cuda/cuda_attention_any.cu \
   src/runner/cuda/cuda_attention_mma.cu \
+  src/runner/cuda/cuda_attention_mma8.cu \
   src/runner/cuda/cuda_convert.cu \
   src/runner/cuda/cuda_elementwise.cu \
   src/runner/cuda/cuda_embed.cu \

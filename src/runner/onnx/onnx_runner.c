@@ -67,8 +67,12 @@ static enum nano_status onnx_plan(const struct nano_runner_config *config,
 {
     struct nano_onnx_decoder d;
     struct nano_arena arena;
-    nano_arena_init(&arena);
     *out = (struct nano_runner_memory){0};
+    if (config->kv_format == NANO_KV_FORMAT_FP8)
+        return nano_error_set(err, NANO_ERR_UNSUPPORTED,
+                              "kv_cache_dtype fp8: the KV cache of an ONNX graph has the graph's "
+                              "type; other runners have fp8 and q8_0");
+    nano_arena_init(&arena);
     const enum nano_status status = nano_onnx_decoder_read(&d, config->onnx, &arena, err);
     if (status == NANO_OK) {
         const struct nano_onnx_graph *g = d.graph;
