@@ -7,6 +7,7 @@
 
 #include "runner/cuda/cuda_convert.h"
 #include "runner/cuda/cuda_linear.h"
+#include "runner/cuda/cuda_linear_tile.h"
 #include "runner/cuda/cuda_moe.h"
 #include "runner/cuda/cuda_norm.h"
 #include "tests/cuda/fake_device.h"
@@ -214,6 +215,15 @@ static void give_input(struct nano_cuda_linear_args *a, float *x, int64_t stride
 
 enum { ALONE_STEP = 11 }; /* from one row that is computed on its own to the next */
 
+/* By the choice of kernels, or a tile of the tile kernel. */
+static void run_linear(const struct nano_cuda_linear_args *a, int tile)
+{
+    if (tile == NANO_CUDA_NUM_TILES)
+        nano_cuda_linear(device, a);
+    else
+        nano_cuda_linear_tile_of(device, a, (enum nano_cuda_tile)tile);
+}
+
 static void check_linear(const struct linear_case *c, int max_rows)
 {
     const size_t element = c->format == NANO_FORMAT_F32 ? 4 : 2;
@@ -285,19 +295,22 @@ static void check_linear(const struct linear_case *c, int max_rows)
                               column + r, (double)alone[t * out_rows + column + r], expected);
             }
     static const int counts[] = {2, 9, 17, 32, 33, 70, 140, 300};
-    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
-        for (int order = 0; order <= (counts[i] < 40); order++) {
+    const int first_tile = c->format == NANO_FORMAT_F16 ? 0 : NANO_CUDA_NUM_TILES;
+    for (int tile = first_tile; tile <= NANO_CUDA_NUM_TILES; tile++)
+        for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
             const int rows = counts[i] < max_rows ? counts[i] : max_rows;
+            if (tile < NANO_CUDA_NUM_TILES && rows < max_rows && rows != 33)
+                continue;
             memcpy(out, before, (size_t)(max_rows * out_rows) * sizeof *out);
             a = whole;
             a.rows = rows;
-            nano_emulated_set_order(order);
-            nano_cuda_linear(device, &a);
+            nano_emulated_set_order((int)i % 3);
+            run_linear(&a, tile);
             for (int t = 0; t < rows; t += ALONE_STEP) /* of a glu, the gate's columns */
                 cr_assert_eq(memcmp(out + t * out_rows, alone + t * out_rows,
                                     (size_t)(c->glu ? c->rows[0] : out_rows) * sizeof *out),
-                             0, "format %d: row %d has other bits among %d", (int)c->format, t,
-                             rows);
+                             0, "format %d, tile %d: row %d has other bits among %d",
+                             (int)c->format, tile, t, rows);
         }
     nano_emulated_set_order(0);
     free(alone);
@@ -328,17 +341,80 @@ Test(cuda_linear, sums_and_the_same_bits_in_any_company)
     close_device();
 }
 
-/* So many rows that the larger tiles are taken. */
-Test(cuda_linear, large_tiles)
+/* So many rows and inputs that there are several blocks of each, and several groups of inputs. */
+Test(cuda_linear, many_blocks)
 {
+    static const struct linear_case cases[] = {
+        {NANO_FORMAT_F16, 2, {200, 90}, 32, false, false, false, NANO_ACT_NONE},
+        {NANO_FORMAT_F16, 2, {150, 150}, 64, true, false, false, NANO_ACT_SILU}};
     open_device();
-    check_linear(
-        &(struct linear_case){NANO_FORMAT_F16, 1, {2048}, 32, false, false, false, NANO_ACT_NONE},
-        300);
-    check_linear(
-        &(struct linear_case){
-            NANO_FORMAT_F16, 2, {4096, 4096}, 32, true, false, false, NANO_ACT_SILU},
-        300);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        check_linear(&cases[i], 300);
+    close_device();
+}
+
+Test(cuda_linear, heads)
+{
+    enum { ROWS = 50, HEADS = 3, COLS = 96, OUT = 20, X = HEADS * COLS, Y = HEADS * (OUT + 1) };
+    open_device();
+    float *x = random_floats(ROWS * X, 1);
+    float *y = device_alloc(ROWS * Y * sizeof *y), *alone = malloc(ROWS * Y * sizeof *alone);
+    uint16_t *half = device_alloc(ROWS * X * sizeof *half);
+    float *scales = device_alloc(ROWS * HEADS * sizeof *scales);
+    const struct nano_cuda_norm_args norm = {.output = NANO_CUDA_NORM_F16,
+                                             .in = {x, X},
+                                             .width = COLS,
+                                             .group_stride = COLS,
+                                             .num_groups = HEADS,
+                                             .rows = ROWS,
+                                             .half = half,
+                                             .half_stride = COLS,
+                                             .scales = scales};
+    nano_cuda_norm(device, &norm);
+    struct nano_cuda_linear_args a = {
+        .format = NANO_FORMAT_F16,
+        .segments =
+            {{random_weights(NANO_FORMAT_F16, HEADS * OUT * COLS), COLS * 2, 1, NULL, {y, Y}, OUT}},
+        .num_segments = 1,
+        .cols = COLS,
+        .half_stride = COLS,
+        .num_heads = HEADS,
+        .head_bytes = OUT * COLS * 2,
+        .out_stride = OUT + 1};
+    for (int t = 0; t < ROWS; t++) {
+        a.rows = 1;
+        a.half = half + t * X;
+        a.scales = scales + t * HEADS;
+        nano_cuda_linear(device, &a);
+        memcpy(alone + t * Y, y, Y * sizeof *y);
+        for (int h = 0; h < HEADS; h++)
+            for (int r = 0; r < OUT; r++) {
+                double sum = 0;
+                for (int k = 0; k < COLS; k++)
+                    sum += (double)weight_at(NANO_FORMAT_F16, a.segments[0].weight,
+                                             (h * OUT + r) * COLS + k) *
+                           (double)x[t * X + h * COLS + k];
+                cr_assert_float_eq((double)y[h * (OUT + 1) + r], sum, 0.02);
+            }
+    }
+    a.rows = ROWS;
+    a.half = half;
+    a.scales = scales;
+    for (int tile = 0; tile <= NANO_CUDA_NUM_TILES; tile++) {
+        memset(y, 0, ROWS * Y * sizeof *y);
+        run_linear(&a, tile);
+        for (int t = 0; t < ROWS; t++)
+            for (int h = 0; h < HEADS; h++)
+                cr_assert_eq(memcmp(y + t * Y + h * (OUT + 1), alone + t * Y + h * (OUT + 1),
+                                    OUT * sizeof *y),
+                             0, "tile %d: row %d, head %d", tile, t, h);
+    }
+    free(alone);
+    device_free(x);
+    device_free(y);
+    device_free(half);
+    device_free(scales);
+    device_free(a.segments[0].weight);
     close_device();
 }
 

@@ -7,8 +7,8 @@
  *
  *   skinny  a block of threads has 16 rows of the weights and a warp for each slice; the weights go
  *           from memory to the tensor cores without a stop. Limited by reading them: decode.
- *   tile    a block has 64 or 128 rows and as many tokens, in shared memory, and goes through the
- *           slices one after the other. Halves only; others are unpacked before: prefill. */
+ *   tile    a block has up to 128 rows and 192 tokens, in shared memory, and goes through the slices
+ *           one after the other. Halves only; others are unpacked before: prefill. */
 #ifndef NANO_RUNNER_CUDA_CUDA_LINEAR_H
 #define NANO_RUNNER_CUDA_CUDA_LINEAR_H
 

@@ -24,6 +24,7 @@ CUDA_KERNEL_INCLUDES = \
   src/runner/cuda/cuda_linear.h \
   src/runner/cuda/cuda_linear_part.h \
   src/runner/cuda/cuda_linear_tile.h \
+  src/runner/cuda/cuda_linear_tile_kernel.h \
   src/runner/cuda/cuda_moe.h \
   src/runner/cuda/cuda_norm.h \
   src/runner/cuda/cuda_quant.h \
