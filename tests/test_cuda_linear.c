@@ -432,7 +432,7 @@ static void plan_experts(const struct nano_cuda_moe_plan_args *plan, int max_til
         const bool goes_on = i && plan->tiles[i - 1].expert == tile->expert;
         cr_assert(!i || goes_on || plan->tiles[i - 1].expert < tile->expert);
         cr_assert_eq(tile->first, next);
-        cr_assert(tile->count >= 1 && tile->count <= NANO_CUDA_SKINNY_ROWS);
+        cr_assert(tile->count >= 1 && tile->count <= plan->tile_slots);
         for (int s = tile->first; s < tile->first + tile->count; s++) {
             cr_assert_eq(route[plan->order[s]].expert, tile->expert);
             cr_assert_eq(plan->order_row[s], plan->order[s] / plan->num_used);
@@ -448,12 +448,13 @@ Test(cuda_linear, plan_of_many_experts)
 {
     enum { ROWS = 90, USED = 4, EXPERTS = 1100, SLOTS = ROWS * USED };
     open_device();
-    const int max_tiles = nano_cuda_moe_max_tiles(ROWS, USED, EXPERTS);
+    const int max_tiles = nano_cuda_moe_max_tiles(ROWS, USED, EXPERTS, NANO_CUDA_SKINNY_ROWS);
     struct nano_route *route = device_alloc(SLOTS * sizeof *route);
     struct nano_cuda_moe_plan_args plan = {.routes = {(float *)(void *)route, USED * 2},
                                            .rows = ROWS,
                                            .num_used = USED,
                                            .num_experts = EXPERTS,
+                                           .tile_slots = NANO_CUDA_SKINNY_ROWS,
                                            .tiles =
                                                device_alloc((size_t)max_tiles * sizeof *plan.tiles),
                                            .num_tiles = device_alloc(sizeof(int32_t)),
@@ -461,6 +462,7 @@ Test(cuda_linear, plan_of_many_experts)
                                            .order_row = device_alloc(SLOTS * sizeof(int32_t))};
     for (int few = 0; few < 2; few++)
         for (int order = 0; order < 3; order++) {
+            plan.tile_slots = order ? NANO_CUDA_TILE_SLOTS : NANO_CUDA_SKINNY_ROWS;
             nano_emulated_set_order(order);
             for (int i = 0; i < SLOTS; i++)
                 route[i].expert = few ? EXPERTS - 1 - i % USED * 30 : i * 37 % EXPERTS;
@@ -484,11 +486,12 @@ Test(cuda_linear, experts)
     for (int i = 0; i < SLOTS; i++)
         route[i] = (struct nano_route){(int32_t)((i % USED + i / USED * (i / USED % 3)) % EXPERTS),
                                        random_float()};
-    const int max_tiles = nano_cuda_moe_max_tiles(ROWS, USED, EXPERTS);
+    const int max_tiles = nano_cuda_moe_max_tiles(ROWS, USED, EXPERTS, NANO_CUDA_SKINNY_ROWS);
     struct nano_cuda_moe_plan_args plan = {.routes = {routes, USED * 2},
                                            .rows = ROWS,
                                            .num_used = USED,
                                            .num_experts = EXPERTS,
+                                           .tile_slots = NANO_CUDA_SKINNY_ROWS,
                                            .tiles =
                                                device_alloc((size_t)max_tiles * sizeof *plan.tiles),
                                            .num_tiles = device_alloc(sizeof(int32_t)),
@@ -511,6 +514,7 @@ Test(cuda_linear, experts)
             .num_heads = 1,
             .tiles = plan.tiles,
             .num_tiles = plan.num_tiles,
+            .tile_slots = plan.tile_slots,
             .max_tiles = max_tiles,
             .in_rows = plan.order_row,
             .out_rows = plan.order,
@@ -552,6 +556,108 @@ Test(cuda_linear, experts)
     device_free(plan.num_tiles);
     device_free(plan.order);
     device_free(plan.order_row);
+    close_device();
+}
+
+/* Any that are finite in F16. */
+static void *random_blocks(enum nano_format format, size_t num_bytes)
+{
+    const size_t block = (size_t)nano_format_traits(format)->block_bytes;
+    unsigned char *bytes = device_alloc(num_bytes + 4);
+    for (size_t i = 0; i < num_bytes; i++)
+        bytes[i] = (unsigned char)(tiny_random(&seed) & 0x3b);
+    for (size_t i = 0; i < num_bytes && format == NANO_FORMAT_MXFP4; i += block)
+        bytes[i] = (unsigned char)(120 + bytes[i] % 8);
+    return bytes;
+}
+
+/* A glu of experts in tiles of every size, in all of which slots have the skinny kernel's bits. */
+static void check_experts(enum nano_format format)
+{
+    enum { ROWS = 120, USED = 3, EXPERTS = 4, COLS = 256, OUT = 40, SLOTS = ROWS * USED };
+    static const int sizes[] = {NANO_CUDA_SKINNY_ROWS, NANO_CUDA_TILE_SLOTS,
+                                NANO_CUDA_HALF_TILE_SLOTS};
+    const int num_sizes = format == NANO_FORMAT_F16 ? 3 : 2;
+    struct nano_route *route = device_alloc(SLOTS * sizeof *route);
+    for (int i = 0; i < SLOTS; i++) /* 120 of the first, 1 of the last */
+        route[i].expert = i % USED == 0 ? 0 : i == 1 ? 3 : 1 + (i / 7 % 2);
+    const int max_tiles = nano_cuda_moe_max_tiles(ROWS, USED, EXPERTS, NANO_CUDA_SKINNY_ROWS);
+    struct nano_cuda_moe_plan_args plan = {.routes = {(float *)(void *)route, USED * 2},
+                                           .rows = ROWS,
+                                           .num_used = USED,
+                                           .num_experts = EXPERTS,
+                                           .tiles =
+                                               device_alloc((size_t)max_tiles * sizeof *plan.tiles),
+                                           .num_tiles = device_alloc(sizeof(int32_t)),
+                                           .order = device_alloc(SLOTS * sizeof(int32_t)),
+                                           .order_row = device_alloc(SLOTS * sizeof(int32_t))};
+    const int64_t row_bytes = (int64_t)nano_format_row_bytes(format, COLS);
+    float *x = random_floats(ROWS * COLS, 1), *before = random_floats(SLOTS * OUT, 1);
+    float *y = device_alloc(SLOTS * OUT * sizeof *y), *expected = malloc(SLOTS * OUT * sizeof *y);
+    struct nano_cuda_linear_args a = {.format = format,
+                                      .num_segments = 2,
+                                      .accumulate = true,
+                                      .glu = true,
+                                      .act = NANO_ACT_SILU,
+                                      .cols = COLS,
+                                      .num_heads = 1,
+                                      .tiles = plan.tiles,
+                                      .num_tiles = plan.num_tiles,
+                                      .in_rows = plan.order_row,
+                                      .out_rows = plan.order,
+                                      .expert_bytes = OUT * row_bytes,
+                                      .rows = SLOTS};
+    for (int s = 0; s < 2; s++)
+        a.segments[s] =
+            (struct nano_cuda_segment){random_blocks(format, (size_t)(EXPERTS * OUT * row_bytes)),
+                                       row_bytes,
+                                       0x1p-8f,
+                                       random_floats(EXPERTS * OUT, 1),
+                                       {y, OUT},
+                                       OUT};
+    give_input(&a, x, COLS, ROWS);
+    a.rows = SLOTS;
+    for (int i = 0; i < num_sizes; i++)
+        for (int order = 0; order < (i ? 3 : 1); order += 2) {
+            nano_emulated_set_order(order);
+            plan.tile_slots = a.tile_slots = sizes[i];
+            a.max_tiles = nano_cuda_moe_max_tiles(ROWS, USED, EXPERTS, sizes[i]);
+            plan_experts(&plan, a.max_tiles);
+            memcpy(y, before, SLOTS * OUT * sizeof *y);
+            nano_cuda_linear(device, &a);
+            if (i == 0) {
+                memcpy(expected, y, SLOTS * OUT * sizeof *y);
+                for (int k = 0; k < SLOTS * OUT; k++)
+                    cr_assert(isfinite(y[k]), "%s", nano_format_traits(format)->name);
+            }
+            cr_assert_eq(memcmp(y, expected, SLOTS * OUT * sizeof *y), 0,
+                         "%s: other bits in tiles of %d", nano_format_traits(format)->name,
+                         sizes[i]);
+        }
+    nano_emulated_set_order(0);
+    for (int s = 0; s < 2; s++) {
+        device_free(a.segments[s].weight);
+        device_free(a.segments[s].bias);
+    }
+    free(expected);
+    device_free(route);
+    device_free(plan.tiles);
+    device_free(plan.num_tiles);
+    device_free(plan.order);
+    device_free(plan.order_row);
+    device_free(x);
+    device_free(before);
+    device_free(y);
+    device_free(a.half);
+    device_free(a.scales);
+}
+
+Test(cuda_linear, experts_in_tiles_of_any_size)
+{
+    open_device();
+    for (int format = 0; format < NANO_NUM_FORMATS; format++)
+        if (format != NANO_FORMAT_F32 && format != NANO_FORMAT_BF16)
+            check_experts((enum nano_format)format);
     close_device();
 }
 

@@ -78,6 +78,12 @@ static __device__ inline unsigned nano_ballot(bool predicate)
     return __ballot_sync(0xffffffffu, predicate);
 }
 
+/* The lanes whose value is this one's. */
+static __device__ inline unsigned nano_match(int value)
+{
+    return __match_any_sync(0xffffffffu, value);
+}
+
 static __device__ inline uint32_t nano_f16x2_from_f32(float first, float second)
 {
     uint32_t bits;

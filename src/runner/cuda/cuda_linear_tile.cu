@@ -56,6 +56,11 @@ void nano_cuda_linear_tile_of(struct nano_cuda_device *device,
 void nano_cuda_linear_tile(struct nano_cuda_device *device,
                            const struct nano_cuda_linear_args *args)
 {
+    if (args->tiles) {
+        kinds[args->tile_slots > 64 ? NANO_CUDA_TILE_128X128 : NANO_CUDA_TILE_128X64].launch(device,
+                                                                                             args);
+        return;
+    }
     const int64_t rows = nano_cuda_tile_rows(args),
                   multiprocessors = nano_cuda_device_multiprocessors(device);
     int64_t least = INT64_MAX;

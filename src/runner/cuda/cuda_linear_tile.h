@@ -18,12 +18,16 @@ enum nano_cuda_tile {
 extern "C" {
 #endif
 
-/* F16 weights. */
+/* F16 weights; of experts, tiles of up to NANO_CUDA_HALF_TILE_SLOTS. */
 void nano_cuda_linear_tile(struct nano_cuda_device *device,
                            const struct nano_cuda_linear_args *args);
 /* By a tile of that size, which only the speed depends on. */
 void nano_cuda_linear_tile_of(struct nano_cuda_device *device,
                               const struct nano_cuda_linear_args *args, enum nano_cuda_tile tile);
+
+/* Quantised weights; of experts, tiles of up to NANO_CUDA_TILE_SLOTS. */
+void nano_cuda_linear_tile_quantised(struct nano_cuda_device *device,
+                                     const struct nano_cuda_linear_args *args);
 
 #ifdef __cplusplus
 }

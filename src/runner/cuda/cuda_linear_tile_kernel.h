@@ -49,6 +49,8 @@ struct nano_cuda_tile_shape {
         PIECE_FLOATS = PIECE_TILES * 8 * PIECE_STRIDE
     };
     static_assert(ROW_WARPS * INPUT_WARPS * NANO_WARP == NANO_CUDA_TILE_THREADS, "eight warps");
+    static_assert(Format == NANO_FORMAT_F16 || (ROW_COPIES <= ROW_TILES && ROWS % COPY_ROWS == 0),
+                  "a row is unpacked beside the products of a row tile");
     static_assert(ROW_TILES % 2 == 0, "gate and factor of a glu are one warp's");
     static_assert(NANO_CUDA_TILE_THREADS / NANO_WARP * PIECE_FLOATS * 4 <= SHARED_BYTES, "pieces");
 };
@@ -241,26 +243,16 @@ __global__ void __launch_bounds__(NANO_CUDA_TILE_THREADS, Shape::BLOCKS)
         nano_cp_async_commit();
     };
 
-    /* Quantised weights come by way of registers. */
-    uint4 unpacked[Shape::ROW_COPIES];
-    const auto unpack = [&](int chunk) {
+    /* Quantised weights come by way of registers. Behind the last chunk it is that one again, so
+     * that there is no branch between loads and what can be done meanwhile. */
+    const auto unpack = [&](int chunk, int i) {
         if constexpr (!is_half) {
-            const int64_t k = static_cast<int64_t>(chunk) * NANO_CUDA_CHUNK + copy_part * 8;
-#pragma unroll
-            for (int i = 0; i < Shape::ROW_COPIES; i++) {
-                uint32_t pairs[4] = {0, 0, 0, 0};
-                if (k < a.cols)
-                    nano_cuda_weights<Shape::format>::load8_half(from_weights[i], k, pairs);
-                unpacked[i] = make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]);
-            }
-        }
-    };
-    const auto store_unpacked = [&](int chunk) {
-        if constexpr (!is_half) {
-#pragma unroll
-            for (int i = 0; i < Shape::ROW_COPIES; i++)
-                *reinterpret_cast<uint4 *>(to + chunk % STAGES * Shape::STAGE_BYTES +
-                                           i * COPY_ROWS * CHUNK_BYTES) = unpacked[i];
+            const int k = min(chunk, num_chunks - 1) * NANO_CUDA_CHUNK + copy_part * 8;
+            uint32_t pairs[4];
+            nano_cuda_weights<Shape::format>::load8_half(from_weights[i], k, pairs);
+            *reinterpret_cast<uint4 *>(to + chunk % STAGES * Shape::STAGE_BYTES +
+                                       i * COPY_ROWS * CHUNK_BYTES) =
+                make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]);
         }
     };
 
@@ -282,8 +274,8 @@ __global__ void __launch_bounds__(NANO_CUDA_TILE_THREADS, Shape::BLOCKS)
     };
 
     for (int chunk = 0; chunk < STAGES; chunk++) {
-        unpack(chunk);
-        store_unpacked(chunk);
+        for (int i = 0; i < Shape::ROW_COPIES && chunk < STAGES - 1; i++)
+            unpack(chunk, i);
         copy(chunk);
     }
     nano_cp_async_wait<STAGES - 1>();
@@ -301,14 +293,12 @@ __global__ void __launch_bounds__(NANO_CUDA_TILE_THREADS, Shape::BLOCKS)
         const int end = nano_cuda_slice_begin(num_chunks, slice + 1);
         for (; chunk < end; chunk++) {
             const int stage = chunk % STAGES, next_stage = (chunk + 1) % STAGES;
-            unpack(chunk + STAGES);
 #pragma unroll
             for (int m = 0; m < ROW_TILES; m++) {
                 const bool is_last = m == ROW_TILES - 1;
                 if (is_last) { /* all of this chunk is in registers: its stage is free */
                     nano_cp_async_wait<STAGES - 2>();
                     __syncthreads();
-                    store_unpacked(chunk + STAGES);
                     copy(chunk + STAGES);
                 }
                 load_weights(&w[(m + 1) % 2], is_last ? next_stage : stage, is_last ? 0 : m + 1);
@@ -321,6 +311,9 @@ __global__ void __launch_bounds__(NANO_CUDA_TILE_THREADS, Shape::BLOCKS)
                     if (is_last)
                         load_input(&x[n], next_stage, n);
                 }
+                /* Into the stage that has been free since the last chunk. */
+                if (m < Shape::ROW_COPIES)
+                    unpack(chunk + STAGES - 1, m);
             }
         }
 #pragma unroll

@@ -46,6 +46,7 @@ CUDA_KERNEL_FILES = \
   src/runner/cuda/cuda_linear.cu \
   src/runner/cuda/cuda_linear_finish.cu \
   src/runner/cuda/cuda_linear_tile.cu \
+  src/runner/cuda/cuda_linear_tile_quant.cu \
   src/runner/cuda/cuda_moe.cu \
   src/runner/cuda/cuda_norm.cu \
   src/runner/cuda/cuda_recurrent.cu \
