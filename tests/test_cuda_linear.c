@@ -661,6 +661,65 @@ Test(cuda_linear, experts_in_tiles_of_any_size)
     close_device();
 }
 
+/* Two segments and heads of quantised weights, whose rows have the skinny kernel's bits. */
+static void check_quantised(enum nano_format format)
+{
+    enum { ROWS = 70, HEADS = 2, COLS = 512, MOST = 130, Y = HEADS * 2 * MOST };
+    const int64_t row_bytes = (int64_t)nano_format_row_bytes(format, COLS);
+    float *x = random_floats(ROWS * HEADS * COLS, 1), *y = device_alloc(ROWS * Y * sizeof *y),
+          *alone = malloc(ROWS * Y * sizeof *alone);
+    for (int heads = 1; heads <= HEADS; heads++) {
+        struct nano_cuda_linear_args a = {.format = format,
+                                          .num_segments = 2,
+                                          .cols = COLS,
+                                          .num_heads = heads,
+                                          .head_bytes = MOST * row_bytes,
+                                          .out_stride = 2 * MOST};
+        for (int s = 0; s < 2; s++)
+            a.segments[s] = (struct nano_cuda_segment){
+                random_blocks(format, (size_t)(HEADS * MOST * row_bytes)),
+                row_bytes,
+                0x1p-8f,
+                NULL,
+                {y + s * MOST, Y},
+                s ? 20 : MOST};
+        give_input(&a, x, COLS, ROWS * heads);
+        const struct nano_cuda_linear_args whole = a;
+        for (int t = 0; t < ROWS; t += ALONE_STEP) {
+            memset(y, 0, ROWS * Y * sizeof *y);
+            a.rows = 1;
+            a.half = whole.half + t * heads * whole.half_stride;
+            a.scales = whole.scales + t * heads;
+            nano_cuda_linear(device, &a);
+            memcpy(alone + t * Y, y, Y * sizeof *y);
+        }
+        a = whole;
+        a.rows = ROWS;
+        memset(y, 0, ROWS * Y * sizeof *y);
+        nano_cuda_linear_tile_quantised(device, &a);
+        for (int t = 0; t < ROWS; t += ALONE_STEP)
+            cr_assert_eq(memcmp(y + t * Y, alone + t * Y, Y * sizeof *y), 0,
+                         "%s, %d heads: row %d has other bits", nano_format_traits(format)->name,
+                         heads, t);
+        for (int s = 0; s < 2; s++)
+            device_free(a.segments[s].weight);
+        device_free(a.half);
+        device_free(a.scales);
+    }
+    free(alone);
+    device_free(x);
+    device_free(y);
+}
+
+Test(cuda_linear, quantised_rows)
+{
+    open_device();
+    for (int format = 0; format < NANO_NUM_FORMATS; format++)
+        if (format != NANO_FORMAT_F32 && format != NANO_FORMAT_F16 && format != NANO_FORMAT_BF16)
+            check_quantised((enum nano_format)format);
+    close_device();
+}
+
 /* ---- BF16 weights ---- */
 
 static float f32_from_bf16(uint16_t half)

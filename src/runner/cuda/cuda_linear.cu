@@ -207,12 +207,12 @@ void linear_f32(struct nano_cuda_device *device, const struct nano_cuda_linear_a
 
 void nano_cuda_linear(struct nano_cuda_device *device, const struct nano_cuda_linear_args *args)
 {
-    const bool is_tile = (args->tiles ? args->tile_slots : args->rows) > NANO_CUDA_SKINNY_ROWS;
-    if (is_tile && args->format == NANO_FORMAT_F16) {
+    if (args->format == NANO_FORMAT_F16 &&
+        (args->tiles ? args->tile_slots : args->rows) > NANO_CUDA_SKINNY_ROWS) {
         nano_cuda_linear_tile(device, args);
         return;
     }
-    if (is_tile && args->tiles && args->format != NANO_FORMAT_F32) {
+    if (nano_cuda_linear_tile_pays(device, args)) {
         nano_cuda_linear_tile_quantised(device, args);
         return;
     }

@@ -8,8 +8,8 @@
  *   skinny  a block of threads has 16 rows of the weights and a warp for each slice; the weights go
  *           from memory to the tensor cores without a stop. Limited by reading them: decode.
  *   tile    a block has up to 128 rows and 192 tokens, in shared memory, and goes through the
- * slices one after the other. Of quantised weights there is a smaller one, for experts; other
- *           linears have theirs unpacked before: prefill. */
+ *           slices one after the other: prefill. Of halves, to which quantised weights are unpacked
+ *           before; or on their way, in smaller blocks, for experts and some dozens of tokens. */
 #ifndef NANO_RUNNER_CUDA_CUDA_LINEAR_H
 #define NANO_RUNNER_CUDA_CUDA_LINEAR_H
 

@@ -28,6 +28,9 @@ void nano_cuda_linear_tile_of(struct nano_cuda_device *device,
 /* Quantised weights; of experts, tiles of up to NANO_CUDA_TILE_SLOTS. */
 void nano_cuda_linear_tile_quantised(struct nano_cuda_device *device,
                                      const struct nano_cuda_linear_args *args);
+/* Whether it should be faster than the skinny kernel, or is the only one that can. */
+bool nano_cuda_linear_tile_pays(struct nano_cuda_device *device,
+                                const struct nano_cuda_linear_args *args);
 
 #ifdef __cplusplus
 }
