@@ -69,7 +69,7 @@ __device__ void place_slots(const struct nano_cuda_moe_plan_args &a, int begin, 
 
 /* One block. A warp has neighbouring slots, which it counts and later places, so that they stay in
  * order; a thread has an expert to sum up what the warps have of it. */
-__global__ void __launch_bounds__(PLAN_THREADS)
+__global__ void __launch_bounds__(PLAN_THREADS, 1)
     moe_plan_kernel(const struct nano_cuda_moe_plan_args a)
 {
     __shared__ struct plan_memory m;
