@@ -374,7 +374,8 @@ struct nano_engine_params {
     int num_threads;             /* at most one per CPU that affinity and cgroups leave; 0: that many */
     int max_model_len;           /* tokens of prompt + output of one sequence; 0: the model's */
     int max_num_seqs;            /* sequences running at once; fewer if recurrent states are large */
-    int max_num_batched_tokens;  /* tokens computed in one step */
+    int max_num_batched_tokens;  /* tokens computed in one step; 0: 512, on a GPU up to 4096 as long
+                                    as they leave 7/8 of what weights leave of its memory */
     int max_num_queued_reqs;     /* 0: no limit */
     int block_size;              /* tokens in a KV block */
     int num_blocks;              /* 0: as many as the budget or max_num_seqs x max_model_len need */

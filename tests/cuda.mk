@@ -16,6 +16,7 @@ tests_libcuda_emulated_la_SOURCES = $(CUDA_HOST_FILES) \
   tests/cuda/emulated_linear.cc \
   tests/cuda/emulated_linear_finish.cc \
   tests/cuda/emulated_linear_tile.cc \
+  tests/cuda/emulated_linear_tile_quant.cc \
   tests/cuda/emulated_moe.cc \
   tests/cuda/emulated_norm.cc \
   tests/cuda/emulated_recurrent.cc \

@@ -7,6 +7,7 @@
 
 #include "runner/cuda/cuda_convert.h"
 #include "runner/cuda/cuda_linear.h"
+#include "runner/cuda/cuda_linear_tile.h"
 #include "runner/cuda/cuda_moe.h"
 #include "runner/cuda/cuda_norm.h"
 #include "tests/cuda/fake_device.h"
@@ -214,6 +215,15 @@ static void give_input(struct nano_cuda_linear_args *a, float *x, int64_t stride
 
 enum { ALONE_STEP = 11 }; /* from one row that is computed on its own to the next */
 
+/* By the choice of kernels, or a tile of the tile kernel. */
+static void run_linear(const struct nano_cuda_linear_args *a, int tile)
+{
+    if (tile == NANO_CUDA_NUM_TILES)
+        nano_cuda_linear(device, a);
+    else
+        nano_cuda_linear_tile_of(device, a, (enum nano_cuda_tile)tile);
+}
+
 static void check_linear(const struct linear_case *c, int max_rows)
 {
     const size_t element = c->format == NANO_FORMAT_F32 ? 4 : 2;
@@ -285,19 +295,22 @@ static void check_linear(const struct linear_case *c, int max_rows)
                               column + r, (double)alone[t * out_rows + column + r], expected);
             }
     static const int counts[] = {2, 9, 17, 32, 33, 70, 140, 300};
-    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
-        for (int order = 0; order <= (counts[i] < 40); order++) {
+    const int first_tile = c->format == NANO_FORMAT_F16 ? 0 : NANO_CUDA_NUM_TILES;
+    for (int tile = first_tile; tile <= NANO_CUDA_NUM_TILES; tile++)
+        for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
             const int rows = counts[i] < max_rows ? counts[i] : max_rows;
+            if (tile < NANO_CUDA_NUM_TILES && rows < max_rows && rows != 33)
+                continue;
             memcpy(out, before, (size_t)(max_rows * out_rows) * sizeof *out);
             a = whole;
             a.rows = rows;
-            nano_emulated_set_order(order);
-            nano_cuda_linear(device, &a);
+            nano_emulated_set_order((int)i % 3);
+            run_linear(&a, tile);
             for (int t = 0; t < rows; t += ALONE_STEP) /* of a glu, the gate's columns */
                 cr_assert_eq(memcmp(out + t * out_rows, alone + t * out_rows,
                                     (size_t)(c->glu ? c->rows[0] : out_rows) * sizeof *out),
-                             0, "format %d: row %d has other bits among %d", (int)c->format, t,
-                             rows);
+                             0, "format %d, tile %d: row %d has other bits among %d",
+                             (int)c->format, tile, t, rows);
         }
     nano_emulated_set_order(0);
     free(alone);
@@ -328,17 +341,80 @@ Test(cuda_linear, sums_and_the_same_bits_in_any_company)
     close_device();
 }
 
-/* So many rows that the larger tiles are taken. */
-Test(cuda_linear, large_tiles)
+/* So many rows and inputs that there are several blocks of each, and several groups of inputs. */
+Test(cuda_linear, many_blocks)
 {
+    static const struct linear_case cases[] = {
+        {NANO_FORMAT_F16, 2, {200, 90}, 32, false, false, false, NANO_ACT_NONE},
+        {NANO_FORMAT_F16, 2, {150, 150}, 64, true, false, false, NANO_ACT_SILU}};
     open_device();
-    check_linear(
-        &(struct linear_case){NANO_FORMAT_F16, 1, {2048}, 32, false, false, false, NANO_ACT_NONE},
-        300);
-    check_linear(
-        &(struct linear_case){
-            NANO_FORMAT_F16, 2, {4096, 4096}, 32, true, false, false, NANO_ACT_SILU},
-        300);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        check_linear(&cases[i], 300);
+    close_device();
+}
+
+Test(cuda_linear, heads)
+{
+    enum { ROWS = 50, HEADS = 3, COLS = 96, OUT = 20, X = HEADS * COLS, Y = HEADS * (OUT + 1) };
+    open_device();
+    float *x = random_floats(ROWS * X, 1);
+    float *y = device_alloc(ROWS * Y * sizeof *y), *alone = malloc(ROWS * Y * sizeof *alone);
+    uint16_t *half = device_alloc(ROWS * X * sizeof *half);
+    float *scales = device_alloc(ROWS * HEADS * sizeof *scales);
+    const struct nano_cuda_norm_args norm = {.output = NANO_CUDA_NORM_F16,
+                                             .in = {x, X},
+                                             .width = COLS,
+                                             .group_stride = COLS,
+                                             .num_groups = HEADS,
+                                             .rows = ROWS,
+                                             .half = half,
+                                             .half_stride = COLS,
+                                             .scales = scales};
+    nano_cuda_norm(device, &norm);
+    struct nano_cuda_linear_args a = {
+        .format = NANO_FORMAT_F16,
+        .segments =
+            {{random_weights(NANO_FORMAT_F16, HEADS * OUT * COLS), COLS * 2, 1, NULL, {y, Y}, OUT}},
+        .num_segments = 1,
+        .cols = COLS,
+        .half_stride = COLS,
+        .num_heads = HEADS,
+        .head_bytes = OUT * COLS * 2,
+        .out_stride = OUT + 1};
+    for (int t = 0; t < ROWS; t++) {
+        a.rows = 1;
+        a.half = half + t * X;
+        a.scales = scales + t * HEADS;
+        nano_cuda_linear(device, &a);
+        memcpy(alone + t * Y, y, Y * sizeof *y);
+        for (int h = 0; h < HEADS; h++)
+            for (int r = 0; r < OUT; r++) {
+                double sum = 0;
+                for (int k = 0; k < COLS; k++)
+                    sum += (double)weight_at(NANO_FORMAT_F16, a.segments[0].weight,
+                                             (h * OUT + r) * COLS + k) *
+                           (double)x[t * X + h * COLS + k];
+                cr_assert_float_eq((double)y[h * (OUT + 1) + r], sum, 0.02);
+            }
+    }
+    a.rows = ROWS;
+    a.half = half;
+    a.scales = scales;
+    for (int tile = 0; tile <= NANO_CUDA_NUM_TILES; tile++) {
+        memset(y, 0, ROWS * Y * sizeof *y);
+        run_linear(&a, tile);
+        for (int t = 0; t < ROWS; t++)
+            for (int h = 0; h < HEADS; h++)
+                cr_assert_eq(memcmp(y + t * Y + h * (OUT + 1), alone + t * Y + h * (OUT + 1),
+                                    OUT * sizeof *y),
+                             0, "tile %d: row %d, head %d", tile, t, h);
+    }
+    free(alone);
+    device_free(x);
+    device_free(y);
+    device_free(half);
+    device_free(scales);
+    device_free(a.segments[0].weight);
     close_device();
 }
 
@@ -356,7 +432,7 @@ static void plan_experts(const struct nano_cuda_moe_plan_args *plan, int max_til
         const bool goes_on = i && plan->tiles[i - 1].expert == tile->expert;
         cr_assert(!i || goes_on || plan->tiles[i - 1].expert < tile->expert);
         cr_assert_eq(tile->first, next);
-        cr_assert(tile->count >= 1 && tile->count <= NANO_CUDA_SKINNY_ROWS);
+        cr_assert(tile->count >= 1 && tile->count <= plan->tile_slots);
         for (int s = tile->first; s < tile->first + tile->count; s++) {
             cr_assert_eq(route[plan->order[s]].expert, tile->expert);
             cr_assert_eq(plan->order_row[s], plan->order[s] / plan->num_used);
@@ -372,12 +448,13 @@ Test(cuda_linear, plan_of_many_experts)
 {
     enum { ROWS = 90, USED = 4, EXPERTS = 1100, SLOTS = ROWS * USED };
     open_device();
-    const int max_tiles = nano_cuda_moe_max_tiles(ROWS, USED, EXPERTS);
+    const int max_tiles = nano_cuda_moe_max_tiles(ROWS, USED, EXPERTS, NANO_CUDA_SKINNY_ROWS);
     struct nano_route *route = device_alloc(SLOTS * sizeof *route);
     struct nano_cuda_moe_plan_args plan = {.routes = {(float *)(void *)route, USED * 2},
                                            .rows = ROWS,
                                            .num_used = USED,
                                            .num_experts = EXPERTS,
+                                           .tile_slots = NANO_CUDA_SKINNY_ROWS,
                                            .tiles =
                                                device_alloc((size_t)max_tiles * sizeof *plan.tiles),
                                            .num_tiles = device_alloc(sizeof(int32_t)),
@@ -385,6 +462,7 @@ Test(cuda_linear, plan_of_many_experts)
                                            .order_row = device_alloc(SLOTS * sizeof(int32_t))};
     for (int few = 0; few < 2; few++)
         for (int order = 0; order < 3; order++) {
+            plan.tile_slots = order ? NANO_CUDA_TILE_SLOTS : NANO_CUDA_SKINNY_ROWS;
             nano_emulated_set_order(order);
             for (int i = 0; i < SLOTS; i++)
                 route[i].expert = few ? EXPERTS - 1 - i % USED * 30 : i * 37 % EXPERTS;
@@ -408,11 +486,12 @@ Test(cuda_linear, experts)
     for (int i = 0; i < SLOTS; i++)
         route[i] = (struct nano_route){(int32_t)((i % USED + i / USED * (i / USED % 3)) % EXPERTS),
                                        random_float()};
-    const int max_tiles = nano_cuda_moe_max_tiles(ROWS, USED, EXPERTS);
+    const int max_tiles = nano_cuda_moe_max_tiles(ROWS, USED, EXPERTS, NANO_CUDA_SKINNY_ROWS);
     struct nano_cuda_moe_plan_args plan = {.routes = {routes, USED * 2},
                                            .rows = ROWS,
                                            .num_used = USED,
                                            .num_experts = EXPERTS,
+                                           .tile_slots = NANO_CUDA_SKINNY_ROWS,
                                            .tiles =
                                                device_alloc((size_t)max_tiles * sizeof *plan.tiles),
                                            .num_tiles = device_alloc(sizeof(int32_t)),
@@ -435,6 +514,7 @@ Test(cuda_linear, experts)
             .num_heads = 1,
             .tiles = plan.tiles,
             .num_tiles = plan.num_tiles,
+            .tile_slots = plan.tile_slots,
             .max_tiles = max_tiles,
             .in_rows = plan.order_row,
             .out_rows = plan.order,
@@ -476,6 +556,167 @@ Test(cuda_linear, experts)
     device_free(plan.num_tiles);
     device_free(plan.order);
     device_free(plan.order_row);
+    close_device();
+}
+
+/* Any that are finite in F16. */
+static void *random_blocks(enum nano_format format, size_t num_bytes)
+{
+    const size_t block = (size_t)nano_format_traits(format)->block_bytes;
+    unsigned char *bytes = device_alloc(num_bytes + 4);
+    for (size_t i = 0; i < num_bytes; i++)
+        bytes[i] = (unsigned char)(tiny_random(&seed) & 0x3b);
+    for (size_t i = 0; i < num_bytes && format == NANO_FORMAT_MXFP4; i += block)
+        bytes[i] = (unsigned char)(120 + bytes[i] % 8);
+    return bytes;
+}
+
+/* A glu of experts in tiles of every size, in all of which slots have the skinny kernel's bits. */
+static void check_experts(enum nano_format format)
+{
+    enum { ROWS = 120, USED = 3, EXPERTS = 4, COLS = 256, OUT = 40, SLOTS = ROWS * USED };
+    static const int sizes[] = {NANO_CUDA_SKINNY_ROWS, NANO_CUDA_TILE_SLOTS,
+                                NANO_CUDA_HALF_TILE_SLOTS};
+    const int num_sizes = format == NANO_FORMAT_F16 ? 3 : 2;
+    struct nano_route *route = device_alloc(SLOTS * sizeof *route);
+    for (int i = 0; i < SLOTS; i++) /* 120 of the first, 1 of the last */
+        route[i].expert = i % USED == 0 ? 0 : i == 1 ? 3 : 1 + (i / 7 % 2);
+    const int max_tiles = nano_cuda_moe_max_tiles(ROWS, USED, EXPERTS, NANO_CUDA_SKINNY_ROWS);
+    struct nano_cuda_moe_plan_args plan = {.routes = {(float *)(void *)route, USED * 2},
+                                           .rows = ROWS,
+                                           .num_used = USED,
+                                           .num_experts = EXPERTS,
+                                           .tiles =
+                                               device_alloc((size_t)max_tiles * sizeof *plan.tiles),
+                                           .num_tiles = device_alloc(sizeof(int32_t)),
+                                           .order = device_alloc(SLOTS * sizeof(int32_t)),
+                                           .order_row = device_alloc(SLOTS * sizeof(int32_t))};
+    const int64_t row_bytes = (int64_t)nano_format_row_bytes(format, COLS);
+    float *x = random_floats(ROWS * COLS, 1), *before = random_floats(SLOTS * OUT, 1);
+    float *y = device_alloc(SLOTS * OUT * sizeof *y), *expected = malloc(SLOTS * OUT * sizeof *y);
+    struct nano_cuda_linear_args a = {.format = format,
+                                      .num_segments = 2,
+                                      .accumulate = true,
+                                      .glu = true,
+                                      .act = NANO_ACT_SILU,
+                                      .cols = COLS,
+                                      .num_heads = 1,
+                                      .tiles = plan.tiles,
+                                      .num_tiles = plan.num_tiles,
+                                      .in_rows = plan.order_row,
+                                      .out_rows = plan.order,
+                                      .expert_bytes = OUT * row_bytes,
+                                      .rows = SLOTS};
+    for (int s = 0; s < 2; s++)
+        a.segments[s] =
+            (struct nano_cuda_segment){random_blocks(format, (size_t)(EXPERTS * OUT * row_bytes)),
+                                       row_bytes,
+                                       0x1p-8f,
+                                       random_floats(EXPERTS * OUT, 1),
+                                       {y, OUT},
+                                       OUT};
+    give_input(&a, x, COLS, ROWS);
+    a.rows = SLOTS;
+    for (int i = 0; i < num_sizes; i++)
+        for (int order = 0; order < (i ? 3 : 1); order += 2) {
+            nano_emulated_set_order(order);
+            plan.tile_slots = a.tile_slots = sizes[i];
+            a.max_tiles = nano_cuda_moe_max_tiles(ROWS, USED, EXPERTS, sizes[i]);
+            plan_experts(&plan, a.max_tiles);
+            memcpy(y, before, SLOTS * OUT * sizeof *y);
+            nano_cuda_linear(device, &a);
+            if (i == 0) {
+                memcpy(expected, y, SLOTS * OUT * sizeof *y);
+                for (int k = 0; k < SLOTS * OUT; k++)
+                    cr_assert(isfinite(y[k]), "%s", nano_format_traits(format)->name);
+            }
+            cr_assert_eq(memcmp(y, expected, SLOTS * OUT * sizeof *y), 0,
+                         "%s: other bits in tiles of %d", nano_format_traits(format)->name,
+                         sizes[i]);
+        }
+    nano_emulated_set_order(0);
+    for (int s = 0; s < 2; s++) {
+        device_free(a.segments[s].weight);
+        device_free(a.segments[s].bias);
+    }
+    free(expected);
+    device_free(route);
+    device_free(plan.tiles);
+    device_free(plan.num_tiles);
+    device_free(plan.order);
+    device_free(plan.order_row);
+    device_free(x);
+    device_free(before);
+    device_free(y);
+    device_free(a.half);
+    device_free(a.scales);
+}
+
+Test(cuda_linear, experts_in_tiles_of_any_size)
+{
+    open_device();
+    for (int format = 0; format < NANO_NUM_FORMATS; format++)
+        if (format != NANO_FORMAT_F32 && format != NANO_FORMAT_BF16)
+            check_experts((enum nano_format)format);
+    close_device();
+}
+
+/* Two segments and heads of quantised weights, whose rows have the skinny kernel's bits. */
+static void check_quantised(enum nano_format format)
+{
+    enum { ROWS = 70, HEADS = 2, COLS = 512, MOST = 130, Y = HEADS * 2 * MOST };
+    const int64_t row_bytes = (int64_t)nano_format_row_bytes(format, COLS);
+    float *x = random_floats(ROWS * HEADS * COLS, 1), *y = device_alloc(ROWS * Y * sizeof *y),
+          *alone = malloc(ROWS * Y * sizeof *alone);
+    for (int heads = 1; heads <= HEADS; heads++) {
+        struct nano_cuda_linear_args a = {.format = format,
+                                          .num_segments = 2,
+                                          .cols = COLS,
+                                          .num_heads = heads,
+                                          .head_bytes = MOST * row_bytes,
+                                          .out_stride = 2 * MOST};
+        for (int s = 0; s < 2; s++)
+            a.segments[s] = (struct nano_cuda_segment){
+                random_blocks(format, (size_t)(HEADS * MOST * row_bytes)),
+                row_bytes,
+                0x1p-8f,
+                NULL,
+                {y + s * MOST, Y},
+                s ? 20 : MOST};
+        give_input(&a, x, COLS, ROWS * heads);
+        const struct nano_cuda_linear_args whole = a;
+        for (int t = 0; t < ROWS; t += ALONE_STEP) {
+            memset(y, 0, ROWS * Y * sizeof *y);
+            a.rows = 1;
+            a.half = whole.half + t * heads * whole.half_stride;
+            a.scales = whole.scales + t * heads;
+            nano_cuda_linear(device, &a);
+            memcpy(alone + t * Y, y, Y * sizeof *y);
+        }
+        a = whole;
+        a.rows = ROWS;
+        memset(y, 0, ROWS * Y * sizeof *y);
+        nano_cuda_linear_tile_quantised(device, &a);
+        for (int t = 0; t < ROWS; t += ALONE_STEP)
+            cr_assert_eq(memcmp(y + t * Y, alone + t * Y, Y * sizeof *y), 0,
+                         "%s, %d heads: row %d has other bits", nano_format_traits(format)->name,
+                         heads, t);
+        for (int s = 0; s < 2; s++)
+            device_free(a.segments[s].weight);
+        device_free(a.half);
+        device_free(a.scales);
+    }
+    free(alone);
+    device_free(x);
+    device_free(y);
+}
+
+Test(cuda_linear, quantised_rows)
+{
+    open_device();
+    for (int format = 0; format < NANO_NUM_FORMATS; format++)
+        if (format != NANO_FORMAT_F32 && format != NANO_FORMAT_F16 && format != NANO_FORMAT_BF16)
+            check_quantised((enum nano_format)format);
     close_device();
 }
 

@@ -302,6 +302,34 @@ Test(cuda_runner, blocks_of_8_bits_are_half_as_large)
     nano_model_close(model);
 }
 
+/* A GPU has larger steps than a CPU, as long as there is memory. */
+Test(cuda_runner, tokens_of_a_step_that_nobody_asked_for)
+{
+    nano_model *model = open_built_in();
+    struct nano_engine_params params = params_of("cpu");
+    struct nano_memory_plan plan;
+    params.max_num_batched_tokens = 0;
+    params.num_blocks = 0;
+    cr_assert_eq(nano_engine_plan(model, &params, &plan, &err), NANO_OK, "%s", err.message);
+    cr_expect_eq(plan.max_num_batched_tokens, 512);
+
+    params.runner = "cuda";
+    cr_assert_eq(nano_engine_plan(model, &params, &plan, &err), NANO_OK, "%s", err.message);
+    cr_expect_eq(plan.max_num_batched_tokens, 4096);
+    fake_device.total_bytes = plan.activation_bytes * 6;
+    cr_assert_eq(nano_engine_plan(model, &params, &plan, &err), NANO_OK, "%s", err.message);
+    cr_expect_eq(plan.max_num_batched_tokens, 2048);
+    cr_expect_leq(plan.activation_bytes, plan.budget_bytes / 8);
+    fake_device.total_bytes = 24u << 20;
+    cr_assert_eq(nano_engine_plan(model, &params, &plan, &err), NANO_OK, "%s", err.message);
+    cr_expect_eq(plan.max_num_batched_tokens, 512);
+
+    params.max_num_batched_tokens = 640;
+    cr_assert_eq(nano_engine_plan(model, &params, &plan, &err), NANO_OK, "%s", err.message);
+    cr_expect_eq(plan.max_num_batched_tokens, 640);
+    nano_model_close(model);
+}
+
 /* ---- what goes wrong ---- */
 
 Test(cuda_runner, every_allocation_may_fail)

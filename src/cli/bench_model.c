@@ -330,7 +330,8 @@ static enum nano_status bench_engine(struct run *run, nano_model *model, uint64_
     report->bench = &run->bench;
     nano_engine_get_plan(run->bench.engine, &report->plan);
     if (report->plan.num_states > 0 &&
-        report->plan.max_num_seqs < min_int(params.max_num_seqs, params.max_num_batched_tokens)) {
+        report->plan.max_num_seqs <
+            min_int(params.max_num_seqs, report->plan.max_num_batched_tokens)) {
         status = nano_error_set(err, NANO_ERR_NO_MEMORY,
                                 "memory for recurrent states lets %d sequences run at once, "
                                 "expected %d; --mem-budget gives more",

@@ -159,7 +159,7 @@ const struct nano_cli_option nano_cli_engine_table[] = {
      NANO_CLI_NO_MAX, "sequences that run at once (default {})"},
     {"-b --max-num-batched-tokens --batch-size", "N", nano_cli_parse_int,
      ENGINE(params.max_num_batched_tokens), 1, NANO_CLI_NO_MAX,
-     "tokens computed in one step; longer prompts go in pieces (default {})"},
+     "tokens computed in one step; longer prompts go in pieces (default 512, on a GPU up to 4096)"},
     {"--block-size", "N", nano_cli_parse_int, ENGINE(params.block_size), 1, NANO_CLI_NO_MAX,
      "tokens in a block of the KV cache (default {})"},
     {"--num-blocks", "N", nano_cli_parse_int, ENGINE(params.num_blocks), 0, NANO_CLI_NO_MAX,

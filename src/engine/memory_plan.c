@@ -11,6 +11,10 @@
 
 #define DEFAULT_MAX_NUM_SEQS 256
 #define DEFAULT_MAX_NUM_BATCHED_TOKENS 512
+#define DEFAULT_DEVICE_MAX_NUM_BATCHED_TOKENS 4096
+/* What activations of that many may take of what weights leave of a device's memory; else there are
+ * fewer. */
+#define DEFAULT_DEVICE_ACTIVATION_SHARE 8
 #define DEFAULT_BLOCK_SIZE 32
 #define DEFAULT_PROMPT_LOOKUP_MIN 2
 #define DEFAULT_PROMPT_LOOKUP_MAX 4
@@ -42,7 +46,6 @@ struct nano_engine_params nano_engine_params_default(void)
 {
     return (struct nano_engine_params){
         .max_num_seqs = DEFAULT_MAX_NUM_SEQS,
-        .max_num_batched_tokens = DEFAULT_MAX_NUM_BATCHED_TOKENS,
         .block_size = DEFAULT_BLOCK_SIZE,
         .kv_cache_dtype = NANO_KV_F16,
         .gpu_memory_utilization = DEFAULT_GPU_MEMORY_UTILIZATION,
@@ -93,10 +96,12 @@ static enum nano_status kv_format(enum nano_kv_dtype dtype, enum nano_kv_format 
                           (int)dtype);
 }
 
-/* Checks the ranges and fills what does not depend on memory. */
+/* Checks the ranges and fills what does not depend on memory. `tokens` are for a step, unless some
+ * are asked for. */
 static enum nano_status resolve(struct nano_engine_setup *s, const nano_model *model,
                                 const struct nano_program *program,
-                                const struct nano_engine_params *p, struct nano_error *err)
+                                const struct nano_engine_params *p, int tokens,
+                                struct nano_error *err)
 {
     enum nano_status status;
     struct nano_runner_config *rc = &s->runner_config;
@@ -104,7 +109,7 @@ static enum nano_status resolve(struct nano_engine_setup *s, const nano_model *m
     NANO_TRY(nano_runner_find(&s->runner, nano_engine_runner_name(model, p->runner), err));
     NANO_TRY(check_range("num_threads", p->num_threads, 0, MAX_NUM_THREADS, err));
     NANO_TRY(check_range("max_num_seqs", p->max_num_seqs, 1, MAX_NUM_SEQS, err));
-    NANO_TRY(check_range("max_num_batched_tokens", p->max_num_batched_tokens, 1,
+    NANO_TRY(check_range("max_num_batched_tokens", p->max_num_batched_tokens, 0,
                          MAX_NUM_BATCHED_TOKENS, err));
     NANO_TRY(check_range("block_size", p->block_size, 1, MAX_BLOCK_SIZE, err));
     NANO_TRY(check_range("num_blocks", p->num_blocks, 0, MAX_NUM_BLOCKS, err));
@@ -141,10 +146,11 @@ static enum nano_status resolve(struct nano_engine_setup *s, const nano_model *m
      * how many there are. */
     const int num_cpus = nano_os_num_cpus();
     rc->num_threads = p->num_threads && p->num_threads < num_cpus ? p->num_threads : num_cpus;
-    rc->max_num_batched_tokens = p->max_num_batched_tokens;
+    if (p->max_num_batched_tokens)
+        tokens = p->max_num_batched_tokens;
+    rc->max_num_batched_tokens = tokens;
     /* Every running sequence has a token in every step's budget. */
-    rc->max_num_seqs =
-        p->max_num_seqs < p->max_num_batched_tokens ? p->max_num_seqs : p->max_num_batched_tokens;
+    rc->max_num_seqs = p->max_num_seqs < tokens ? p->max_num_seqs : tokens;
     rc->max_model_len = p->max_model_len ? p->max_model_len : (int)context;
     if (program && program->bidirectional) {
         /* A step computes whole prompts: the longer of the two that were asked for counts. */
@@ -463,6 +469,32 @@ static enum nano_status plan_blocks(struct nano_engine_setup *s, const struct na
     return NANO_OK;
 }
 
+/* Everything but blocks and states. A device is given more tokens in a step than a CPU, which
+ * halves until what they take is little. */
+static enum nano_status plan_step(struct nano_engine_setup *s, const nano_model *model,
+                                  const struct nano_program *program,
+                                  const struct nano_engine_params *p, struct nano_error *err)
+{
+    const struct nano_memory_plan *plan = &s->plan;
+    int tokens = DEFAULT_MAX_NUM_BATCHED_TOKENS;
+    enum nano_status status;
+    NANO_TRY(resolve(s, model, program, p, tokens, err));
+    NANO_TRY(fixed_parts(s, model, err));
+    if (p->max_num_batched_tokens || !plan->device_bytes)
+        return NANO_OK;
+    for (tokens = DEFAULT_DEVICE_MAX_NUM_BATCHED_TOKENS; tokens >= DEFAULT_MAX_NUM_BATCHED_TOKENS;
+         tokens /= 2) {
+        NANO_TRY(resolve(s, model, program, p, tokens, err));
+        NANO_TRY(fixed_parts(s, model, err));
+        const uint64_t rest =
+            plan->budget_bytes > plan->weight_bytes ? plan->budget_bytes - plan->weight_bytes : 0;
+        if (plan->activation_bytes <= rest / DEFAULT_DEVICE_ACTIVATION_SHARE)
+            break;
+    }
+fail:
+    return status;
+}
+
 enum nano_status nano_engine_setup_make(struct nano_engine_setup *s, const nano_model *model,
                                         const struct nano_program *program,
                                         const struct nano_adapters *adapters,
@@ -475,8 +507,7 @@ enum nano_status nano_engine_setup_make(struct nano_engine_setup *s, const nano_
     }
     enum nano_status status;
     int num_states;
-    NANO_TRY(resolve(s, model, program, p, err));
-    NANO_TRY(fixed_parts(s, model, err));
+    NANO_TRY(plan_step(s, model, program, p, err));
     NANO_TRY(plan_states(s, model, p, &num_states, err));
     NANO_TRY(plan_blocks(s, p, num_states, err));
 fail:

@@ -11,6 +11,7 @@
 
 #include "runner/cuda/cuda_device.h"
 #include "runner/cuda/cuda_gemm.h"
+#include "runner/cuda/cuda_lang.h"
 #include "tests/cuda/fake_device.h"
 #include "tests/cuda/fiber.h"
 
@@ -167,7 +168,8 @@ namespace
 void launch_now(dim3 grid, dim3 size, size_t shared_bytes, const std::function<void()> &kernel)
 {
     const unsigned count = size.x * size.y * size.z;
-    if (count < 1 || count > 1024 || shared_bytes > 48 * 1024 || grid.y > 65535 || grid.z > 65535) {
+    if (count < 1 || count > 1024 || shared_bytes > NANO_MAX_SHARED_BYTES || grid.y > 65535 ||
+        grid.z > 65535) {
         fprintf(stderr, "emulated GPU: launch of %u threads, %zu bytes of shared memory\n", count,
                 shared_bytes);
         abort();
@@ -364,6 +366,8 @@ void nano_emulated_cp_async_wait(int pending)
 
 /* ---- the device ---- */
 
+enum { MULTIPROCESSORS = 4 };
+
 struct nano_cuda_graph {
     std::vector<std::function<void()>> work;
 };
@@ -440,7 +444,7 @@ enum nano_status nano_cuda_device_query(struct nano_cuda_device_info *out, int o
         return nano_error_set(err, NANO_ERR_UNSUPPORTED, "no CUDA device %d", ordinal);
     snprintf(out->name, sizeof out->name, "emulated GPU");
     out->compute_major = 9;
-    out->num_multiprocessors = 4;
+    out->num_multiprocessors = MULTIPROCESSORS;
     out->total_bytes = out->free_bytes = fake_device.total_bytes;
     return NANO_OK;
 }
@@ -564,6 +568,11 @@ void nano_cuda_graph_destroy(struct nano_cuda_graph *graph)
 {
     fake_device.live_allocations -= graph != NULL;
     delete graph;
+}
+
+int nano_cuda_device_multiprocessors(const struct nano_cuda_device *)
+{
+    return MULTIPROCESSORS;
 }
 
 void *nano_cuda_device_stream(struct nano_cuda_device *)

@@ -161,6 +161,15 @@ static inline unsigned nano_ballot(bool predicate)
     return bits;
 }
 
+static inline unsigned nano_match(int value)
+{
+    const unsigned char(*all)[32] = nano_emulated_exchange(&value, sizeof value);
+    unsigned bits = 0;
+    for (int i = 0; i < 32; i++)
+        bits |= static_cast<unsigned>(!memcmp(all[i], &value, sizeof value)) << i;
+    return bits;
+}
+
 /* Intrinsics that say how a sum is rounded. */
 static inline float __fmaf_rn(float a, float b, float c)
 {

@@ -8,7 +8,7 @@
 #include <string.h>
 
 struct nano_cuda_device {
-    int ordinal;
+    int ordinal, num_multiprocessors;
     cudaStream_t stream;
     cudaEvent_t *marks;  /* made when they are first set */
     cudaError_t error;   /* the first that a call met */
@@ -100,6 +100,7 @@ enum nano_status nano_cuda_device_open(struct nano_cuda_device **out, int ordina
         return nano_error_no_memory(err, "the GPU", NANO_CUDA_MARKS * sizeof *marks);
     }
     device->ordinal = ordinal;
+    device->num_multiprocessors = info.num_multiprocessors;
     device->marks = marks;
     cudaError_t error = cudaStreamCreateWithFlags(&device->stream, cudaStreamNonBlocking);
     if (error != cudaSuccess) {
@@ -250,6 +251,11 @@ void nano_cuda_graph_destroy(struct nano_cuda_graph *graph)
         return;
     cudaGraphExecDestroy(graph->exec);
     free(graph);
+}
+
+int nano_cuda_device_multiprocessors(const struct nano_cuda_device *device)
+{
+    return device->num_multiprocessors;
 }
 
 void *nano_cuda_device_stream(struct nano_cuda_device *device)

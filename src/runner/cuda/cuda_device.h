@@ -70,6 +70,8 @@ enum nano_status nano_cuda_graph_end(struct nano_cuda_device *device, struct nan
 void nano_cuda_graph_launch(struct nano_cuda_device *device, struct nano_cuda_graph *graph);
 void nano_cuda_graph_destroy(struct nano_cuda_graph *graph); /* NULL is fine */
 
+int nano_cuda_device_multiprocessors(const struct nano_cuda_device *device);
+
 /* What nano_launch starts kernels on: a cudaStream_t. */
 void *nano_cuda_device_stream(struct nano_cuda_device *device);
 

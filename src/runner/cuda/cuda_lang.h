@@ -14,7 +14,13 @@
 
 #include "runner/cuda/cuda_device.h"
 
-enum { NANO_WARP = 32 };
+enum {
+    NANO_WARP = 32,
+    /* Shared memory of a block: of all kernels, and dynamic of some that ask for more, which every
+     * GPU of compute capability 8.0 or newer has. */
+    NANO_SHARED_BYTES = 48 * 1024,
+    NANO_MAX_SHARED_BYTES = 99 * 1024
+};
 
 #ifndef __CUDACC__
 #include <cuda_emulation.h>
@@ -33,6 +39,11 @@ static inline void nano_launch(struct nano_cuda_device *device, void (*kernel)(A
 {
     if (grid.x == 0 || grid.y == 0 || grid.z == 0)
         return;
+    if (shared_bytes > NANO_SHARED_BYTES &&
+        cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel),
+                             cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             static_cast<int>(shared_bytes)) != cudaSuccess)
+        nano_cuda_device_fail(device, "a kernel's shared memory");
     kernel<<<grid, block, shared_bytes,
              static_cast<cudaStream_t>(nano_cuda_device_stream(device))>>>(args);
 }
@@ -65,6 +76,12 @@ static __device__ inline float nano_warp_max(float value)
 static __device__ inline unsigned nano_ballot(bool predicate)
 {
     return __ballot_sync(0xffffffffu, predicate);
+}
+
+/* The lanes whose value is this one's. */
+static __device__ inline unsigned nano_match(int value)
+{
+    return __match_any_sync(0xffffffffu, value);
 }
 
 static __device__ inline uint32_t nano_f16x2_from_f32(float first, float second)

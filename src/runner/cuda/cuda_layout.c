@@ -63,15 +63,16 @@ static void need_input(struct needs *n, const struct nano_op *op, int64_t rows, 
 
 static void need_experts(struct needs *n, const struct nano_op *op, int64_t rows)
 {
-    rows = rows < NANO_CUDA_MOE_ROWS ? rows : NANO_CUDA_MOE_ROWS;
+    rows = nano_cuda_moe_rows(op, (int)rows);
     const int64_t slots = rows * op->moe.num_used, hidden = op->weight[0]->dims[1];
     need_input(n, op, rows, op->in[0].width, 1);
     need_input(n, op, slots, hidden, 1);
     n->expert_hidden = larger(n->expert_hidden, slots * hidden);
     n->expert_out = larger(n->expert_out, slots * op->out[0].width);
     n->slots = larger(n->slots, slots);
-    n->tiles =
-        larger(n->tiles, nano_cuda_moe_max_tiles((int)rows, op->moe.num_used, op->moe.num_experts));
+    n->tiles = larger(n->tiles,
+                      nano_cuda_moe_max_tiles((int)rows, op->moe.num_used, op->moe.num_experts,
+                                              NANO_CUDA_SKINNY_ROWS)); /* larger ones are fewer */
     if (nano_cuda_splits_glu(op))
         n->glu_up = larger(n->glu_up, slots * hidden);
 }

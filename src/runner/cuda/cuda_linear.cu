@@ -207,9 +207,13 @@ void linear_f32(struct nano_cuda_device *device, const struct nano_cuda_linear_a
 
 void nano_cuda_linear(struct nano_cuda_device *device, const struct nano_cuda_linear_args *args)
 {
-    if (args->format == NANO_FORMAT_F16 && !args->tiles && args->num_heads == 1 &&
-        args->rows > NANO_CUDA_SKINNY_ROWS) {
+    if (args->format == NANO_FORMAT_F16 &&
+        (args->tiles ? args->tile_slots : args->rows) > NANO_CUDA_SKINNY_ROWS) {
         nano_cuda_linear_tile(device, args);
+        return;
+    }
+    if (nano_cuda_linear_tile_pays(device, args)) {
+        nano_cuda_linear_tile_quantised(device, args);
         return;
     }
     if (args->format == NANO_FORMAT_F32) {

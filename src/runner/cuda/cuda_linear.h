@@ -7,8 +7,9 @@
  *
  *   skinny  a block of threads has 16 rows of the weights and a warp for each slice; the weights go
  *           from memory to the tensor cores without a stop. Limited by reading them: decode.
- *   tile    a block has 64 or 128 rows and as many tokens, in shared memory, and goes through the
- *           slices one after the other. Halves only; others are unpacked before: prefill. */
+ *   tile    a block has up to 128 rows and 192 tokens, in shared memory, and goes through the
+ *           slices one after the other: prefill. Of halves, to which quantised weights are unpacked
+ *           before; or on their way, in smaller blocks, for experts and some dozens of tokens. */
 #ifndef NANO_RUNNER_CUDA_CUDA_LINEAR_H
 #define NANO_RUNNER_CUDA_CUDA_LINEAR_H
 
@@ -24,7 +25,9 @@ extern "C" {
 enum {
     NANO_CUDA_CHUNK = 32, /* columns */
     NANO_CUDA_SLICES = 8,
-    NANO_CUDA_SKINNY_ROWS = 32 /* of the input, up to which the skinny kernel is used */
+    NANO_CUDA_SKINNY_ROWS = 32,     /* of the input, up to which the skinny kernel is used */
+    NANO_CUDA_TILE_SLOTS = 64,      /* that the tile kernel of quantised weights takes at a time */
+    NANO_CUDA_HALF_TILE_SLOTS = 128 /* and that of F16 */
 };
 
 /* Rows of one matrix. */
@@ -68,6 +71,7 @@ struct nano_cuda_linear_args {
     /* Experts: `tiles` say which rows go with which; rows are then slots. Slot s is in row
      * slot_rows[s] of the input, and in row slots[s] of the output. */
     const struct nano_cuda_expert_tile *tiles; /* NULL: no experts */
+    int tile_slots;                            /* of each, at most: which kernel is taken */
     const int32_t *num_tiles;
     int max_tiles;
     const int32_t *in_rows, *out_rows;

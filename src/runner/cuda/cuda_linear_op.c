@@ -285,6 +285,10 @@ static void run_experts(const struct nano_cuda_pass *pass, int index, int first,
     const struct nano_op *op = &r->program->ops[index];
     const struct nano_cuda_op *bound = &r->ops[index];
     const int num_used = op->moe.num_used, slots = rows * num_used;
+    bool is_half = true;
+    for (int k = 0; k < 3; k++)
+        is_half &= bound->weight[k]->format == NANO_FORMAT_F16;
+    const int tile_slots = nano_cuda_moe_tile_slots(rows, num_used, op->moe.num_experts, is_half);
     const int64_t hidden = op->weight[0]->dims[1], width = op->out[0].width;
     struct nano_cuda_view x = nano_cuda_view_of(r, op->in[0]),
                           routes = nano_cuda_view_of(r, op->in[1]),
@@ -297,6 +301,7 @@ static void run_experts(const struct nano_cuda_pass *pass, int index, int first,
                                                  .rows = rows,
                                                  .num_used = num_used,
                                                  .num_experts = op->moe.num_experts,
+                                                 .tile_slots = tile_slots,
                                                  .tiles = s->tiles,
                                                  .num_tiles = s->num_tiles,
                                                  .order = s->order,
@@ -306,7 +311,8 @@ static void run_experts(const struct nano_cuda_pass *pass, int index, int first,
     struct nano_cuda_linear_args args = {
         .tiles = s->tiles,
         .num_tiles = s->num_tiles,
-        .max_tiles = nano_cuda_moe_max_tiles(rows, num_used, op->moe.num_experts),
+        .tile_slots = tile_slots,
+        .max_tiles = nano_cuda_moe_max_tiles(rows, num_used, op->moe.num_experts, tile_slots),
         .in_rows = s->order_row,
         .out_rows = s->order,
         .expert_bytes = bound->weight[0]->row_bytes * hidden};
@@ -320,6 +326,7 @@ static void run_experts(const struct nano_cuda_pass *pass, int index, int first,
         .num_segments = 1,
         .tiles = s->tiles,
         .num_tiles = s->num_tiles,
+        .tile_slots = tile_slots,
         .max_tiles = args.max_tiles,
         .in_rows = s->order,
         .out_rows = s->order,
@@ -339,8 +346,9 @@ static void run_experts(const struct nano_cuda_pass *pass, int index, int first,
 
 void nano_cuda_moe_op(const struct nano_cuda_pass *pass, int index)
 {
-    for (int first = 0; first < pass->rows; first += NANO_CUDA_MOE_ROWS) {
-        const int left = pass->rows - first;
-        run_experts(pass, index, first, left < NANO_CUDA_MOE_ROWS ? left : NANO_CUDA_MOE_ROWS);
+    const struct nano_op *op = &pass->runner->program->ops[index];
+    for (int first = 0, rows; first < pass->rows; first += rows) {
+        rows = nano_cuda_moe_rows(op, pass->rows - first);
+        run_experts(pass, index, first, rows);
     }
 }

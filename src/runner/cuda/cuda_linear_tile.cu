@@ -1,195 +1,79 @@
-/* The tile kernel: 64 or 128 rows of the weights by 32 to 128 rows of the input.
+/* The tile kernel of F16 weights: which tiles there are, and which is taken.
  *
- *   shared memory: as many chunks of 32 columns of both as there is room for, 64 bytes a row, so
- *   that the eight lanes that are served at once read 128 neighbouring bytes: two rows of four
- *   parts.
+ * What the sizes come from. Of a chunk of 32 columns a warp with R rows and I inputs reads 64 (R +
+ * I) bytes of shared memory for R I / 64 matrix instructions, and its block writes 64 bytes a row
+ * of its own. A multiprocessor moves 128 bytes a cycle to and from shared memory, and starts a
+ * matrix instruction of 4096 operations in a cycle on sm_90 (990 TFLOP/s; by mma.sync in about 1.6,
+ * 600), in two on sm_80. From the L2 cache come about 25 bytes a cycle, some more where neighbours
+ * ask for the same. Cycles for each instruction, of sm_90 as all others have slower tensor cores:
  *
- *   warps: 2 along the weights' rows, 4 along the inputs.
+ *              warp    shared memory  of it written  L2 at 25 B  registers  shared
+ *   128 x 192  64 x 48      1.58          0.42          2.1       255        80 KiB
+ *   128 x 128  64 x 32      2.00          0.50          2.6       200        64 KiB
+ *   128 x 64   32 x 32      2.75          0.75          3.8       121        48 KiB, two blocks
+ *   64 x 64    32 x 16      4.00          1.00          5.1        85        48 KiB, two blocks
+ *   64 x 32    32 x 8       6.50          1.50          7.7        74        36 KiB, three blocks
  *
- * A lane's share of a chunk is the skinny kernel's: so are the sums. */
-#include "runner/cuda/cuda_linear_tile.h"
-
-#include "runner/cuda/cuda_linear_part.h"
+ * So the largest is bound by the tensor cores and the L2 cache, 430 to 560 TFLOP/s. There is no
+ * larger one: the sum of a slice and the total of those before it are 96 registers each. With the
+ * total in shared memory a warp could have 64 x 64, but adding eight slices to it would move 56
+ * bytes of each sum there and back, as much as is saved of 4096 columns, and few GPUs have the 128
+ * KiB. Fewer slices would leave the skinny kernel too few warps, and one chain through all columns
+ * would take it longer than reading them. The largest sizes of both dimensions that all of compute
+ * capability 8.0 and up have are taken: four stages are 1800 cycles of work under way. */
+#include "runner/cuda/cuda_linear_tile_kernel.h"
 
 namespace
 {
-enum {
-    TILE_THREADS = 256,
-    SHARED_BYTES = 48 * 1024,
-    ROW_WARPS = 2,
-    INPUT_WARPS = 4,
-    CHUNK_BYTES = NANO_CUDA_CHUNK * 2
+template <int RowWarps, int InputWarps, int RowTiles, int InputTiles, int Stages, int Blocks>
+using shape = nano_cuda_tile_shape<NANO_FORMAT_F16, RowWarps, InputWarps, RowTiles, InputTiles,
+                                   Stages, Blocks>;
+
+struct tile_kind {
+    int rows, inputs;
+    int cycles; /* of a chunk, where it has the multiprocessor to itself */
+    void (*launch)(struct nano_cuda_device *, const struct nano_cuda_linear_args *);
 };
 
-/* Row tile i of 16 in the block's order is a tile of the linear's; of a glu, each two are the
- * gate's and its factor's. */
-struct row_tile {
-    int segment, first_row;
-};
-
-__device__ struct row_tile find_row_tile(const struct nano_cuda_linear_args &a, int tile)
+template <class Shape> constexpr struct tile_kind kind(int cycles)
 {
-    struct row_tile r = {-1, 0};
-    r.segment = nano_cuda_find_tile(a, a.glu ? tile / 2 : tile, &r.first_row);
-    if (a.glu && r.segment == 0)
-        r.segment = tile % 2;
-    return r;
+    return {Shape::ROWS, Shape::INPUTS, cycles, nano_cuda_tile_launch<Shape>};
 }
 
-__device__ void multiply(float d[4], const uint4 &low, const uint4 &high, const uint4 &x)
-{
-    const uint32_t a0[4] = {low.x, high.x, low.y, high.y}, a1[4] = {low.z, high.z, low.w, high.w};
-    const uint32_t b0[2] = {x.x, x.y}, b1[2] = {x.z, x.w};
-    nano_mma_f16(d, a0, b0);
-    nano_mma_f16(d, a1, b1);
-}
-
-/* RowTiles of 16 rows and InputTiles of 8 inputs per warp. */
-template <int RowTiles, int InputTiles>
-__global__ void __launch_bounds__(TILE_THREADS, 1) tile_kernel(const struct nano_cuda_linear_args a)
-{
-    enum {
-        BLOCK_TILES = ROW_WARPS * RowTiles,
-        ROWS = BLOCK_TILES * NANO_CUDA_MMA_ROWS,
-        INPUTS = INPUT_WARPS * InputTiles * 8,
-        /* Small tiles are for few blocks, which wait for memory: more of it is on its way. */
-        STAGES = SHARED_BYTES / ((ROWS + INPUTS) * CHUNK_BYTES)
-    };
-    __shared__ __align__(128) unsigned char weights[STAGES][ROWS][CHUNK_BYTES];
-    __shared__ __align__(128) unsigned char inputs[STAGES][INPUTS][CHUNK_BYTES];
-    const int lane = threadIdx.x % NANO_WARP, warp = threadIdx.x / NANO_WARP;
-    const int group = lane / 4, part = lane % 4;
-    const int row_warp = warp % ROW_WARPS, input_warp = warp / ROW_WARPS;
-    const int first_tile = blockIdx.y * BLOCK_TILES, first_input = blockIdx.x * INPUTS;
-
-    /* What this thread copies: the same 16 bytes of a chunk in every (TILE_THREADS / 4)th row. */
-    enum { COPY_ROWS = TILE_THREADS / 4 };
-    const int copy_row = threadIdx.x / 4, copy_part = threadIdx.x % 4;
-    const unsigned char *from_weights[(ROWS + COPY_ROWS - 1) / COPY_ROWS];
-    const unsigned char *from_inputs[(INPUTS + COPY_ROWS - 1) / COPY_ROWS];
-#pragma unroll
-    for (int i = 0; i < (ROWS + COPY_ROWS - 1) / COPY_ROWS; i++) {
-        const int r = copy_row + i * COPY_ROWS;
-        const struct row_tile tile = find_row_tile(a, first_tile + r / NANO_CUDA_MMA_ROWS);
-        const struct nano_cuda_segment s = nano_cuda_segment_of(a, tile.segment);
-        const int row = tile.first_row + r % NANO_CUDA_MMA_ROWS;
-        from_weights[i] =
-            tile.segment < 0 || row >= s.rows
-                ? NULL
-                : static_cast<const unsigned char *>(s.weight) + row * s.row_bytes + copy_part * 16;
-    }
-#pragma unroll
-    for (int i = 0; i < (INPUTS + COPY_ROWS - 1) / COPY_ROWS; i++) {
-        const int t = first_input + copy_row + i * COPY_ROWS;
-        from_inputs[i] = t >= a.rows
-                             ? NULL
-                             : reinterpret_cast<const unsigned char *>(a.half + t * a.half_stride) +
-                                   copy_part * 16;
-    }
-    const unsigned char *nothing = reinterpret_cast<const unsigned char *>(a.half);
-    const int num_chunks = static_cast<int>((a.cols + NANO_CUDA_CHUNK - 1) / NANO_CUDA_CHUNK);
-    const auto copy = [&](int chunk) {
-        const int stage = chunk % STAGES;
-        if (chunk < num_chunks) {
-            const int64_t offset = static_cast<int64_t>(chunk) * CHUNK_BYTES;
-#pragma unroll
-            for (int i = 0; i < (ROWS + COPY_ROWS - 1) / COPY_ROWS; i++)
-                if (ROWS % COPY_ROWS == 0 || copy_row + i * COPY_ROWS < ROWS)
-                    nano_cp_async16(&weights[stage][copy_row + i * COPY_ROWS][copy_part * 16],
-                                    from_weights[i] ? from_weights[i] + offset : nothing,
-                                    from_weights[i] != NULL);
-#pragma unroll
-            for (int i = 0; i < (INPUTS + COPY_ROWS - 1) / COPY_ROWS; i++)
-                if (INPUTS % COPY_ROWS == 0 || copy_row + i * COPY_ROWS < INPUTS)
-                    nano_cp_async16(&inputs[stage][copy_row + i * COPY_ROWS][copy_part * 16],
-                                    from_inputs[i] ? from_inputs[i] + offset : nothing,
-                                    from_inputs[i] != NULL);
-        }
-        nano_cp_async_commit();
-    };
-
-    float total[RowTiles][InputTiles][4] = {}, sum[RowTiles][InputTiles][4] = {};
-    for (int chunk = 0; chunk < STAGES - 1; chunk++)
-        copy(chunk);
-    int chunk = 0;
-    for (int slice = 0; slice < NANO_CUDA_SLICES; slice++) {
-        const int end = nano_cuda_slice_begin(num_chunks, slice + 1);
-        for (; chunk < end; chunk++) {
-            nano_cp_async_wait<STAGES - 2>();
-            __syncthreads();
-            copy(chunk + STAGES - 1); /* into the stage that all have read before the barrier */
-            const int stage = chunk % STAGES;
-            uint4 x[InputTiles];
-#pragma unroll
-            for (int n = 0; n < InputTiles; n++)
-                x[n] = *reinterpret_cast<const uint4 *>(
-                    &inputs[stage][(input_warp * InputTiles + n) * 8 + group][part * 16]);
-#pragma unroll
-            for (int m = 0; m < RowTiles; m++) {
-                const int row = (row_warp * RowTiles + m) * NANO_CUDA_MMA_ROWS + group;
-                const uint4 low = *reinterpret_cast<const uint4 *>(&weights[stage][row][part * 16]);
-                const uint4 high =
-                    *reinterpret_cast<const uint4 *>(&weights[stage][row + 8][part * 16]);
-#pragma unroll
-                for (int n = 0; n < InputTiles; n++)
-                    multiply(sum[m][n], low, high, x[n]);
-            }
-        }
-#pragma unroll
-        for (int m = 0; m < RowTiles; m++)
-#pragma unroll
-            for (int n = 0; n < InputTiles; n++)
-#pragma unroll
-                for (int i = 0; i < 4; i++) {
-                    total[m][n][i] += sum[m][n][i];
-                    sum[m][n][i] = 0;
-                }
-    }
-
-#pragma unroll
-    for (int m = 0; m < RowTiles; m++) {
-        if (a.glu && m % 2)
-            continue;
-        const struct row_tile tile = find_row_tile(a, first_tile + row_warp * RowTiles + m);
-        if (tile.segment < 0)
-            continue;
-        const struct nano_cuda_segment segment = nano_cuda_segment_of(a, tile.segment);
-#pragma unroll
-        for (int n = 0; n < InputTiles; n++)
-#pragma unroll
-            for (int i = 0; i < 4; i++) {
-                const int t = first_input + (input_warp * InputTiles + n) * 8 + part * 2 + i % 2;
-                const int row = tile.first_row + group + i / 2 * 8;
-                if (t >= a.rows || row >= segment.rows)
-                    continue;
-                const float up = m + 1 < RowTiles ? total[m + 1 < RowTiles ? m + 1 : m][n][i] : 0;
-                nano_cuda_linear_finish(a, segment, 0, t, 0, row, a.scales[t], total[m][n][i], up);
-            }
-    }
-}
-
-template <int RowTiles, int InputTiles>
-void launch(struct nano_cuda_device *device, const struct nano_cuda_linear_args *args)
-{
-    const int tiles = nano_cuda_linear_tiles(args) * (args->glu ? 2 : 1);
-    const int block_tiles = ROW_WARPS * RowTiles, block_inputs = INPUT_WARPS * InputTiles * 8;
-    nano_launch(device, tile_kernel<RowTiles, InputTiles>,
-                dim3(static_cast<unsigned>((args->rows + block_inputs - 1) / block_inputs),
-                     static_cast<unsigned>((tiles + block_tiles - 1) / block_tiles)),
-                dim3(TILE_THREADS), 0, *args);
-}
+constexpr struct tile_kind kinds[NANO_CUDA_NUM_TILES] = {
+    kind<shape<2, 4, 4, 6, 4, 1>>(660), kind<shape<2, 4, 4, 4, 4, 1>>(530),
+    kind<shape<4, 2, 2, 4, 4, 2>>(352), kind<shape<2, 4, 2, 2, 6, 2>>(256),
+    kind<shape<2, 4, 2, 1, 6, 3>>(208)};
 } // namespace
 
-/* The largest tile that still gives every multiprocessor of a large GPU something to do. */
+void nano_cuda_linear_tile_of(struct nano_cuda_device *device,
+                              const struct nano_cuda_linear_args *args, enum nano_cuda_tile tile)
+{
+    kinds[tile].launch(device, args);
+}
+
+/* The tile with which the multiprocessors are through first. */
 void nano_cuda_linear_tile(struct nano_cuda_device *device,
                            const struct nano_cuda_linear_args *args)
 {
-    enum { ENOUGH_BLOCKS = 128 };
-    const int64_t rows = nano_cuda_linear_tiles(args) * (args->glu ? 2 : 1) * NANO_CUDA_MMA_ROWS;
-    if ((rows / 128) * (args->rows / 128) >= ENOUGH_BLOCKS)
-        launch<4, 4>(device, args);
-    else if ((rows / 64) * (args->rows / 64) >= ENOUGH_BLOCKS)
-        launch<2, 2>(device, args);
-    else
-        launch<2, 1>(device, args);
+    if (args->tiles) {
+        kinds[args->tile_slots > 64 ? NANO_CUDA_TILE_128X128 : NANO_CUDA_TILE_128X64].launch(device,
+                                                                                             args);
+        return;
+    }
+    const int64_t rows = nano_cuda_tile_rows(args),
+                  multiprocessors = nano_cuda_device_multiprocessors(device);
+    int64_t least = INT64_MAX;
+    int best = 0;
+    for (int i = 0; i < NANO_CUDA_NUM_TILES; i++) {
+        const int64_t blocks = (rows + kinds[i].rows - 1) / kinds[i].rows *
+                               ((args->rows + kinds[i].inputs - 1) / kinds[i].inputs) *
+                               args->num_heads;
+        const int64_t cycles = (blocks + multiprocessors - 1) / multiprocessors * kinds[i].cycles;
+        if (cycles < least) {
+            least = cycles;
+            best = i;
+        }
+    }
+    kinds[best].launch(device, args);
 }

@@ -5,7 +5,12 @@
 
 namespace
 {
-enum { PLAN_THREADS = 1024, PLAN_WARPS = PLAN_THREADS / NANO_WARP, COMBINE_THREADS = 256 };
+enum {
+    PLAN_THREADS = 1024,
+    PLAN_WARPS = PLAN_THREADS / NANO_WARP,
+    PLAN_EXPERTS = 256, /* at a time */
+    COMBINE_THREADS = 256
+};
 
 __device__ int expert_of(const struct nano_cuda_moe_plan_args &a, int slot)
 {
@@ -14,7 +19,8 @@ __device__ int expert_of(const struct nano_cuda_moe_plan_args &a, int slot)
 }
 
 struct plan_memory {
-    int count[PLAN_THREADS], first[PLAN_THREADS]; /* slots of an expert, and where they begin */
+    /* Of a warp's slots, those of an expert: how many, then where the next one goes. */
+    int next[PLAN_WARPS][PLAN_EXPERTS];
     int slots_of_warps[PLAN_WARPS], tiles_of_warps[PLAN_WARPS];
 };
 
@@ -39,43 +45,56 @@ __device__ int before_warp(const int *of_warps, int *total)
     return warp > 0 ? before : 0;
 }
 
-/* A warp puts the slots of an expert in their order, from place `next` on. */
-__device__ void place_slots(const struct nano_cuda_moe_plan_args &a, int expert, int next)
+/* A warp puts slots [begin, end) in their places, if they are of experts from `base` on. */
+__device__ void place_slots(const struct nano_cuda_moe_plan_args &a, int begin, int end, int base,
+                            int next[PLAN_EXPERTS])
 {
-    const int lane = static_cast<int>(threadIdx.x) % NANO_WARP, num_slots = a.rows * a.num_used;
-    for (int first = 0; first < num_slots; first += NANO_WARP) {
+    const int lane = static_cast<int>(threadIdx.x) % NANO_WARP;
+    for (int first = begin; first < end; first += NANO_WARP) {
         const int slot = first + lane;
-        const bool is_here = slot < num_slots && expert_of(a, slot) == expert;
-        const unsigned here = nano_ballot(is_here);
+        const int i = slot < end ? expert_of(a, slot) - base : -1;
+        const bool is_here = i >= 0 && i < PLAN_EXPERTS;
+        const unsigned same = nano_match(is_here ? i : -1), before = same & ((1u << lane) - 1);
         if (is_here) {
-            const int place = next + __popc(here & ((1u << lane) - 1));
+            const int place = next[i] + __popc(before);
             a.order[place] = slot;
             a.order_row[place] = slot / a.num_used;
         }
-        next += __popc(here);
+        __syncwarp();
+        if (is_here && !before)
+            next[i] += __popc(same);
+        __syncwarp();
     }
 }
 
-/* One block, which counts the slots of up to 1024 experts at a time; a thread has an expert to sum
- * up the counts, then a warp has one, and goes through all slots again: so they stay in order. */
-__global__ void __launch_bounds__(PLAN_THREADS)
+/* One block. A warp has neighbouring slots, which it counts and later places, so that they stay in
+ * order; a thread has an expert to sum up what the warps have of it. */
+__global__ void __launch_bounds__(PLAN_THREADS, 1)
     moe_plan_kernel(const struct nano_cuda_moe_plan_args a)
 {
     __shared__ struct plan_memory m;
     const int thread = static_cast<int>(threadIdx.x), lane = thread % NANO_WARP,
               warp = thread / NANO_WARP, num_slots = a.rows * a.num_used;
+    const int share = (num_slots + PLAN_THREADS - 1) / PLAN_THREADS * NANO_WARP;
+    const int begin = min(warp * share, num_slots), end = min(begin + share, num_slots);
     int first_slot = 0, first_tile = 0;
-    for (int base = 0; base < a.num_experts; base += PLAN_THREADS) {
-        m.count[thread] = 0;
+    for (int base = 0; base < a.num_experts; base += PLAN_EXPERTS) {
+        for (int i = thread; i < PLAN_WARPS * PLAN_EXPERTS; i += PLAN_THREADS)
+            m.next[i / PLAN_EXPERTS][i % PLAN_EXPERTS] = 0;
         __syncthreads();
-        for (int slot = thread; slot < num_slots; slot += PLAN_THREADS) {
+        for (int slot = begin + lane; slot < end; slot += NANO_WARP) {
             const int i = expert_of(a, slot) - base;
-            if (i >= 0 && i < PLAN_THREADS)
-                atomicAdd(&m.count[i], 1);
+            if (i >= 0 && i < PLAN_EXPERTS)
+                atomicAdd(&m.next[warp][i], 1);
         }
         __syncthreads();
-        const int count = m.count[thread];
-        const int tiles = (count + NANO_CUDA_SKINNY_ROWS - 1) / NANO_CUDA_SKINNY_ROWS;
+        int count = 0;
+        for (int w = 0; w < PLAN_WARPS && thread < PLAN_EXPERTS; w++) {
+            const int of_warp = m.next[w][thread];
+            m.next[w][thread] = count;
+            count += of_warp;
+        }
+        const int tiles = (count + a.tile_slots - 1) / a.tile_slots;
         const int slots_to_here = scan_warp(count), tiles_to_here = scan_warp(tiles);
         if (lane == NANO_WARP - 1) {
             m.slots_of_warps[warp] = slots_to_here;
@@ -88,14 +107,12 @@ __global__ void __launch_bounds__(PLAN_THREADS)
         const int next_tile =
             first_tile + before_warp(m.tiles_of_warps, &all_tiles) + tiles_to_here - tiles;
         for (int i = 0; i < tiles; i++)
-            a.tiles[next_tile + i] = {
-                base + thread, next + i * NANO_CUDA_SKINNY_ROWS,
-                min(count - i * NANO_CUDA_SKINNY_ROWS, static_cast<int>(NANO_CUDA_SKINNY_ROWS))};
-        m.first[thread] = next;
+            a.tiles[next_tile + i] = {base + thread, next + i * a.tile_slots,
+                                      min(count - i * a.tile_slots, a.tile_slots)};
+        for (int w = 0; w < PLAN_WARPS && thread < PLAN_EXPERTS; w++)
+            m.next[w][thread] += next;
         __syncthreads();
-        for (int i = warp; i < PLAN_THREADS; i += PLAN_WARPS)
-            if (m.count[i])
-                place_slots(a, base + i, m.first[i]);
+        place_slots(a, begin, end, base, m.next[warp]);
         first_slot += all_slots;
         first_tile += all_tiles;
         __syncthreads();

@@ -29,7 +29,7 @@ enum {
     /* Rows of a batch up to which its step may be a graph's. */
     NANO_CUDA_GRAPH_ROWS = 256,
     NANO_CUDA_MAX_GRAPHS = 96,
-    /* Rows that an op with experts takes at a time: bounds the memory of what comes of each. */
+    /* Rows that an op with experts takes at a time in any case: see nano_cuda_moe_rows. */
     NANO_CUDA_MOE_ROWS = 1024,
     /* Blocks of threads that share what a batch has a varying number of: a few per multiprocessor.
      */
@@ -47,6 +47,10 @@ enum {
 
 /* Sums that cuBLASLt makes and a kernel finishes, at a time. */
 #define NANO_CUDA_SUMS_BYTES ((uint64_t)128 << 20)
+
+/* What comes of the slots of as many rows as an op with experts takes at a time: experts with many
+ * slots each are read once for more of them. */
+#define NANO_CUDA_MOE_BYTES ((uint64_t)256 << 20)
 
 /* Halves that quantised weights are unpacked to for the tile kernel, a piece at a time. */
 #define NANO_CUDA_UNPACK_BYTES ((uint64_t)32 << 20) /* which the cache holds */
@@ -200,6 +204,16 @@ void nano_cuda_run_op(const struct nano_cuda_pass *pass, int index);
 static inline int64_t nano_cuda_half_stride(int64_t cols)
 {
     return (cols + NANO_CUDA_CHUNK - 1) / NANO_CUDA_CHUNK * NANO_CUDA_CHUNK;
+}
+
+/* Rows that an op with experts takes at a time: bounds the memory of what comes of each. */
+static inline int nano_cuda_moe_rows(const struct nano_op *op, int rows)
+{
+    const int64_t row_bytes =
+        (op->weight[0]->dims[1] + op->out[0].width) * op->moe.num_used * (int64_t)sizeof(float);
+    const int64_t most = (int64_t)NANO_CUDA_MOE_BYTES / row_bytes;
+    const int64_t limit = most > NANO_CUDA_MOE_ROWS ? most : NANO_CUDA_MOE_ROWS;
+    return rows < limit ? rows : (int)limit;
 }
 
 /* True if an op's gate and factor have to be made one after the other. */

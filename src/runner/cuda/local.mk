@@ -27,6 +27,7 @@ CUDA_KERNEL_INCLUDES = \
   src/runner/cuda/cuda_linear.h \
   src/runner/cuda/cuda_linear_part.h \
   src/runner/cuda/cuda_linear_tile.h \
+  src/runner/cuda/cuda_linear_tile_kernel.h \
   src/runner/cuda/cuda_moe.h \
   src/runner/cuda/cuda_norm.h \
   src/runner/cuda/cuda_quant.h \
@@ -49,6 +50,7 @@ CUDA_KERNEL_FILES = \
   src/runner/cuda/cuda_linear.cu \
   src/runner/cuda/cuda_linear_finish.cu \
   src/runner/cuda/cuda_linear_tile.cu \
+  src/runner/cuda/cuda_linear_tile_quant.cu \
   src/runner/cuda/cuda_moe.cu \
   src/runner/cuda/cuda_norm.cu \
   src/runner/cuda/cuda_recurrent.cu \
