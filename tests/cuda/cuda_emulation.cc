@@ -364,7 +364,7 @@ struct nano_cuda_device {
     std::vector<uint64_t> marks;
 };
 
-struct fake_device fake_device = {false, false, 0, 0, 1ull << 32, 0, 0, 0};
+struct fake_device fake_device = {false, false, 0, 0, 1ull << 32, 0, 0, 0, 0};
 
 namespace
 {
@@ -416,7 +416,10 @@ uint64_t give_back(void *memory)
 void nano_emulated_launch(struct nano_cuda_device *device, dim3 grid, dim3 size,
                           size_t shared_bytes, const std::function<void()> &kernel)
 {
-    start(device, [=] { launch_now(grid, size, shared_bytes, kernel); });
+    start(device, [=] {
+        fake_device.num_launches++;
+        launch_now(grid, size, shared_bytes, kernel);
+    });
 }
 
 extern "C" {

@@ -4,6 +4,7 @@
 
 #include "runner/cuda/cuda_act.h"
 #include "runner/cuda/cuda_lang.h"
+#include "runner/cuda/cuda_rope.h"
 
 namespace
 {
@@ -208,30 +209,6 @@ struct rope_args {
     bool paired; /* adjacent, and aligned for float2 */
 };
 
-/* The angle is n quarter turns and a rest of at most an eighth; pi / 2 is in two parts, so that the
- * rest of an angle up to 2^31 is off by what the angle itself is. For so small a rest the Taylor
- * series are off by less than 3e-9. */
-__device__ inline void sin_cos(double angle, float *sin_out, float *cos_out)
-{
-    const double n = rint(angle * 0x1.45f306dc9c883p-1);
-    const float r =
-        static_cast<float>(fma(n, -0x1.1a62633145c07p-54, fma(n, -0x1.921fb54442d18p+0, angle)));
-    const int quarter = static_cast<int>(static_cast<int64_t>(n) & 3);
-    const float z = __fmul_rn(r, r);
-    float s = __fmaf_rn(1.0f / 362880, z, -1.0f / 5040);
-    s = __fmaf_rn(s, z, 1.0f / 120);
-    s = __fmaf_rn(s, z, -1.0f / 6);
-    s = __fmaf_rn(__fmul_rn(s, z), r, r);
-    float c = __fmaf_rn(-1.0f / 3628800, z, 1.0f / 40320);
-    c = __fmaf_rn(c, z, -1.0f / 720);
-    c = __fmaf_rn(c, z, 1.0f / 24);
-    c = __fmaf_rn(c, z, -0.5f);
-    c = __fmaf_rn(c, z, 1);
-    const float sin_abs = quarter & 1 ? c : s, cos_abs = quarter & 1 ? s : c;
-    *sin_out = quarter & 2 ? -sin_abs : sin_abs;
-    *cos_out = (quarter + 1) & 2 ? -cos_abs : cos_abs;
-}
-
 __global__ void __launch_bounds__(THREADS) rope_kernel(struct rope_args args)
 {
     const struct nano_cuda_rope_args &op = args.op;
@@ -243,11 +220,7 @@ __global__ void __launch_bounds__(THREADS) rope_kernel(struct rope_args args)
         return;
     const int end = min(first + args.heads, op.num_heads);
     const int64_t row = blockIdx.x;
-    float sin, cos;
-    sin_cos(static_cast<double>(op.positions[row]) * static_cast<double>(op.inv_freq[pair]), &sin,
-            &cos);
-    sin = __fmul_rn(sin, op.magnitude);
-    cos = __fmul_rn(cos, op.magnitude);
+    const float2 turn = nano_cuda_turn(op.positions[row], op.inv_freq[pair], op.magnitude);
     float *x = op.x.data + row * op.x.stride + op.rope_offset + (op.adjacent ? 2 * pair : pair);
     const int distance = op.adjacent ? 1 : op.num_pairs;
     for (int head = first; head < end; head += ROPE_HEADS) {
@@ -263,8 +236,7 @@ __global__ void __launch_bounds__(THREADS) rope_kernel(struct rope_args args)
         }
         for (int k = 0; k < ROPE_HEADS; k++) {
             float *p = x + static_cast<int64_t>(head + k) * op.head_dim;
-            const float2 turned = make_float2(__fmaf_rn(v[k].x, cos, -__fmul_rn(v[k].y, sin)),
-                                              __fmaf_rn(v[k].x, sin, __fmul_rn(v[k].y, cos)));
+            const float2 turned = nano_cuda_turned(v[k], turn);
             if (head + k >= end)
                 break;
             if (args.paired)

@@ -1,42 +1,12 @@
 /* The KV store: a warp takes K or V of one token and head. */
-#include <float.h>
-
 #include "runner/cuda/cuda_attention.h"
 #include "runner/cuda/cuda_attention_rows.h"
+#include "runner/cuda/cuda_kv_head.h"
 #include "runner/cuda/cuda_lang.h"
 
 namespace
 {
 enum { WARPS = 4 };
-
-template <enum nano_kv_format Format>
-__device__ void store_head(uint8_t *values, const float *x, int dim, int lane)
-{
-    for (int i = lane; i < dim; i += NANO_WARP)
-        if (Format == NANO_KV_FORMAT_F32)
-            reinterpret_cast<float *>(values)[i] = x[i];
-        else
-            reinterpret_cast<uint16_t *>(values)[i] =
-                static_cast<uint16_t>(Format == NANO_KV_FORMAT_F16 ? nano_f16x2_from_f32(x[i], 0)
-                                                                   : nano_bf16x2_from_f32(x[i], 0));
-}
-
-__device__ void store_q8_0(uint8_t *values, float *scale, const float *x, int dim, int lane)
-{
-    float largest = 0;
-    for (int i = lane; i < dim; i += NANO_WARP)
-        largest = fmaxf(largest, fabsf(x[i]));
-    const float step = nano_warp_max(largest) / 127;
-    const float inverse = step >= FLT_MIN ? 1 / step : 0;
-    for (int i = lane; i < dim; i += NANO_WARP) {
-        const float level = rintf(__fmul_rn(x[i], inverse));
-        /* What is not finite becomes 0, as in the reference. */
-        reinterpret_cast<int8_t *>(values)[i] =
-            static_cast<int8_t>(fabsf(level) <= 127 ? level : 0);
-    }
-    if (lane == 0)
-        *scale = step;
-}
 
 template <enum nano_kv_format Format>
 __global__ void store_kernel(struct nano_cuda_kv_store_args args)
@@ -59,11 +29,7 @@ __global__ void store_kernel(struct nano_cuda_kv_store_args args)
     const int64_t block = args.slots[row] / args.block_size;
     const int64_t token =
         static_cast<int64_t>(head) * args.block_size + args.slots[row] % args.block_size;
-    uint8_t *values = const_cast<uint8_t *>(nano_kv_values(pool, block, token));
-    if (Format == NANO_KV_FORMAT_Q8_0)
-        store_q8_0(values, const_cast<float *>(nano_kv_scale(pool, block, token)), x, dim, lane);
-    else
-        store_head<Format>(values, x, dim, lane);
+    nano_cuda_kv_store_head<Format>(pool, block, token, x, lane);
 }
 } // namespace
 
