@@ -42,6 +42,12 @@ nodist_EXTRA_tests_test_cuda_linear_SOURCES = none.cc
 tests_test_cuda_linear_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_test_cuda_linear_LDADD = $(CUDA_TEST_LIBS)
 
+check_PROGRAMS += tests/test_cuda_linear_input
+tests_test_cuda_linear_input_SOURCES = tests/test_cuda_linear_input.c tests/cuda/cuda_fixture.h
+nodist_EXTRA_tests_test_cuda_linear_input_SOURCES = none.cc
+tests_test_cuda_linear_input_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_test_cuda_linear_input_LDADD = $(CUDA_TEST_LIBS)
+
 check_PROGRAMS += tests/test_cuda_quant
 tests_test_cuda_quant_SOURCES = tests/test_cuda_quant.c tests/check_kernels.h \
   tests/check_kernels.c tests/check_linear.c

@@ -365,7 +365,7 @@ static uint64_t launches_of_layer(const char *architecture, enum nano_format for
 
 Test(cuda_fuse, launches_per_layer)
 {
-    cr_expect_eq(launches_of_layer("qwen3", NANO_FORMAT_F16), 11, "%d",
+    cr_expect_eq(launches_of_layer("qwen3", NANO_FORMAT_F16), 7, "%d",
                  (int)launches_of_layer("qwen3", NANO_FORMAT_F16));
-    cr_expect_eq(launches_of_layer("llama", NANO_FORMAT_Q8_0), 11);
+    cr_expect_eq(launches_of_layer("llama", NANO_FORMAT_Q8_0), 7);
 }

@@ -282,6 +282,15 @@ template <typename T> static inline T nano_load(const void *p)
     return v;
 }
 
+template <typename T> static inline T nano_load_written(const void *p)
+{
+    return nano_load<T>(p);
+}
+
+static inline void nano_prefetch(const void *)
+{
+}
+
 static inline uint4 nano_load_once(const void *p)
 {
     return nano_load<uint4>(p);

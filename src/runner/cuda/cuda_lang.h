@@ -194,6 +194,18 @@ template <typename T> static __device__ inline T nano_load(const void *p)
     return __ldg(static_cast<const T *>(p));
 }
 
+/* The same of memory that kernels write, before this one reads it. */
+template <typename T> static __device__ inline T nano_load_written(const void *p)
+{
+    return *static_cast<const T *>(p);
+}
+
+/* Begins to bring 128 bytes into the cache that all multiprocessors share. */
+static __device__ inline void nano_prefetch(const void *p)
+{
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(p));
+}
+
 /* The same value, but the compiler cannot know: what is computed from it is computed anew instead
  * of kept in registers since it was computed before. */
 static __device__ inline int nano_hidden(int value)

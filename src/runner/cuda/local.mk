@@ -26,6 +26,7 @@ CUDA_KERNEL_INCLUDES = \
   src/runner/cuda/cuda_kv_head.h \
   src/runner/cuda/cuda_lang.h \
   src/runner/cuda/cuda_linear.h \
+  src/runner/cuda/cuda_linear_input.h \
   src/runner/cuda/cuda_linear_part.h \
   src/runner/cuda/cuda_linear_tile.h \
   src/runner/cuda/cuda_moe.h \
