@@ -187,7 +187,8 @@ Test(cuda_fuse, one_launch_has_the_bits_of_several)
          3,
          9,
          8},
-        {{{3, 9, NANO_CUDA_NORM_LAYER, .has_bias = true, .weight_per_head = true, .num_pairs = 3, .rope_offset = 1},
+        {{{3, 9, NANO_CUDA_NORM_LAYER, .has_bias = true, .weight_per_head = true, .num_pairs = 3,
+           .rope_offset = 1},
           {2, 9, NANO_CUDA_NORM_L2, .num_pairs = 3, .rope_offset = 2, .adjacent = true}},
          2,
          17,
@@ -317,8 +318,8 @@ Test(cuda_fuse, a_run_ends_where_order_would_change)
 
 /* ---- launches ---- */
 
-/* Of a step of one token. */
-static uint64_t launches_of_step(const char *architecture, int num_layers, enum nano_format format)
+static struct nano_program *open_model(struct nano_weights *weights, const char *architecture,
+                                       int num_layers, enum nano_format format)
 {
     char metadata[512];
     snprintf(metadata, sizeof metadata,
@@ -329,15 +330,22 @@ static uint64_t launches_of_step(const char *architecture, int num_layers, enum 
              num_layers);
     const struct grown_spec spec = {architecture, architecture, metadata,
                                     "token_embd.weight=64x80"};
+    grown_model_make(weights, &spec);
+    tiny_model_quantize(weights, format);
+    return program_of(weights);
+}
+
+static const struct harness_config config = {.num_threads = 1,
+                                             .block_size = 16,
+                                             .max_num_batched_tokens = 16,
+                                             .max_num_seqs = 2,
+                                             .kv_format = NANO_KV_FORMAT_F16};
+
+/* Of a step of one token. */
+static uint64_t launches_of_step(const char *architecture, int num_layers, enum nano_format format)
+{
     struct nano_weights weights;
-    grown_model_make(&weights, &spec);
-    tiny_model_quantize(&weights, format);
-    struct nano_program *program = program_of(&weights);
-    const struct harness_config config = {.num_threads = 1,
-                                          .block_size = 16,
-                                          .max_num_batched_tokens = 8,
-                                          .max_num_seqs = 2,
-                                          .kv_format = NANO_KV_FORMAT_F16};
+    struct nano_program *program = open_model(&weights, architecture, num_layers, format);
     struct harness h;
     struct harness_seq seq;
     const int32_t tokens[3] = {5, 6, 7};
@@ -347,9 +355,11 @@ static uint64_t launches_of_step(const char *architecture, int num_layers, enum 
     harness_seq_begin(&h, &seq, tokens, 3);
     for (int i = 0; i < 3; i++) {
         const uint64_t before = fake_device.num_launches;
+        fake_device.num_early_launches = 0;
         harness_step(&h, &seq, &one, 1);
         cr_expect(i == 0 || fake_device.num_launches - before == launches);
         launches = fake_device.num_launches - before;
+        cr_expect_eq(fake_device.num_early_launches, launches, "all kernels may start early");
     }
     harness_seq_end(&seq);
     harness_close(&h);
@@ -368,4 +378,29 @@ Test(cuda_fuse, launches_per_layer)
     cr_expect_eq(launches_of_layer("qwen3", NANO_FORMAT_F16), 7, "%d",
                  (int)launches_of_layer("qwen3", NANO_FORMAT_F16));
     cr_expect_eq(launches_of_layer("llama", NANO_FORMAT_Q8_0), 7);
+}
+
+/* Of one row, whose linears make their input, and of many, for which a launch does. */
+Test(cuda_fuse, few_rows_have_the_bits_of_many)
+{
+    static const enum nano_format formats[] = {NANO_FORMAT_F16, NANO_FORMAT_Q8_0, NANO_FORMAT_Q4_0};
+    enum { LENGTH = 21 };
+    int32_t tokens[LENGTH];
+    for (int i = 0; i < LENGTH; i++)
+        tokens[i] = random_below(80);
+    for (int i = 0; i < 6; i++) {
+        struct nano_weights weights;
+        struct nano_program *program =
+            open_model(&weights, i % 2 ? "llama" : "qwen3", 2, formats[i / 2]);
+        float *many = harness_logits(program, &config, tokens, LENGTH, 16);
+        for (int chunk = 1; chunk < 6; chunk++) {
+            float *few = harness_logits(program, &config, tokens, LENGTH, chunk);
+            cr_expect_eq(memcmp(few, many, sizeof(float) * LENGTH * 80), 0, "%d, %d rows", i,
+                         chunk);
+            free(few);
+        }
+        free(many);
+        nano_program_destroy(program);
+        nano_weights_close(&weights);
+    }
 }

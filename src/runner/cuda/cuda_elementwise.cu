@@ -88,13 +88,14 @@ void launch(struct nano_cuda_device *device, void (*kernel)(struct kernel_args<O
     const struct kernel_args<Op> args = {
         op, aligned
     };
-    nano_launch(device, kernel, dim3(row_blocks, column_blocks), dim3(x, y), 0, args);
+    nano_launch_early(device, kernel, dim3(row_blocks, column_blocks), dim3(x, y), 0, args);
 }
 
 /* ---- activation functions and scalings ---- */
 
 __global__ void glu_kernel(struct kernel_args<struct nano_cuda_glu_args> args)
 {
+    nano_wait_for_earlier();
     const struct nano_cuda_glu_args &op = args.op;
     const int64_t row = row_of_thread();
     if (row >= op.rows)
@@ -116,6 +117,7 @@ __global__ void glu_kernel(struct kernel_args<struct nano_cuda_glu_args> args)
 
 __global__ void map_kernel(struct kernel_args<struct nano_cuda_map_args> args)
 {
+    nano_wait_for_earlier();
     const struct nano_cuda_map_args &op = args.op;
     const int64_t row = row_of_thread();
     if (row >= op.rows)
@@ -152,6 +154,7 @@ __global__ void map_kernel(struct kernel_args<struct nano_cuda_map_args> args)
 
 __global__ void split_heads_kernel(struct kernel_args<struct nano_cuda_split_heads_args> args)
 {
+    nano_wait_for_earlier();
     const struct nano_cuda_split_heads_args &op = args.op;
     const int64_t row = row_of_thread();
     if (row >= op.rows)
@@ -186,6 +189,7 @@ __global__ void split_heads_kernel(struct kernel_args<struct nano_cuda_split_hea
 
 __global__ void gather_kernel(struct kernel_args<struct nano_cuda_gather_args> args)
 {
+    nano_wait_for_earlier();
     const struct nano_cuda_gather_args &op = args.op;
     const int64_t row = row_of_thread();
     if (row >= op.rows)
@@ -211,6 +215,7 @@ struct rope_args {
 
 __global__ void __launch_bounds__(THREADS) rope_kernel(struct rope_args args)
 {
+    nano_wait_for_earlier();
     const struct nano_cuda_rope_args &op = args.op;
     const unsigned item = blockIdx.y * blockDim.x + threadIdx.x;
     const unsigned num_pairs = static_cast<unsigned>(op.num_pairs);
@@ -276,6 +281,7 @@ __device__ inline struct best warp_best(struct best mine)
 __global__ void __launch_bounds__(ARGMAX_THREADS)
     argmax_kernel(struct kernel_args<struct nano_cuda_argmax_args> args)
 {
+    nano_wait_for_earlier();
     __shared__ float values[ARGMAX_THREADS / NANO_WARP];
     __shared__ int indices[ARGMAX_THREADS / NANO_WARP];
     const int64_t row = blockIdx.x, width = args.op.width;
@@ -359,10 +365,10 @@ void nano_cuda_rope(struct nano_cuda_device *device, const struct nano_cuda_rope
     const int64_t items =
         static_cast<int64_t>(args->num_pairs) * ((args->num_heads + heads - 1) / heads);
     const struct rope_args kernel_args = {*args, heads, paired};
-    nano_launch(device, rope_kernel,
-                dim3(static_cast<unsigned>(args->rows),
-                     static_cast<unsigned>((items + THREADS - 1) / THREADS)),
-                dim3(THREADS), 0, kernel_args);
+    nano_launch_early(device, rope_kernel,
+                      dim3(static_cast<unsigned>(args->rows),
+                           static_cast<unsigned>((items + THREADS - 1) / THREADS)),
+                      dim3(THREADS), 0, kernel_args);
 }
 
 void nano_cuda_argmax(struct nano_cuda_device *device, const struct nano_cuda_argmax_args *args)
@@ -370,7 +376,7 @@ void nano_cuda_argmax(struct nano_cuda_device *device, const struct nano_cuda_ar
     const struct kernel_args<struct nano_cuda_argmax_args> kernel_args = {
         *args, is_aligned(args->in)
     };
-    nano_launch(device, argmax_kernel, dim3(static_cast<unsigned>(args->rows)),
-                dim3(ARGMAX_THREADS), 0, kernel_args);
+    nano_launch_early(device, argmax_kernel, dim3(static_cast<unsigned>(args->rows)),
+                      dim3(ARGMAX_THREADS), 0, kernel_args);
 }
 }

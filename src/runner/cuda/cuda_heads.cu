@@ -44,8 +44,7 @@ __device__ void normalise(const struct nano_cuda_head_part &part, int head, floa
     struct nano_cuda_normal n = {x, part.weight ? part.weight + head * part.weight_stride : NULL,
                                  part.bias ? part.bias + head * part.weight_stride : NULL, 0, 1};
     nano_cuda_norm_find<false>(&n, part.norm, part.head_dim, part.eps, lane, NULL);
-    for (int c = lane; c < part.head_dim; c += NANO_WARP)
-        x[c] = n(c);
+    n.each(part.head_dim, lane, NANO_WARP, [&](int64_t c, float value) { x[c] = value; });
 }
 
 __device__ void turn(const struct nano_cuda_head_part &part, const float2 *turns, float *x,
@@ -74,6 +73,7 @@ __device__ void store(const struct nano_cuda_heads_args &op, const struct nano_c
 template <enum nano_kv_format Format>
 __global__ void __launch_bounds__(WARPS *NANO_WARP) heads_kernel(struct heads_args args)
 {
+    nano_wait_for_earlier();
     NANO_DYNAMIC_SHARED(float, shared);
     const struct nano_cuda_heads_args &op = args.op;
     const int lane = static_cast<int>(threadIdx.x) % NANO_WARP,
@@ -128,9 +128,10 @@ void nano_cuda_heads(struct nano_cuda_device *device, const struct nano_cuda_hea
         kernel_args.warps_of_row += warps_of(args->parts[i].num_heads, kernel_args.heads);
         kernel_args.columns = columns > kernel_args.columns ? columns : kernel_args.columns;
     }
-    nano_launch(device, kernels[args->format],
-                dim3(static_cast<unsigned>(args->rows),
-                     static_cast<unsigned>((kernel_args.warps_of_row + WARPS - 1) / WARPS)),
-                dim3(WARPS * NANO_WARP),
-                2 * WARPS * static_cast<size_t>(kernel_args.columns) * sizeof(float), kernel_args);
+    nano_launch_early(device, kernels[args->format],
+                      dim3(static_cast<unsigned>(args->rows),
+                           static_cast<unsigned>((kernel_args.warps_of_row + WARPS - 1) / WARPS)),
+                      dim3(WARPS * NANO_WARP),
+                      2 * WARPS * static_cast<size_t>(kernel_args.columns) * sizeof(float),
+                      kernel_args);
 }

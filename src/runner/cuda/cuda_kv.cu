@@ -11,6 +11,7 @@ enum { WARPS = 4 };
 template <enum nano_kv_format Format>
 __global__ void store_kernel(struct nano_cuda_kv_store_args args)
 {
+    nano_wait_for_earlier();
     const int lane = static_cast<int>(threadIdx.x) % NANO_WARP;
     const int parts = args.num_kv_heads * (args.v_in_k ? 1 : 2);
     const int64_t index =
@@ -47,7 +48,7 @@ void nano_cuda_kv_store(struct nano_cuda_device *device, const struct nano_cuda_
         store_kernel<NANO_KV_FORMAT_BF16>, store_kernel<NANO_KV_FORMAT_Q8_0>};
     const int64_t parts =
         static_cast<int64_t>(args->rows) * args->num_kv_heads * (args->v_in_k ? 1 : 2);
-    nano_launch(device, kernels[args->format],
-                dim3(static_cast<unsigned>((parts + WARPS - 1) / WARPS)), dim3(WARPS * NANO_WARP),
-                0, *args);
+    nano_launch_early(device, kernels[args->format],
+                      dim3(static_cast<unsigned>((parts + WARPS - 1) / WARPS)),
+                      dim3(WARPS * NANO_WARP), 0, *args);
 }

@@ -51,14 +51,14 @@ __device__ void multiply(float d[4], const uint32_t low[4], const uint32_t high[
     nano_mma_f16(d, a1, b1);
 }
 
-/* Asks for the beginning of a warp's slice of a row of weights: 128 bytes from each of four lanes.
- */
-__device__ void prefetch_slice(const uint8_t *row, int64_t row_bytes, int num_chunks, int begin,
-                               int end, int part)
+/* Asks for about the beginning of a warp's slice of a row of weights: 128 bytes from each of four
+ * lanes. */
+__device__ void prefetch_slice(const void *weight, int64_t offset, int64_t row_bytes, int slice,
+                               int part)
 {
-    const int64_t first = row_bytes * begin / num_chunks + part * 128;
-    if (first < row_bytes * end / num_chunks)
-        nano_prefetch(row + first);
+    const int64_t first = row_bytes * slice / NANO_CUDA_SLICES + part * 128;
+    if (first < row_bytes * (slice + 1) / NANO_CUDA_SLICES)
+        nano_prefetch(static_cast<const uint8_t *>(weight) + offset + first);
 }
 
 /* A lane's share of a chunk of 32 columns is 8 neighbouring ones, from 8 * (lane % 4) on: of rows
@@ -71,9 +71,6 @@ __global__ void __launch_bounds__(SKINNY_THREADS)
     __shared__ float sums[NANO_CUDA_SLICES][2][NumTiles * 8][NANO_CUDA_MMA_ROWS + 1];
     const int lane = threadIdx.x % NANO_WARP, warp = threadIdx.x / NANO_WARP;
     const int group = lane / 4, part = lane % 4, head = blockIdx.z;
-    const struct skinny_inputs in = find_inputs(a, NumTiles * 8);
-    if (in.count == 0)
-        return;
     int first_row;
     const int index = nano_cuda_find_tile(a, blockIdx.x, &first_row);
     const struct nano_cuda_segment segment = nano_cuda_segment_of(a, index);
@@ -83,22 +80,29 @@ __global__ void __launch_bounds__(SKINNY_THREADS)
     const int low_row = first_row + group < segment.rows ? first_row + group : segment.rows - 1;
     const int high_row =
         first_row + group + 8 < segment.rows ? first_row + group + 8 : segment.rows - 1;
-    const int64_t offset = in.expert * a.expert_bytes + head * a.head_bytes;
     const int num_chunks = static_cast<int>((a.cols + NANO_CUDA_CHUNK - 1) / NANO_CUDA_CHUNK);
     const int begin = nano_cuda_slice_begin(num_chunks, warp);
     const int end = nano_cuda_slice_begin(num_chunks, warp + 1);
 
+    /* No kernel writes weights: they may be on their way before the input is there. */
+    for (int m = 0; m < num_matrices && !a.tiles; m++) {
+        const void *weight = m ? a.segments[1].weight : segment.weight;
+        const int64_t row_bytes = m ? a.segments[1].row_bytes : segment.row_bytes,
+                      matrix = head * a.head_bytes;
+        prefetch_slice(weight, matrix + low_row * row_bytes, row_bytes, warp, part);
+        prefetch_slice(weight, matrix + high_row * row_bytes, row_bytes, warp, part);
+    }
+    if (MakesInput)
+        nano_cuda_made_prefetch(a);
+    nano_wait_for_earlier();
+    const struct skinny_inputs in = find_inputs(a, NumTiles * 8);
+    if (in.count == 0)
+        return;
+    const int64_t offset = in.expert * a.expert_bytes + head * a.head_bytes;
+
     const uint16_t *x[NumTiles];
     __shared__ struct nano_cuda_made_shared made;
     if constexpr (MakesInput) {
-        for (int m = 0; m < num_matrices; m++) {
-            const struct nano_cuda_segment &s = m ? a.segments[1] : segment;
-            const uint8_t *weight = static_cast<const uint8_t *>(s.weight);
-            prefetch_slice(weight + low_row * s.row_bytes, s.row_bytes, num_chunks, begin, end,
-                           part);
-            prefetch_slice(weight + high_row * s.row_bytes, s.row_bytes, num_chunks, begin, end,
-                           part);
-        }
         NANO_DYNAMIC_SHARED(float, f32);
         const struct nano_cuda_made_layout layout = nano_cuda_made_layout_of(a.half_stride, a.rows);
         x[0] = nano_cuda_make_input(a, layout, f32, made) +
@@ -158,10 +162,10 @@ void launch_skinny(struct nano_cuda_device *device, const struct nano_cuda_linea
         args->tiles ? args->max_tiles : (args->rows + NumTiles * 8 - 1) / (NumTiles * 8);
     const size_t shared_bytes =
         MakesInput ? nano_cuda_made_layout_of(args->half_stride, args->rows).num_bytes : 0;
-    nano_launch(device, skinny_kernel<Format, NumTiles, MakesInput>,
-                dim3(static_cast<unsigned>(nano_cuda_linear_tiles(args)),
-                     static_cast<unsigned>(inputs), static_cast<unsigned>(args->num_heads)),
-                dim3(SKINNY_THREADS), shared_bytes, *args);
+    nano_launch_early(device, skinny_kernel<Format, NumTiles, MakesInput>,
+                      dim3(static_cast<unsigned>(nano_cuda_linear_tiles(args)),
+                           static_cast<unsigned>(inputs), static_cast<unsigned>(args->num_heads)),
+                      dim3(SKINNY_THREADS), shared_bytes, *args);
 }
 
 /* Formats that have kernels of their own for few rows: each takes the compiler a while. */
@@ -191,6 +195,7 @@ void linear_skinny(struct nano_cuda_device *device, const struct nano_cuda_linea
  * l, l + 32 …, and lanes are added in one order. */
 __global__ void f32_kernel(const struct nano_cuda_linear_args a)
 {
+    nano_wait_for_earlier();
     enum { INPUTS = 8 };
     const int lane = threadIdx.x % NANO_WARP, head = blockIdx.z;
     const struct skinny_inputs in = find_inputs(a, INPUTS);
@@ -233,10 +238,10 @@ __global__ void f32_kernel(const struct nano_cuda_linear_args a)
 void linear_f32(struct nano_cuda_device *device, const struct nano_cuda_linear_args *args)
 {
     const int inputs = args->tiles ? args->max_tiles : (args->rows + 7) / 8;
-    nano_launch(device, f32_kernel,
-                dim3(static_cast<unsigned>(nano_cuda_linear_tiles(args)),
-                     static_cast<unsigned>(inputs), static_cast<unsigned>(args->num_heads)),
-                dim3(NANO_CUDA_MMA_ROWS * NANO_WARP), 0, *args);
+    nano_launch_early(device, f32_kernel,
+                      dim3(static_cast<unsigned>(nano_cuda_linear_tiles(args)),
+                           static_cast<unsigned>(inputs), static_cast<unsigned>(args->num_heads)),
+                      dim3(NANO_CUDA_MMA_ROWS * NANO_WARP), 0, *args);
 }
 } // namespace
 

@@ -40,11 +40,10 @@ static __device__ inline float nano_cuda_made_normalise(const struct nano_cuda_n
                                                         int num_threads)
 {
     float largest = 0;
-    for (int64_t c = thread; c < width; c += num_threads) {
-        const float value = n(c);
+    n.each(width, thread, num_threads, [&](int64_t c, float value) {
         row[c] = value;
         largest = fmaxf(largest, fabsf(value));
-    }
+    });
     return largest;
 }
 
@@ -119,6 +118,13 @@ static __device__ inline void nano_cuda_make_wide(const struct nano_cuda_linear_
         nano_cuda_made_halves(f32 + r * l.f32_stride, a.cols, a.half_stride / 2, 1.0f / scale,
                               half + r * l.half_stride, thread, NANO_CUDA_NORM_THREADS);
     }
+}
+
+/* Asks for what a norm is multiplied with, before the rows are there. */
+static __device__ inline void nano_cuda_made_prefetch(const struct nano_cuda_linear_args &a)
+{
+    if (a.norm_weight && static_cast<int>(threadIdx.x) * 32 < a.cols)
+        nano_prefetch(a.norm_weight + threadIdx.x * 32);
 }
 
 /* Makes all rows of the input, by a block of NANO_CUDA_NORM_THREADS; returns the first, whose

@@ -8,6 +8,7 @@ namespace
 {
 template <bool Block> __global__ void norm_kernel(const struct nano_cuda_norm_args a)
 {
+    nano_wait_for_earlier();
     __shared__ float shared[NANO_CUDA_NORM_WARPS];
     const int num_threads =
         Block ? static_cast<int>(NANO_CUDA_NORM_THREADS) : static_cast<int>(NANO_WARP);
@@ -43,10 +44,10 @@ void nano_cuda_norm(struct nano_cuda_device *device, const struct nano_cuda_norm
 {
     const int64_t items = static_cast<int64_t>(args->rows) * args->num_groups;
     if (args->width >= NANO_CUDA_NORM_WIDE)
-        nano_launch(device, norm_kernel<true>, dim3(static_cast<unsigned>(items)),
-                    dim3(NANO_CUDA_NORM_THREADS), 0, *args);
+        nano_launch_early(device, norm_kernel<true>, dim3(static_cast<unsigned>(items)),
+                          dim3(NANO_CUDA_NORM_THREADS), 0, *args);
     else
-        nano_launch(
+        nano_launch_early(
             device, norm_kernel<false>,
             dim3(static_cast<unsigned>((items + NANO_CUDA_NORM_WARPS - 1) / NANO_CUDA_NORM_WARPS)),
             dim3(NANO_CUDA_NORM_THREADS), 0, *args);
