@@ -404,3 +404,33 @@ Test(cuda_fuse, few_rows_have_the_bits_of_many)
         nano_weights_close(&weights);
     }
 }
+
+/* A run is one entry of the profile, with all its labels and counted once. */
+Test(cuda_fuse, a_run_has_a_name_of_its_own)
+{
+    struct nano_weights weights;
+    struct nano_program *program = open_model(&weights, "qwen3", 2, NANO_FORMAT_F16);
+    struct harness h;
+    struct harness_seq seq;
+    const int32_t tokens[3] = {5, 6, 7};
+    const int count = 3;
+    struct nano_op_profile profile[64];
+    harness_open(&h, program, &config);
+    harness_seq_begin(&h, &seq, tokens, 3);
+    harness_step(&h, &seq, &count, 1);
+    const size_t num = h.runner->profile(h.state, profile, 64);
+    int found = 0;
+    for (size_t i = 0; i < num; i++) {
+        cr_expect_null(strstr(profile[i].name, "kv_store"), "%s", profile[i].name);
+        if (!strstr(profile[i].name, "+kv"))
+            continue;
+        found++;
+        cr_expect_str_eq(profile[i].name, "rms_norm attn_q_norm+attn_k_norm+rope_q+rope_k+kv");
+        cr_expect_eq(profile[i].count, 2);
+    }
+    cr_expect_eq(found, 1);
+    harness_seq_end(&seq);
+    harness_close(&h);
+    nano_program_destroy(program);
+    nano_weights_close(&weights);
+}
