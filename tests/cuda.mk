@@ -12,6 +12,7 @@ tests_libcuda_emulated_la_SOURCES = $(CUDA_HOST_FILES) \
   tests/cuda/emulated_convert.cc \
   tests/cuda/emulated_elementwise.cc \
   tests/cuda/emulated_embed.cc \
+  tests/cuda/emulated_heads.cc \
   tests/cuda/emulated_kv.cc \
   tests/cuda/emulated_linear.cc \
   tests/cuda/emulated_linear_finish.cc \
@@ -43,6 +44,12 @@ nodist_EXTRA_tests_test_cuda_linear_SOURCES = none.cc
 tests_test_cuda_linear_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_test_cuda_linear_LDADD = $(CUDA_TEST_LIBS)
 
+check_PROGRAMS += tests/test_cuda_linear_input
+tests_test_cuda_linear_input_SOURCES = tests/test_cuda_linear_input.c tests/cuda/cuda_fixture.h
+nodist_EXTRA_tests_test_cuda_linear_input_SOURCES = none.cc
+tests_test_cuda_linear_input_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_test_cuda_linear_input_LDADD = $(CUDA_TEST_LIBS)
+
 check_PROGRAMS += tests/test_cuda_quant
 tests_test_cuda_quant_SOURCES = tests/test_cuda_quant.c tests/check_kernels.h \
   tests/check_kernels.c tests/check_linear.c
@@ -68,6 +75,14 @@ tests_test_cuda_elementwise_SOURCES = tests/test_cuda_elementwise.c tests/cuda/c
 nodist_EXTRA_tests_test_cuda_elementwise_SOURCES = none.cc
 tests_test_cuda_elementwise_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_test_cuda_elementwise_LDADD = $(CUDA_TEST_LIBS)
+
+check_PROGRAMS += tests/test_cuda_fuse
+tests_test_cuda_fuse_SOURCES = tests/test_cuda_fuse.c tests/cuda/cuda_fixture.h \
+  tests/grown_model.c tests/grown_model.h tests/grown_specs.c $(RUNNER_TEST_SOURCES)
+nodist_EXTRA_tests_test_cuda_fuse_SOURCES = none.cc
+tests_test_cuda_fuse_CPPFLAGS = $(AM_CPPFLAGS) -DHARNESS_RUNNER=nano_runner_cuda
+tests_test_cuda_fuse_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_test_cuda_fuse_LDADD = $(CUDA_TEST_LIBS)
 
 check_PROGRAMS += tests/test_cuda_recurrent
 tests_test_cuda_recurrent_SOURCES = tests/test_cuda_recurrent.c tests/cuda/cuda_fixture.h

@@ -1,6 +1,7 @@
 /* The emulated GPU itself: what other tests of the CUDA runner stand on. */
 #include <criterion/criterion.h>
 #include <math.h>
+#include <signal.h>
 
 #include "runner/cuda/cuda_lang.h"
 #include "tests/cuda/fake_device.h"
@@ -105,6 +106,33 @@ Test(cuda_emulation, threads_wait_for_each_other_in_any_order)
     nano_cuda_device_free(device, args.out);
     nano_cuda_device_close(device);
     cr_expect_eq(fake_device.live_allocations, 0);
+}
+
+/* Half of the threads do not wait. */
+__global__ void hasty_kernel(struct sum_args args)
+{
+    if (threadIdx.x < 64)
+        nano_wait_for_earlier();
+    args.out[threadIdx.x] = 1;
+}
+
+Test(cuda_emulation, kernels_that_start_early_wait)
+{
+    struct nano_cuda_device *device = open_device();
+    struct sum_args args = {alloc_floats(device, 128)};
+    nano_launch_early(device, hasty_kernel, dim3(1), dim3(64), 0, args);
+    nano_launch(device, hasty_kernel, dim3(1), dim3(128), 0, args);
+    cr_expect_eq(fake_device.num_launches, 2);
+    cr_expect_eq(fake_device.num_early_launches, 1);
+    nano_cuda_device_free(device, args.out);
+    nano_cuda_device_close(device);
+}
+
+Test(cuda_emulation, kernels_that_start_early_and_do_not_wait_fail, .signal = SIGABRT)
+{
+    struct nano_cuda_device *device = open_device();
+    struct sum_args args = {alloc_floats(device, 128)};
+    nano_launch_early(device, hasty_kernel, dim3(1), dim3(128), 0, args);
 }
 
 Test(cuda_emulation, matrices_multiply)

@@ -99,13 +99,16 @@ run() { # DIRECTORY
     "$program" run --runner cuda -p "Once upon a time" -n 32 --temp 0 || exit 1
 
     # Right first.
-    same=0
+    same=0 serial=0
     for prompt in "Once upon a time" "Lily and Tom" "The little dog" "The sun was" "Mia loved"; do
         cpu=$("$program" run -p "$prompt" -n 60 --temp 0 --kv-cache-dtype f32 2>/dev/null)
         gpu=$("$program" run --runner cuda -p "$prompt" -n 60 --temp 0 --kv-cache-dtype f32 2>/dev/null)
         [ "$cpu" = "$gpu" ] && same=$((same + 1))
+        alone=$(NANOVLLM_CUDA_OVERLAP=0 "$program" run --runner cuda -p "$prompt" -n 60 --temp 0 --kv-cache-dtype f32 2>/dev/null)
+        [ "$alone" = "$gpu" ] && serial=$((serial + 1))
     done
     row "greedy text as on the CPU, Q8_0" "$same of 5" "(the CPU rounds to 8 bits)"
+    row "the same text as without overlap" "$serial of 5" "5 of 5"
     check_test op_values 60
     check_test architectures 90
     check_test golden 120
@@ -122,6 +125,9 @@ run() { # DIRECTORY
     timed 60 ceilings.log "$directory/bench/bench_cuda" 10
     row "copy bandwidth, BF16 products" "$(sed -n 's/^copy: //p; s/.*8192: //p' "$logs/ceilings.log" | tr '\n' ' ')" "the ceilings"
     bench "decode qwen3-0.6b BF16, tokens/s" 60 tokens_per_s "1: 70 % of copy / 1.2 GB" --synthetic qwen3-0.6b:bf16 -p 0 -n 128 -b 1,32,256
+    export NANOVLLM_CUDA_OVERLAP=0
+    bench "the same without overlap" 30 tokens_per_s "(what overlap is worth)" --synthetic qwen3-0.6b:bf16 -p 0 -n 128 -b 1
+    unset NANOVLLM_CUDA_OVERLAP
     bench "decode llama-8b Q4_K_M, tokens/s" 90 tokens_per_s "1: 60 % of the bound" --synthetic llama-8b:q4_k -p 0 -n 64 -b 1,32
     for type in f16 q8_0 fp8; do
         bench "decode qwen3-0.6b behind 8192 tokens, KV $type, tokens/s" 60 tokens_per_s "8 bits: 1.5 x f16" \

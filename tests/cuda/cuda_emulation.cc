@@ -32,6 +32,7 @@ struct emulated_thread {
     struct nano_emulated_thread visible; /* first */
     struct nano_fiber *fiber;
     enum wait wait;
+    bool has_waited; /* for the kernel before */
     std::vector<pending_copy> group;
     std::deque<std::vector<pending_copy>> groups;
 };
@@ -40,6 +41,7 @@ struct emulated_block {
     const std::function<void()> *kernel;
     std::vector<emulated_thread> threads;
     int num_threads, current;
+    bool early; /* the launch is one that may start before the one before it is over */
     struct nano_fiber *scheduler;
     unsigned char lanes[32][2][32][32]; /* [warp][which][lane]: two, so that one can be read while
                                            the next is written */
@@ -73,6 +75,8 @@ void thread_main(void *)
         (*block.kernel)();
         if (!self().group.empty())
             die("a thread ended with copies that were not committed");
+        if (block.early && !self().has_waited)
+            die("a thread ended that has not waited for the kernel before");
         self().groups.clear();
         pause(WAIT_OVER);
     }
@@ -124,7 +128,7 @@ void run_block(void)
 {
     const size_t count = static_cast<size_t>(block.num_threads), num_warps = (count + 31) / 32;
     for (size_t i = 0; i < count; i++)
-        block.threads[i].wait = WAIT_NOTHING;
+        block.threads[i].wait = WAIT_NOTHING, block.threads[i].has_waited = false;
     do {
         for (size_t w = 0; w < num_warps; w++) {
             const size_t warp = thread_order == 1 ? num_warps - 1 - w : w;
@@ -146,6 +150,11 @@ void nano_emulated_sync_warp(void)
     pause(WAIT_WARP);
 }
 
+void nano_wait_for_earlier(void)
+{
+    self().has_waited = true;
+}
+
 const unsigned char (*nano_emulated_exchange(const void *bytes, size_t num_bytes))[32]
 {
     const int warp = block.current / 32, lane = block.current % 32;
@@ -165,7 +174,8 @@ void nano_emulated_set_order(int order)
 
 namespace
 {
-void launch_now(dim3 grid, dim3 size, size_t shared_bytes, const std::function<void()> &kernel)
+void launch_now(dim3 grid, dim3 size, size_t shared_bytes, bool early,
+                const std::function<void()> &kernel)
 {
     const unsigned count = size.x * size.y * size.z;
     if (count < 1 || count > 1024 || shared_bytes > NANO_MAX_SHARED_BYTES || grid.y > 65535 ||
@@ -183,6 +193,7 @@ void launch_now(dim3 grid, dim3 size, size_t shared_bytes, const std::function<v
     unsigned char *shared =
         static_cast<unsigned char *>(aligned_alloc(128, (shared_bytes + 128) / 128 * 128));
     block.kernel = &kernel;
+    block.early = early;
     block.num_threads = static_cast<int>(count);
     for (unsigned i = 0; i < count; i++)
         block.threads[i].visible = {dim3(i % size.x, i / size.x % size.y, i / size.x / size.y),
@@ -379,7 +390,7 @@ struct nano_cuda_device {
     std::vector<uint64_t> marks;
 };
 
-struct fake_device fake_device = {false, false, 0, 0, 1ull << 32, 0, 0, 0};
+struct fake_device fake_device = {false, false, 0, 0, 1ull << 32, 0, 0, 0, 0, 0};
 
 namespace
 {
@@ -429,9 +440,13 @@ uint64_t give_back(void *memory)
 } // namespace
 
 void nano_emulated_launch(struct nano_cuda_device *device, dim3 grid, dim3 size,
-                          size_t shared_bytes, const std::function<void()> &kernel)
+                          size_t shared_bytes, bool early, const std::function<void()> &kernel)
 {
-    start(device, [=] { launch_now(grid, size, shared_bytes, kernel); });
+    start(device, [=] {
+        fake_device.num_launches++;
+        fake_device.num_early_launches += early;
+        launch_now(grid, size, shared_bytes, early, kernel);
+    });
 }
 
 extern "C" {
@@ -578,6 +593,11 @@ int nano_cuda_device_multiprocessors(const struct nano_cuda_device *)
 void *nano_cuda_device_stream(struct nano_cuda_device *)
 {
     return NULL;
+}
+
+bool nano_cuda_device_overlaps(const struct nano_cuda_device *)
+{
+    return true;
 }
 
 void nano_cuda_mark(struct nano_cuda_device *device, int index)

@@ -105,7 +105,7 @@ template <typename T> static inline T atomicAdd(T *p, T value)
 }
 
 void nano_emulated_launch(struct nano_cuda_device *device, dim3 grid, dim3 block,
-                          size_t shared_bytes, const std::function<void()> &kernel);
+                          size_t shared_bytes, bool early, const std::function<void()> &kernel);
 
 template <typename Args>
 static inline void nano_launch(struct nano_cuda_device *device, void (*kernel)(Args), dim3 grid,
@@ -113,8 +113,21 @@ static inline void nano_launch(struct nano_cuda_device *device, void (*kernel)(A
 {
     if (grid.x == 0 || grid.y == 0 || grid.z == 0)
         return;
-    nano_emulated_launch(device, grid, block, shared_bytes, [kernel, args] { kernel(args); });
+    nano_emulated_launch(device, grid, block, shared_bytes, false,
+                         [kernel, args] { kernel(args); });
 }
+
+/* Runs when the kernel before it is over, but fails if a thread ends that has not waited for it. */
+template <typename Args>
+static inline void nano_launch_early(struct nano_cuda_device *device, void (*kernel)(Args),
+                                     dim3 grid, dim3 block, size_t shared_bytes, const Args &args)
+{
+    if (grid.x == 0 || grid.y == 0 || grid.z == 0)
+        return;
+    nano_emulated_launch(device, grid, block, shared_bytes, true, [kernel, args] { kernel(args); });
+}
+
+void nano_wait_for_earlier(void);
 
 static inline int nano_emulated_lane(void)
 {
@@ -290,6 +303,15 @@ template <typename T> static inline T nano_load(const void *p)
     nano_emulated_check_aligned(p, sizeof v);
     memcpy(&v, p, sizeof v);
     return v;
+}
+
+template <typename T> static inline T nano_load_written(const void *p)
+{
+    return nano_load<T>(p);
+}
+
+static inline void nano_prefetch(const void *)
+{
 }
 
 static inline uint4 nano_load_once(const void *p)

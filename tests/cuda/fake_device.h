@@ -17,6 +17,7 @@ extern struct fake_device {
     uint64_t total_bytes;
     int64_t live_allocations; /* devices, memory, graphs */
     uint64_t num_graph_launches, num_gemms;
+    uint64_t num_launches, num_early_launches; /* of kernels, by graphs too */
 } fake_device;
 
 /* In which order threads take turns: 0 ascending, 1 descending, 2 mixed. */

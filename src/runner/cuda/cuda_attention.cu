@@ -40,6 +40,7 @@ __device__ void merge_columns(const struct nano_attention_params &p,
 
 __global__ void merge_kernel(struct nano_attention_params p)
 {
+    nano_wait_for_earlier();
     const struct nano_cuda_batch *batch = p.args.batch;
     const struct nano_cuda_attention_merge *merges =
         reinterpret_cast<const struct nano_cuda_attention_merge *>(
@@ -78,6 +79,7 @@ void nano_cuda_attention(struct nano_cuda_device *device,
                                               args->v_head_dim, args->block_size);
     if (!nano_cuda_attention_mma(device, params) && !nano_cuda_attention_mma8(device, params))
         nano_cuda_attention_any(device, params);
-    nano_launch(device, merge_kernel, dim3(static_cast<unsigned>(MERGE_BLOCKS * args->num_blocks)),
-                dim3(WARPS * NANO_WARP), 0, params);
+    nano_launch_early(device, merge_kernel,
+                      dim3(static_cast<unsigned>(MERGE_BLOCKS * args->num_blocks)),
+                      dim3(WARPS * NANO_WARP), 0, params);
 }

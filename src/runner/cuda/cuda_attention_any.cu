@@ -365,6 +365,7 @@ __device__ void attend(const struct work &w)
 template <enum nano_kv_format Format, int ColumnThreads, int Columns>
 __global__ void __launch_bounds__(THREADS, 2) attention_kernel(struct nano_attention_params p)
 {
+    nano_wait_for_earlier();
     NANO_DYNAMIC_SHARED(struct shared, shared);
     struct work w;
     w.p = &p;
@@ -411,9 +412,9 @@ void nano_cuda_attention_any(struct nano_cuda_device *device,
                                                                : choose<NANO_KV_FORMAT_FP8>(dim);
     const size_t q_floats =
         static_cast<size_t>(ROWS) * static_cast<size_t>((args.head_dim + 7) / 8 * 8);
-    nano_launch(device, kernel,
-                dim3(static_cast<unsigned>(nano_cuda_attention_blocks(&args)),
-                     static_cast<unsigned>(args.num_kv_heads),
-                     static_cast<unsigned>((max_rows + ROWS - 1) / ROWS)),
-                dim3(THREADS), sizeof(struct shared) + q_floats * sizeof(float), params);
+    nano_launch_early(device, kernel,
+                      dim3(static_cast<unsigned>(nano_cuda_attention_blocks(&args)),
+                           static_cast<unsigned>(args.num_kv_heads),
+                           static_cast<unsigned>((max_rows + ROWS - 1) / ROWS)),
+                      dim3(THREADS), sizeof(struct shared) + q_floats * sizeof(float), params);
 }

@@ -71,6 +71,7 @@ template <typename Whole, typename Shared>
 __global__ void __launch_bounds__(Whole::THREADS, Whole::BLOCKS)
     attention_kernel(struct nano_attention_params p)
 {
+    nano_wait_for_earlier();
     NANO_DYNAMIC_SHARED(uint8_t, shared);
     const int num_items = p.args.batch->groups[p.args.group].num_items;
     const int first_row = static_cast<int>(blockIdx.z) * Whole::ROWS;
@@ -94,11 +95,11 @@ void launch(struct nano_cuda_device *device, const struct nano_attention_params 
         params.group_heads * nano_cuda_attention_queries(args.num_heads, args.num_kv_heads);
     const int bytes =
         Whole::SHARED_BYTES > Shared::SHARED_BYTES ? Whole::SHARED_BYTES : Shared::SHARED_BYTES;
-    nano_launch(device, attention_kernel<Whole, Shared>,
-                dim3(static_cast<unsigned>(nano_cuda_attention_blocks(&args)),
-                     static_cast<unsigned>(args.num_kv_heads),
-                     static_cast<unsigned>((max_rows + Whole::ROWS - 1) / Whole::ROWS)),
-                dim3(Whole::THREADS), static_cast<size_t>(bytes), params);
+    nano_launch_early(device, attention_kernel<Whole, Shared>,
+                      dim3(static_cast<unsigned>(nano_cuda_attention_blocks(&args)),
+                           static_cast<unsigned>(args.num_kv_heads),
+                           static_cast<unsigned>((max_rows + Whole::ROWS - 1) / Whole::ROWS)),
+                      dim3(Whole::THREADS), static_cast<size_t>(bytes), params);
 }
 
 constexpr bool is_bytes(enum nano_kv_format format)

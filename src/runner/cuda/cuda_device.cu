@@ -10,7 +10,8 @@
 struct nano_cuda_device {
     int ordinal, num_multiprocessors;
     cudaStream_t stream;
-    cudaEvent_t *marks;  /* made when they are first set */
+    cudaEvent_t *marks; /* made when they are first set */
+    bool overlaps;
     cudaError_t error;   /* the first that a call met */
     const char *failure; /* another's */
 };
@@ -21,7 +22,28 @@ struct nano_cuda_graph {
 
 namespace
 {
-enum { OLDEST_MAJOR = 8 };
+enum { OLDEST_MAJOR = 8, OVERLAP_MAJOR = 9, OVERLAP_DRIVER = 12030 /* in graphs too */ };
+
+__global__ void probe_kernel()
+{
+}
+
+/* Kernels wait for those before them only if they were compiled for a GPU that can: code that is
+ * translated from an older one's does not. NANOVLLM_CUDA_OVERLAP=0 is for finding mistakes. */
+bool can_overlap(const struct nano_cuda_device_info *info)
+{
+    const char *wanted = getenv("NANOVLLM_CUDA_OVERLAP");
+    cudaFuncAttributes attributes;
+    int driver = 0;
+    if ((wanted && strcmp(wanted, "0") == 0) || info->compute_major < OVERLAP_MAJOR ||
+        CUDART_VERSION < OVERLAP_DRIVER || cudaDriverGetVersion(&driver) != cudaSuccess ||
+        driver < OVERLAP_DRIVER)
+        return false;
+    if (cudaFuncGetAttributes(&attributes, probe_kernel) == cudaSuccess)
+        return attributes.ptxVersion >= 10 * OVERLAP_MAJOR;
+    (void)cudaGetLastError();
+    return false;
+}
 
 void note(struct nano_cuda_device *device, cudaError_t error)
 {
@@ -102,6 +124,7 @@ enum nano_status nano_cuda_device_open(struct nano_cuda_device **out, int ordina
     device->ordinal = ordinal;
     device->num_multiprocessors = info.num_multiprocessors;
     device->marks = marks;
+    device->overlaps = can_overlap(&info);
     cudaError_t error = cudaStreamCreateWithFlags(&device->stream, cudaStreamNonBlocking);
     if (error != cudaSuccess) {
         free(marks);
@@ -261,6 +284,11 @@ int nano_cuda_device_multiprocessors(const struct nano_cuda_device *device)
 void *nano_cuda_device_stream(struct nano_cuda_device *device)
 {
     return device->stream;
+}
+
+bool nano_cuda_device_overlaps(const struct nano_cuda_device *device)
+{
+    return device->overlaps;
 }
 
 void nano_cuda_mark(struct nano_cuda_device *device, int index)

@@ -75,6 +75,9 @@ int nano_cuda_device_multiprocessors(const struct nano_cuda_device *device);
 /* What nano_launch starts kernels on: a cudaStream_t. */
 void *nano_cuda_device_stream(struct nano_cuda_device *device);
 
+/* True where a kernel may start before the one before it is over (cuda_lang.h). */
+bool nano_cuda_device_overlaps(const struct nano_cuda_device *device);
+
 /* Marks points in the stream, to take the time between them: at most NANO_CUDA_MARKS. */
 enum { NANO_CUDA_MARKS = 4096 };
 void nano_cuda_mark(struct nano_cuda_device *device, int index);

@@ -4,6 +4,7 @@
 
 #include "runner/cuda/cuda_act.h"
 #include "runner/cuda/cuda_lang.h"
+#include "runner/cuda/cuda_rope.h"
 
 namespace
 {
@@ -87,13 +88,14 @@ void launch(struct nano_cuda_device *device, void (*kernel)(struct kernel_args<O
     const struct kernel_args<Op> args = {
         op, aligned
     };
-    nano_launch(device, kernel, dim3(row_blocks, column_blocks), dim3(x, y), 0, args);
+    nano_launch_early(device, kernel, dim3(row_blocks, column_blocks), dim3(x, y), 0, args);
 }
 
 /* ---- activation functions and scalings ---- */
 
 __global__ void glu_kernel(struct kernel_args<struct nano_cuda_glu_args> args)
 {
+    nano_wait_for_earlier();
     const struct nano_cuda_glu_args &op = args.op;
     const int64_t row = row_of_thread();
     if (row >= op.rows)
@@ -115,6 +117,7 @@ __global__ void glu_kernel(struct kernel_args<struct nano_cuda_glu_args> args)
 
 __global__ void map_kernel(struct kernel_args<struct nano_cuda_map_args> args)
 {
+    nano_wait_for_earlier();
     const struct nano_cuda_map_args &op = args.op;
     const int64_t row = row_of_thread();
     if (row >= op.rows)
@@ -151,6 +154,7 @@ __global__ void map_kernel(struct kernel_args<struct nano_cuda_map_args> args)
 
 __global__ void split_heads_kernel(struct kernel_args<struct nano_cuda_split_heads_args> args)
 {
+    nano_wait_for_earlier();
     const struct nano_cuda_split_heads_args &op = args.op;
     const int64_t row = row_of_thread();
     if (row >= op.rows)
@@ -185,6 +189,7 @@ __global__ void split_heads_kernel(struct kernel_args<struct nano_cuda_split_hea
 
 __global__ void gather_kernel(struct kernel_args<struct nano_cuda_gather_args> args)
 {
+    nano_wait_for_earlier();
     const struct nano_cuda_gather_args &op = args.op;
     const int64_t row = row_of_thread();
     if (row >= op.rows)
@@ -208,32 +213,9 @@ struct rope_args {
     bool paired; /* adjacent, and aligned for float2 */
 };
 
-/* The angle is n quarter turns and a rest of at most an eighth; pi / 2 is in two parts, so that the
- * rest of an angle up to 2^31 is off by what the angle itself is. For so small a rest the Taylor
- * series are off by less than 3e-9. */
-__device__ inline void sin_cos(double angle, float *sin_out, float *cos_out)
-{
-    const double n = rint(angle * 0x1.45f306dc9c883p-1);
-    const float r =
-        static_cast<float>(fma(n, -0x1.1a62633145c07p-54, fma(n, -0x1.921fb54442d18p+0, angle)));
-    const int quarter = static_cast<int>(static_cast<int64_t>(n) & 3);
-    const float z = __fmul_rn(r, r);
-    float s = __fmaf_rn(1.0f / 362880, z, -1.0f / 5040);
-    s = __fmaf_rn(s, z, 1.0f / 120);
-    s = __fmaf_rn(s, z, -1.0f / 6);
-    s = __fmaf_rn(__fmul_rn(s, z), r, r);
-    float c = __fmaf_rn(-1.0f / 3628800, z, 1.0f / 40320);
-    c = __fmaf_rn(c, z, -1.0f / 720);
-    c = __fmaf_rn(c, z, 1.0f / 24);
-    c = __fmaf_rn(c, z, -0.5f);
-    c = __fmaf_rn(c, z, 1);
-    const float sin_abs = quarter & 1 ? c : s, cos_abs = quarter & 1 ? s : c;
-    *sin_out = quarter & 2 ? -sin_abs : sin_abs;
-    *cos_out = (quarter + 1) & 2 ? -cos_abs : cos_abs;
-}
-
 __global__ void __launch_bounds__(THREADS) rope_kernel(struct rope_args args)
 {
+    nano_wait_for_earlier();
     const struct nano_cuda_rope_args &op = args.op;
     const unsigned item = blockIdx.y * blockDim.x + threadIdx.x;
     const unsigned num_pairs = static_cast<unsigned>(op.num_pairs);
@@ -243,11 +225,7 @@ __global__ void __launch_bounds__(THREADS) rope_kernel(struct rope_args args)
         return;
     const int end = min(first + args.heads, op.num_heads);
     const int64_t row = blockIdx.x;
-    float sin, cos;
-    sin_cos(static_cast<double>(op.positions[row]) * static_cast<double>(op.inv_freq[pair]), &sin,
-            &cos);
-    sin = __fmul_rn(sin, op.magnitude);
-    cos = __fmul_rn(cos, op.magnitude);
+    const float2 turn = nano_cuda_turn(op.positions[row], op.inv_freq[pair], op.magnitude);
     float *x = op.x.data + row * op.x.stride + op.rope_offset + (op.adjacent ? 2 * pair : pair);
     const int distance = op.adjacent ? 1 : op.num_pairs;
     for (int head = first; head < end; head += ROPE_HEADS) {
@@ -263,8 +241,7 @@ __global__ void __launch_bounds__(THREADS) rope_kernel(struct rope_args args)
         }
         for (int k = 0; k < ROPE_HEADS; k++) {
             float *p = x + static_cast<int64_t>(head + k) * op.head_dim;
-            const float2 turned = make_float2(__fmaf_rn(v[k].x, cos, -__fmul_rn(v[k].y, sin)),
-                                              __fmaf_rn(v[k].x, sin, __fmul_rn(v[k].y, cos)));
+            const float2 turned = nano_cuda_turned(v[k], turn);
             if (head + k >= end)
                 break;
             if (args.paired)
@@ -304,6 +281,7 @@ __device__ inline struct best warp_best(struct best mine)
 __global__ void __launch_bounds__(ARGMAX_THREADS)
     argmax_kernel(struct kernel_args<struct nano_cuda_argmax_args> args)
 {
+    nano_wait_for_earlier();
     __shared__ float values[ARGMAX_THREADS / NANO_WARP];
     __shared__ int indices[ARGMAX_THREADS / NANO_WARP];
     const int64_t row = blockIdx.x, width = args.op.width;
@@ -387,10 +365,10 @@ void nano_cuda_rope(struct nano_cuda_device *device, const struct nano_cuda_rope
     const int64_t items =
         static_cast<int64_t>(args->num_pairs) * ((args->num_heads + heads - 1) / heads);
     const struct rope_args kernel_args = {*args, heads, paired};
-    nano_launch(device, rope_kernel,
-                dim3(static_cast<unsigned>(args->rows),
-                     static_cast<unsigned>((items + THREADS - 1) / THREADS)),
-                dim3(THREADS), 0, kernel_args);
+    nano_launch_early(device, rope_kernel,
+                      dim3(static_cast<unsigned>(args->rows),
+                           static_cast<unsigned>((items + THREADS - 1) / THREADS)),
+                      dim3(THREADS), 0, kernel_args);
 }
 
 void nano_cuda_argmax(struct nano_cuda_device *device, const struct nano_cuda_argmax_args *args)
@@ -398,7 +376,7 @@ void nano_cuda_argmax(struct nano_cuda_device *device, const struct nano_cuda_ar
     const struct kernel_args<struct nano_cuda_argmax_args> kernel_args = {
         *args, is_aligned(args->in)
     };
-    nano_launch(device, argmax_kernel, dim3(static_cast<unsigned>(args->rows)),
-                dim3(ARGMAX_THREADS), 0, kernel_args);
+    nano_launch_early(device, argmax_kernel, dim3(static_cast<unsigned>(args->rows)),
+                      dim3(ARGMAX_THREADS), 0, kernel_args);
 }
 }

@@ -25,6 +25,7 @@ static __device__ void load_up_to_8(const uint8_t *row, int64_t k, int count, bo
 template <enum nano_format Format>
 static __global__ void embed_kernel(struct nano_cuda_embed_args args)
 {
+    nano_wait_for_earlier();
     const int64_t k = (static_cast<int64_t>(blockIdx.y) * THREADS + threadIdx.x) * 8;
     if (k >= args.width)
         return;
@@ -51,6 +52,7 @@ void nano_cuda_embed(struct nano_cuda_device *device, const struct nano_cuda_emb
     const dim3 grid(static_cast<unsigned>(args->rows),
                     static_cast<unsigned>((args->width + THREADS * 8 - 1) / (THREADS * 8)));
     nano_cuda_for_format(args->format, [&](auto format) {
-        nano_launch(device, embed_kernel<decltype(format)::value>, grid, dim3(THREADS), 0, *args);
+        nano_launch_early(device, embed_kernel<decltype(format)::value>, grid, dim3(THREADS), 0,
+                          *args);
     });
 }

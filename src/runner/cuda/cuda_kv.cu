@@ -1,7 +1,7 @@
 /* The KV store: a warp takes K or V of one token and head. */
 #include "runner/cuda/cuda_attention.h"
 #include "runner/cuda/cuda_attention_rows.h"
-#include "runner/cuda/cuda_kv.h"
+#include "runner/cuda/cuda_kv_head.h"
 #include "runner/cuda/cuda_lang.h"
 
 namespace
@@ -9,28 +9,9 @@ namespace
 enum { WARPS = 4 };
 
 template <enum nano_kv_format Format>
-__device__ void store_head(uint8_t *values, const float *x, int dim, int lane)
-{
-    for (int i = lane; i < dim; i += NANO_WARP)
-        nano_kv_store_value<Format>(values, i, x[i]);
-}
-
-__device__ void store_q8_0(uint8_t *values, float *scale, const float *x, int dim, int lane)
-{
-    float largest = 0;
-    for (int i = lane; i < dim; i += NANO_WARP)
-        largest = fmaxf(largest, fabsf(x[i]));
-    const float step = nano_kv_q8_0_scale(nano_warp_max(largest));
-    const float inverse = nano_kv_q8_0_inverse(step);
-    for (int i = lane; i < dim; i += NANO_WARP)
-        reinterpret_cast<int8_t *>(values)[i] = nano_kv_q8_0_code(x[i], inverse);
-    if (lane == 0)
-        *scale = step;
-}
-
-template <enum nano_kv_format Format>
 __global__ void store_kernel(struct nano_cuda_kv_store_args args)
 {
+    nano_wait_for_earlier();
     const int lane = static_cast<int>(threadIdx.x) % NANO_WARP;
     const int parts = args.num_kv_heads * (args.v_in_k ? 1 : 2);
     const int64_t index =
@@ -49,11 +30,7 @@ __global__ void store_kernel(struct nano_cuda_kv_store_args args)
     const int64_t block = args.slots[row] / args.block_size;
     const int64_t token =
         static_cast<int64_t>(head) * args.block_size + args.slots[row] % args.block_size;
-    uint8_t *values = const_cast<uint8_t *>(nano_kv_values(pool, block, token));
-    if (Format == NANO_KV_FORMAT_Q8_0)
-        store_q8_0(values, const_cast<float *>(nano_kv_scale(pool, block, token)), x, dim, lane);
-    else
-        store_head<Format>(values, x, dim, lane);
+    nano_cuda_kv_store_head<Format>(pool, block, token, x, lane);
 }
 } // namespace
 
@@ -72,7 +49,7 @@ void nano_cuda_kv_store(struct nano_cuda_device *device, const struct nano_cuda_
         store_kernel<NANO_KV_FORMAT_FP8>};
     const int64_t parts =
         static_cast<int64_t>(args->rows) * args->num_kv_heads * (args->v_in_k ? 1 : 2);
-    nano_launch(device, kernels[args->format],
-                dim3(static_cast<unsigned>((parts + WARPS - 1) / WARPS)), dim3(WARPS * NANO_WARP),
-                0, *args);
+    nano_launch_early(device, kernels[args->format],
+                      dim3(static_cast<unsigned>((parts + WARPS - 1) / WARPS)),
+                      dim3(WARPS * NANO_WARP), 0, *args);
 }

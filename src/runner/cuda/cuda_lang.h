@@ -48,6 +48,39 @@ static inline void nano_launch(struct nano_cuda_device *device, void (*kernel)(A
              static_cast<cudaStream_t>(nano_cuda_device_stream(device))>>>(args);
 }
 
+/* The same of a kernel that may start while the one before it is at work, so that it is there when
+ * that one is over: where the device can (compute capability 9.0). Each of its threads calls
+ * nano_wait_for_earlier before it reads or writes anything that kernels write, and before it ends:
+ * a kernel is over when its threads are, so what waits for it has waited for all before it. */
+template <typename Args>
+static inline void nano_launch_early(struct nano_cuda_device *device, void (*kernel)(Args),
+                                     dim3 grid, dim3 block, size_t shared_bytes, const Args &args)
+{
+    if (grid.x == 0 || grid.y == 0 || grid.z == 0)
+        return;
+    cudaLaunchAttribute attribute = {};
+    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attribute.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = grid;
+    config.blockDim = block;
+    config.dynamicSmemBytes = shared_bytes;
+    config.stream = static_cast<cudaStream_t>(nano_cuda_device_stream(device));
+    config.attrs = &attribute;
+    config.numAttrs = nano_cuda_device_overlaps(device) ? 1 : 0;
+    (void)cudaLaunchKernelEx(&config, kernel, args); /* an error shows at synchronize */
+}
+
+/* Lets the next kernel start, and waits until those before are over and what they wrote is there.
+ * Memory that kernels write must not be read by nano_load, which the compiler may put before it. */
+static __device__ inline void nano_wait_for_earlier(void)
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 template <typename T> static __device__ inline T nano_shfl_xor(T value, int mask)
 {
     return __shfl_xor_sync(0xffffffffu, value, mask);
@@ -218,6 +251,18 @@ static __device__ inline float nano_fast_exp(float x)
 template <typename T> static __device__ inline T nano_load(const void *p)
 {
     return __ldg(static_cast<const T *>(p));
+}
+
+/* The same of memory that kernels write, before this one reads it. */
+template <typename T> static __device__ inline T nano_load_written(const void *p)
+{
+    return *static_cast<const T *>(p);
+}
+
+/* Begins to bring 128 bytes into the cache that all multiprocessors share. */
+static __device__ inline void nano_prefetch(const void *p)
+{
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(p));
 }
 
 /* The same value, but the compiler cannot know: what is computed from it is computed anew instead

@@ -1,9 +1,11 @@
 /* What the CUDA runner has on the device beside weights and KV: activations, scratch and the batch,
  * in one piece of memory; and the host's ends of what is copied. */
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/memory.h"
+#include "runner/cuda/cuda_fuse.h"
 #include "runner/cuda/cuda_state.h"
 #include "runner/program_parts.h"
 
@@ -229,9 +231,27 @@ static const float *bind_f32(const struct nano_cuda_runner *r, const struct nano
     return weight ? weight->data : NULL;
 }
 
+/* Ops that run together are one entry of the profile: the first one's, with all labels. */
+static void bind_run(struct nano_cuda_runner *r, int first, int count, char **next_name)
+{
+    struct nano_op op = r->program->ops[first];
+    char label[256] = "";
+    for (int i = first; i < first + count; i++) {
+        const size_t length = strlen(label);
+        snprintf(label + length, sizeof label - length, "%s%s", i > first ? "+" : "",
+                 r->program->ops[i].label);
+        r->ops[i].num_fused = i > first ? 0 : count;
+    }
+    op.label = label;
+    const int entry = nano_program_profile_entry(r->profile, &r->num_profile, &op, next_name);
+    for (int i = first; i < first + count; i++)
+        r->ops[i].profile = entry;
+}
+
 static void bind_ops(struct nano_cuda_runner *r)
 {
     char *next_name = r->profile_names;
+    int next = 0; /* that is not run with those before it */
     for (int i = 0; i < r->program->num_ops; i++) {
         const struct nano_op *op = &r->program->ops[i];
         struct nano_cuda_op *bound = &r->ops[i];
@@ -251,7 +271,11 @@ static void bind_ops(struct nano_cuda_runner *r)
         }
         bound->norm = bind_f32(r, op->norm);
         bound->norm_bias = bind_f32(r, op->norm_bias);
-        bound->profile = nano_program_profile_entry(r->profile, &r->num_profile, op, &next_name);
+        if (i == next) {
+            const int count = nano_cuda_find_head_run(r->program, i).num_ops;
+            next += count ? count : 1;
+            bind_run(r, i, next - i, &next_name);
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 /* The skinny kernel, and the choice between kernels. */
 #include "runner/cuda/cuda_linear.h"
 
+#include "runner/cuda/cuda_linear_input.h"
 #include "runner/cuda/cuda_linear_part.h"
 #include "runner/cuda/cuda_linear_tile.h"
 #include "runner/cuda/cuda_quant.h"
@@ -10,8 +11,11 @@ namespace
 enum {
     SKINNY_THREADS = NANO_CUDA_SLICES * NANO_WARP,
     UNROLL = 4, /* chunks whose weights are on their way at once */
-    MAX_GRID_Y = 65535
+    MAX_GRID_Y = 65535,
+    MADE_BYTES = 38 * 1024,      /* of shared memory, for an input that a block makes */
+    MADE_READS = 8 * 1024 * 1024 /* bytes that all blocks together read for it, at most */
 };
+static_assert(int{SKINNY_THREADS} == int{NANO_CUDA_NORM_THREADS}, "sums of norms have one order");
 
 /* Which of the input a block has. */
 struct skinny_inputs {
@@ -47,19 +51,26 @@ __device__ void multiply(float d[4], const uint32_t low[4], const uint32_t high[
     nano_mma_f16(d, a1, b1);
 }
 
+/* Asks for about the beginning of a warp's slice of a row of weights: 128 bytes from each of four
+ * lanes. */
+__device__ void prefetch_slice(const void *weight, int64_t offset, int64_t row_bytes, int slice,
+                               int part)
+{
+    const int64_t first = row_bytes * slice / NANO_CUDA_SLICES + part * 128;
+    if (first < row_bytes * (slice + 1) / NANO_CUDA_SLICES)
+        nano_prefetch(static_cast<const uint8_t *>(weight) + offset + first);
+}
+
 /* A lane's share of a chunk of 32 columns is 8 neighbouring ones, from 8 * (lane % 4) on: of rows
  * lane / 4 and lane / 4 + 8 of the weights, and of row lane / 4 of the input. Which column is which
  * of the instruction's does not matter as long as both operands agree (and the tile kernel's). */
-template <enum nano_format Format, int NumTiles>
+template <enum nano_format Format, int NumTiles, bool MakesInput>
 __global__ void __launch_bounds__(SKINNY_THREADS)
     skinny_kernel(const struct nano_cuda_linear_args a)
 {
     __shared__ float sums[NANO_CUDA_SLICES][2][NumTiles * 8][NANO_CUDA_MMA_ROWS + 1];
     const int lane = threadIdx.x % NANO_WARP, warp = threadIdx.x / NANO_WARP;
     const int group = lane / 4, part = lane % 4, head = blockIdx.z;
-    const struct skinny_inputs in = find_inputs(a, NumTiles * 8);
-    if (in.count == 0)
-        return;
     int first_row;
     const int index = nano_cuda_find_tile(a, blockIdx.x, &first_row);
     const struct nano_cuda_segment segment = nano_cuda_segment_of(a, index);
@@ -69,16 +80,39 @@ __global__ void __launch_bounds__(SKINNY_THREADS)
     const int low_row = first_row + group < segment.rows ? first_row + group : segment.rows - 1;
     const int high_row =
         first_row + group + 8 < segment.rows ? first_row + group + 8 : segment.rows - 1;
-    const int64_t offset = in.expert * a.expert_bytes + head * a.head_bytes;
-    const uint16_t *x[NumTiles];
-#pragma unroll
-    for (int n = 0; n < NumTiles; n++)
-        x[n] = a.half + (input_row(a, in, n * 8 + group) * a.num_heads + head) * a.half_stride +
-               part * 8;
-
     const int num_chunks = static_cast<int>((a.cols + NANO_CUDA_CHUNK - 1) / NANO_CUDA_CHUNK);
     const int begin = nano_cuda_slice_begin(num_chunks, warp);
     const int end = nano_cuda_slice_begin(num_chunks, warp + 1);
+
+    /* No kernel writes weights: they may be on their way before the input is there. */
+    for (int m = 0; m < num_matrices && !a.tiles; m++) {
+        const void *weight = m ? a.segments[1].weight : segment.weight;
+        const int64_t row_bytes = m ? a.segments[1].row_bytes : segment.row_bytes,
+                      matrix = head * a.head_bytes;
+        prefetch_slice(weight, matrix + low_row * row_bytes, row_bytes, warp, part);
+        prefetch_slice(weight, matrix + high_row * row_bytes, row_bytes, warp, part);
+    }
+    if (MakesInput)
+        nano_cuda_made_prefetch(a);
+    nano_wait_for_earlier();
+    const struct skinny_inputs in = find_inputs(a, NumTiles * 8);
+    if (in.count == 0)
+        return;
+    const int64_t offset = in.expert * a.expert_bytes + head * a.head_bytes;
+
+    const uint16_t *x[NumTiles];
+    __shared__ struct nano_cuda_made_shared made;
+    if constexpr (MakesInput) {
+        NANO_DYNAMIC_SHARED(float, f32);
+        const struct nano_cuda_made_layout layout = nano_cuda_made_layout_of(a.half_stride, a.rows);
+        x[0] = nano_cuda_make_input(a, layout, f32, made) +
+               min(group, a.rows - 1) * layout.half_stride + part * 8;
+    } else {
+#pragma unroll
+        for (int n = 0; n < NumTiles; n++)
+            x[n] = a.half + (input_row(a, in, n * 8 + group) * a.num_heads + head) * a.half_stride +
+                   part * 8;
+    }
     for (int m = 0; m < num_matrices; m++) {
         const struct nano_cuda_segment &s = m ? a.segments[1] : segment;
         const uint8_t *low =
@@ -94,7 +128,7 @@ __global__ void __launch_bounds__(SKINNY_THREADS)
             nano_cuda_weights<Format>::load8_half(high, k + part * 8, high_weights);
 #pragma unroll
             for (int n = 0; n < NumTiles; n++)
-                multiply(d[n], low_weights, high_weights, nano_load<uint4>(x[n] + k));
+                multiply(d[n], low_weights, high_weights, nano_load_written<uint4>(x[n] + k));
         }
 #pragma unroll
         for (int n = 0; n < NumTiles; n++)
@@ -113,22 +147,25 @@ __global__ void __launch_bounds__(SKINNY_THREADS)
             if (a.glu)
                 up += sums[slice][1][t][row];
         }
-        const float scale = a.scales[input_row(a, in, t) * a.num_heads + head];
+        const float scale =
+            MakesInput ? made.scales[t] : a.scales[input_row(a, in, t) * a.num_heads + head];
         const int slot = in.first + t;
         nano_cuda_linear_finish(a, segment, in.expert, a.out_rows ? a.out_rows[slot] : slot,
                                 head * a.out_stride, first_row + row, scale, sum, up);
     }
 }
 
-template <enum nano_format Format, int NumTiles>
+template <enum nano_format Format, int NumTiles, bool MakesInput = false>
 void launch_skinny(struct nano_cuda_device *device, const struct nano_cuda_linear_args *args)
 {
     const int inputs =
         args->tiles ? args->max_tiles : (args->rows + NumTiles * 8 - 1) / (NumTiles * 8);
-    nano_launch(device, skinny_kernel<Format, NumTiles>,
-                dim3(static_cast<unsigned>(nano_cuda_linear_tiles(args)),
-                     static_cast<unsigned>(inputs), static_cast<unsigned>(args->num_heads)),
-                dim3(SKINNY_THREADS), 0, *args);
+    const size_t shared_bytes =
+        MakesInput ? nano_cuda_made_layout_of(args->half_stride, args->rows).num_bytes : 0;
+    nano_launch_early(device, skinny_kernel<Format, NumTiles, MakesInput>,
+                      dim3(static_cast<unsigned>(nano_cuda_linear_tiles(args)),
+                           static_cast<unsigned>(inputs), static_cast<unsigned>(args->num_heads)),
+                      dim3(SKINNY_THREADS), shared_bytes, *args);
 }
 
 /* Formats that have kernels of their own for few rows: each takes the compiler a while. */
@@ -142,7 +179,9 @@ template <enum nano_format Format> constexpr bool is_common(void)
 template <enum nano_format Format>
 void linear_skinny(struct nano_cuda_device *device, const struct nano_cuda_linear_args *args)
 {
-    if (is_common<Format>() && !args->tiles && args->rows <= 8)
+    if (args->makes_input)
+        launch_skinny<Format, is_common<Format>() ? 1 : 4, is_common<Format>()>(device, args);
+    else if (is_common<Format>() && !args->tiles && args->rows <= 8)
         launch_skinny<Format, is_common<Format>() ? 1 : 4>(device, args);
     else if (is_common<Format>() && !args->tiles && args->rows <= 16)
         launch_skinny<Format, is_common<Format>() ? 2 : 4>(device, args);
@@ -156,6 +195,7 @@ void linear_skinny(struct nano_cuda_device *device, const struct nano_cuda_linea
  * l, l + 32 …, and lanes are added in one order. */
 __global__ void f32_kernel(const struct nano_cuda_linear_args a)
 {
+    nano_wait_for_earlier();
     enum { INPUTS = 8 };
     const int lane = threadIdx.x % NANO_WARP, head = blockIdx.z;
     const struct skinny_inputs in = find_inputs(a, INPUTS);
@@ -198,12 +238,27 @@ __global__ void f32_kernel(const struct nano_cuda_linear_args a)
 void linear_f32(struct nano_cuda_device *device, const struct nano_cuda_linear_args *args)
 {
     const int inputs = args->tiles ? args->max_tiles : (args->rows + 7) / 8;
-    nano_launch(device, f32_kernel,
-                dim3(static_cast<unsigned>(nano_cuda_linear_tiles(args)),
-                     static_cast<unsigned>(inputs), static_cast<unsigned>(args->num_heads)),
-                dim3(NANO_CUDA_MMA_ROWS * NANO_WARP), 0, *args);
+    nano_launch_early(device, f32_kernel,
+                      dim3(static_cast<unsigned>(nano_cuda_linear_tiles(args)),
+                           static_cast<unsigned>(inputs), static_cast<unsigned>(args->num_heads)),
+                      dim3(NANO_CUDA_MMA_ROWS * NANO_WARP), 0, *args);
 }
 } // namespace
+
+bool nano_cuda_linear_can_make_input(const struct nano_cuda_linear_args *args)
+{
+    bool common = false;
+    nano_cuda_for_format(args->format,
+                         [&](auto format) { common = is_common<decltype(format)::value>(); });
+    if (!common || args->tiles || args->num_heads != 1 || args->rows > NANO_CUDA_MADE_ROWS ||
+        args->cols % 4 != 0 || args->f32.stride % 4 != 0 ||
+        reinterpret_cast<uintptr_t>(args->f32.data) % 16 != 0)
+        return false;
+    const int64_t reads = static_cast<int64_t>(nano_cuda_linear_tiles(args)) * args->rows *
+                          args->cols * static_cast<int64_t>(sizeof(float));
+    return reads <= MADE_READS &&
+           nano_cuda_made_layout_of(args->half_stride, args->rows).num_bytes <= MADE_BYTES;
+}
 
 void nano_cuda_linear(struct nano_cuda_device *device, const struct nano_cuda_linear_args *args)
 {

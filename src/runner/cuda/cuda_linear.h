@@ -15,6 +15,7 @@
 
 #include "runner/cuda/cuda_batch.h"
 #include "runner/cuda/cuda_device.h"
+#include "runner/cuda/cuda_norm.h"
 #include "simd/formats.h"
 #include "simd/kernels.h"
 
@@ -26,6 +27,7 @@ enum {
     NANO_CUDA_CHUNK = 32, /* columns */
     NANO_CUDA_SLICES = 8,
     NANO_CUDA_SKINNY_ROWS = 32,     /* of the input, up to which the skinny kernel is used */
+    NANO_CUDA_MADE_ROWS = 4,        /* for which it can make its input itself */
     NANO_CUDA_TILE_SLOTS = 64,      /* that the tile kernel of quantised weights takes at a time */
     NANO_CUDA_HALF_TILE_SLOTS = 128 /* and that of F16 */
 };
@@ -62,6 +64,13 @@ struct nano_cuda_linear_args {
     const float *scales;
     int rows;
 
+    /* With makes_input, half and scales are not looked at: the kernel makes them of f32, as
+     * nano_cuda_norm does. */
+    bool makes_input;
+    enum nano_cuda_norm_kind norm;
+    const float *norm_weight, *norm_bias;
+    float norm_eps;
+
     /* HEAD_LINEAR: a matrix per head; head h of row t is row t * num_heads + h of `half`, or
      * columns from h * in_stride of f32, and its output begins out_stride columns after the last
      * one's. */
@@ -79,6 +88,10 @@ struct nano_cuda_linear_args {
 };
 
 void nano_cuda_linear(struct nano_cuda_device *device, const struct nano_cuda_linear_args *args);
+
+/* True if it can and should make its input: rows are few, and reading them again in each block
+ * costs less than a launch. The args without `half` and `scales`. */
+bool nano_cuda_linear_can_make_input(const struct nano_cuda_linear_args *args);
 
 /* Rows of `format` as F16: out [rows][half_stride], zero behind cols. */
 struct nano_cuda_unpack_args {

@@ -14,6 +14,7 @@ struct finish_args {
 
 __global__ void finish_kernel(const struct finish_args a)
 {
+    nano_wait_for_earlier();
     const int column = static_cast<int>(blockIdx.y * FINISH_THREADS + threadIdx.x);
     const int64_t t = blockIdx.x;
     if (column >= a.columns)
@@ -35,8 +36,9 @@ void nano_cuda_linear_finish_sums(struct nano_cuda_device *device,
     struct finish_args finish = {*args, sums, 0};
     for (int i = 0; i < (args->glu ? 1 : args->num_segments); i++)
         finish.columns += args->segments[i].rows;
-    nano_launch(device, finish_kernel,
-                dim3(static_cast<unsigned>(args->rows),
-                     static_cast<unsigned>((finish.columns + FINISH_THREADS - 1) / FINISH_THREADS)),
-                dim3(FINISH_THREADS), 0, finish);
+    nano_launch_early(
+        device, finish_kernel,
+        dim3(static_cast<unsigned>(args->rows),
+             static_cast<unsigned>((finish.columns + FINISH_THREADS - 1) / FINISH_THREADS)),
+        dim3(FINISH_THREADS), 0, finish);
 }

@@ -46,6 +46,14 @@ static void give_input(const struct nano_cuda_runner *r, struct input *in,
     args->half_stride = nano_cuda_half_stride(in->width);
     args->scales = s->scales;
     args->f32 = in->view;
+    args->norm = in->norm;
+    args->norm_weight = in->weight;
+    args->norm_bias = in->bias;
+    args->norm_eps = in->eps;
+    args->makes_input =
+        form == FORM_F16 && in->made != form && nano_cuda_linear_can_make_input(args);
+    if (args->makes_input)
+        return;
     if (form == FORM_F32 && in->norm != NANO_CUDA_NORM_NONE)
         args->f32 = (struct nano_cuda_view){s->f32, in->width};
     if (form == in->made || (form == FORM_F32 && in->norm == NANO_CUDA_NORM_NONE))

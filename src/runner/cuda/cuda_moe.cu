@@ -72,6 +72,7 @@ __device__ void place_slots(const struct nano_cuda_moe_plan_args &a, int begin, 
 __global__ void __launch_bounds__(PLAN_THREADS, 1)
     moe_plan_kernel(const struct nano_cuda_moe_plan_args a)
 {
+    nano_wait_for_earlier();
     __shared__ struct plan_memory m;
     const int thread = static_cast<int>(threadIdx.x), lane = thread % NANO_WARP,
               warp = thread / NANO_WARP, num_slots = a.rows * a.num_used;
@@ -123,6 +124,7 @@ __global__ void __launch_bounds__(PLAN_THREADS, 1)
 
 __global__ void combine_kernel(const struct nano_cuda_moe_combine_args a)
 {
+    nano_wait_for_earlier();
     const int64_t c = static_cast<int64_t>(blockIdx.x) * COMBINE_THREADS + threadIdx.x;
     const int64_t row = blockIdx.y + static_cast<int64_t>(blockIdx.z) * gridDim.y;
     if (c >= a.width || row >= a.rows)
@@ -138,15 +140,16 @@ __global__ void combine_kernel(const struct nano_cuda_moe_combine_args a)
 
 void nano_cuda_moe_plan(struct nano_cuda_device *device, const struct nano_cuda_moe_plan_args *args)
 {
-    nano_launch(device, moe_plan_kernel, dim3(1), dim3(PLAN_THREADS), 0, *args);
+    nano_launch_early(device, moe_plan_kernel, dim3(1), dim3(PLAN_THREADS), 0, *args);
 }
 
 void nano_cuda_moe_combine(struct nano_cuda_device *device,
                            const struct nano_cuda_moe_combine_args *args)
 {
     const unsigned y = static_cast<unsigned>(args->rows < 32768 ? args->rows : 32768);
-    nano_launch(device, combine_kernel,
-                dim3(static_cast<unsigned>((args->width + COMBINE_THREADS - 1) / COMBINE_THREADS),
-                     y, (static_cast<unsigned>(args->rows) + y - 1) / y),
-                dim3(COMBINE_THREADS), 0, *args);
+    nano_launch_early(
+        device, combine_kernel,
+        dim3(static_cast<unsigned>((args->width + COMBINE_THREADS - 1) / COMBINE_THREADS), y,
+             (static_cast<unsigned>(args->rows) + y - 1) / y),
+        dim3(COMBINE_THREADS), 0, *args);
 }

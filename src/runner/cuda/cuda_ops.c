@@ -1,6 +1,8 @@
 /* What each op of a program starts on the GPU. */
 #include "runner/cuda/cuda_elementwise.h"
 #include "runner/cuda/cuda_embed.h"
+#include "runner/cuda/cuda_fuse.h"
+#include "runner/cuda/cuda_heads.h"
 #include "runner/cuda/cuda_norm.h"
 #include "runner/cuda/cuda_recurrent.h"
 #include "runner/cuda/cuda_state.h"
@@ -33,51 +35,64 @@ static void run_embed(const struct nano_cuda_pass *pass, const struct nano_op *o
     nano_cuda_embed(pass->runner->device, &args);
 }
 
-static void run_norm(const struct nano_cuda_pass *pass, const struct nano_op *op,
-                     const struct nano_cuda_op *bound)
+static struct nano_cuda_norm_args norm_args(const struct nano_cuda_pass *pass, int index)
 {
+    const struct nano_op *op = &pass->runner->program->ops[index];
+    const struct nano_cuda_op *bound = &pass->runner->ops[index];
     const int64_t groups = op->in[0].width / op->group_width;
     const struct nano_tensor *weight = op->weight[0];
     const bool weight_per_group = weight && weight->dims[0] * weight->dims[1] != op->group_width;
-    const struct nano_cuda_norm_args args = {
-        .kind = op->kind == NANO_OP_RMS_NORM     ? NANO_CUDA_NORM_RMS
-                : op->kind == NANO_OP_LAYER_NORM ? NANO_CUDA_NORM_LAYER
-                                                 : NANO_CUDA_NORM_L2,
-        .in = view_of(pass, op->in[0]),
-        .width = op->group_width,
-        .group_stride = op->group_width,
-        .out_group_stride = op->group_width,
-        .num_groups = (int)groups,
-        .rows = pass->rows,
-        .weight = bound->weight[0] ? bound->weight[0]->data : NULL,
-        .bias = bound->bias[0],
-        .weight_stride = weight_per_group ? op->group_width : 0,
-        .eps = op->eps,
-        .out = view_of(pass, op->out[0])};
+    return (struct nano_cuda_norm_args){.kind = op->kind == NANO_OP_RMS_NORM ? NANO_CUDA_NORM_RMS
+                                                : op->kind == NANO_OP_LAYER_NORM
+                                                    ? NANO_CUDA_NORM_LAYER
+                                                    : NANO_CUDA_NORM_L2,
+                                        .in = view_of(pass, op->in[0]),
+                                        .width = op->group_width,
+                                        .group_stride = op->group_width,
+                                        .out_group_stride = op->group_width,
+                                        .num_groups = (int)groups,
+                                        .rows = pass->rows,
+                                        .weight = bound->weight[0] ? bound->weight[0]->data : NULL,
+                                        .bias = bound->bias[0],
+                                        .weight_stride = weight_per_group ? op->group_width : 0,
+                                        .eps = op->eps,
+                                        .out = view_of(pass, op->out[0])};
+}
+
+static void run_norm(const struct nano_cuda_pass *pass, int index)
+{
+    const struct nano_cuda_norm_args args = norm_args(pass, index);
     nano_cuda_norm(pass->runner->device, &args);
 }
 
-static void run_rope(const struct nano_cuda_pass *pass, const struct nano_op *op)
+static struct nano_cuda_rope_args rope_args(const struct nano_cuda_pass *pass, int index)
 {
+    const struct nano_op *op = &pass->runner->program->ops[index];
     const struct nano_rope *rope = &pass->runner->program->ropes[op->rope];
-    const struct nano_cuda_rope_args args = {.x = view_of(pass, op->out[0]),
-                                             .positions = words_at(pass, pass->layout->positions),
-                                             .inv_freq = pass->runner->inv_freq[op->rope],
-                                             .magnitude = rope->magnitude,
-                                             .num_pairs = rope->num_pairs,
-                                             .num_heads = op->num_heads,
-                                             .head_dim = op->head_dim,
-                                             .rope_offset = op->rope_offset,
-                                             .adjacent = rope->adjacent,
-                                             .rows = pass->rows};
+    return (struct nano_cuda_rope_args){.x = view_of(pass, op->out[0]),
+                                        .positions = words_at(pass, pass->layout->positions),
+                                        .inv_freq = pass->runner->inv_freq[op->rope],
+                                        .magnitude = rope->magnitude,
+                                        .num_pairs = rope->num_pairs,
+                                        .num_heads = op->num_heads,
+                                        .head_dim = op->head_dim,
+                                        .rope_offset = op->rope_offset,
+                                        .adjacent = rope->adjacent,
+                                        .rows = pass->rows};
+}
+
+static void run_rope(const struct nano_cuda_pass *pass, int index)
+{
+    const struct nano_cuda_rope_args args = rope_args(pass, index);
     nano_cuda_rope(pass->runner->device, &args);
 }
 
-static void run_kv_store(const struct nano_cuda_pass *pass, const struct nano_op *op)
+static struct nano_cuda_kv_store_args kv_store_args(const struct nano_cuda_pass *pass, int index)
 {
     const struct nano_cuda_runner *r = pass->runner;
+    const struct nano_op *op = &r->program->ops[index];
     const struct nano_kv_layer *layer = &r->program->kv_layers[op->kv_layer];
-    const struct nano_cuda_kv_store_args args = {
+    return (struct nano_cuda_kv_store_args){
         .format = r->config.kv_format,
         .num_kv_heads = layer->num_kv_heads,
         .head_dim = layer->head_dim,
@@ -90,7 +105,12 @@ static void run_kv_store(const struct nano_cuda_pass *pass, const struct nano_op
         .k_pool = r->k_pools[layer->slot],
         .v_pool = r->v_pools[layer->slot],
         .rows = pass->rows};
-    nano_cuda_kv_store(r->device, &args);
+}
+
+static void run_kv_store(const struct nano_cuda_pass *pass, int index)
+{
+    const struct nano_cuda_kv_store_args args = kv_store_args(pass, index);
+    nano_cuda_kv_store(pass->runner->device, &args);
 }
 
 static void run_attention(const struct nano_cuda_pass *pass, const struct nano_op *op,
@@ -222,10 +242,69 @@ static void run_gather(const struct nano_cuda_pass *pass, const struct nano_op *
     }
 }
 
+/* ---- ops in a row ---- */
+
+static void fuse_norm(const struct nano_cuda_pass *pass, int index,
+                      struct nano_cuda_head_part *part)
+{
+    const struct nano_cuda_norm_args args = norm_args(pass, index);
+    part->norm = args.kind;
+    part->weight = args.weight;
+    part->bias = args.bias;
+    part->weight_stride = args.weight_stride;
+    part->eps = args.eps;
+}
+
+static void fuse_rope(const struct nano_cuda_pass *pass, int index,
+                      struct nano_cuda_head_part *part)
+{
+    const struct nano_cuda_rope_args args = rope_args(pass, index);
+    part->inv_freq = args.inv_freq;
+    part->magnitude = args.magnitude;
+    part->num_pairs = args.num_pairs;
+    part->rope_offset = args.rope_offset;
+    part->adjacent = args.adjacent;
+}
+
+static void run_heads(const struct nano_cuda_pass *pass, const struct nano_cuda_head_run *run)
+{
+    struct nano_cuda_heads_args args = {.num_parts = run->num_parts,
+                                        .positions = words_at(pass, pass->layout->positions),
+                                        .rows = pass->rows};
+    for (int i = 0; i < run->num_parts; i++) {
+        const struct nano_cuda_head_ops *ops = &run->parts[i];
+        struct nano_cuda_head_part *part = &args.parts[i];
+        part->x = view_of(pass, ops->view);
+        part->num_heads = ops->num_heads;
+        part->head_dim = ops->head_dim;
+        if (ops->norm >= 0)
+            fuse_norm(pass, ops->norm, part);
+        if (ops->rope >= 0)
+            fuse_rope(pass, ops->rope, part);
+        if (ops->store >= 0) {
+            const struct nano_cuda_kv_store_args store = kv_store_args(pass, ops->store);
+            part->pool = ops->is_v ? store.v_pool : store.k_pool;
+            args.slots = store.slots;
+            args.format = store.format;
+            args.block_size = store.block_size;
+        }
+    }
+    nano_cuda_heads(pass->runner->device, &args);
+}
+
+/* ---- one op ---- */
+
 void nano_cuda_run_op(const struct nano_cuda_pass *pass, int index)
 {
     const struct nano_op *op = &pass->runner->program->ops[index];
     const struct nano_cuda_op *bound = &pass->runner->ops[index];
+    if (bound->num_fused == 0)
+        return;
+    if (bound->num_fused > 1) {
+        const struct nano_cuda_head_run run = nano_cuda_find_head_run(pass->runner->program, index);
+        run_heads(pass, &run);
+        return;
+    }
     switch (op->kind) {
     case NANO_OP_EMBED:
     case NANO_OP_POSITION_EMBED:
@@ -234,7 +313,7 @@ void nano_cuda_run_op(const struct nano_cuda_pass *pass, int index)
     case NANO_OP_RMS_NORM:
     case NANO_OP_LAYER_NORM:
     case NANO_OP_L2_NORM:
-        run_norm(pass, op, bound);
+        run_norm(pass, index);
         break;
     case NANO_OP_LINEAR:
         nano_cuda_linear_op(pass, index);
@@ -243,10 +322,10 @@ void nano_cuda_run_op(const struct nano_cuda_pass *pass, int index)
         nano_cuda_head_linear_op(pass, index);
         break;
     case NANO_OP_ROPE:
-        run_rope(pass, op);
+        run_rope(pass, index);
         break;
     case NANO_OP_KV_STORE:
-        run_kv_store(pass, op);
+        run_kv_store(pass, index);
         break;
     case NANO_OP_ATTENTION:
         run_attention(pass, op, bound);

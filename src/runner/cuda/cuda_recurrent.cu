@@ -282,6 +282,7 @@ template <typename Rule, typename Layout>
 __global__ void __launch_bounds__(THREADS, Layout::MinBlocks)
     recurrent_kernel(struct nano_cuda_recurrent_args args)
 {
+    nano_wait_for_earlier();
     NANO_DYNAMIC_SHARED(float, shared);
     const int head_dim = args.recurrence.head_dim, state_size = args.recurrence.state_size;
     const int num_tiles = (head_dim + Layout::Columns - 1) / Layout::Columns;
@@ -338,8 +339,8 @@ void launch(struct nano_cuda_device *device, const struct nano_cuda_recurrent_ar
     const dim3 grid(static_cast<unsigned>(nano_cuda_seq_blocks(&args, parts)),
                     static_cast<unsigned>(parts));
     void (*kernel)(struct nano_cuda_recurrent_args) = recurrent_kernel<Rule, Layout>;
-    nano_launch(device, kernel, grid, dim3(THREADS),
-                static_cast<size_t>(Layout::SharedFloats) * sizeof(float), args);
+    nano_launch_early(device, kernel, grid, dim3(THREADS),
+                      static_cast<size_t>(Layout::SharedFloats) * sizeof(float), args);
 }
 
 template <typename Rule>

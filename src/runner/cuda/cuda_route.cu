@@ -143,6 +143,7 @@ __device__ inline void finish_weights(struct nano_route *routes, const struct na
 
 __global__ void __launch_bounds__(NANO_WARP *WARPS) route_kernel(struct route_args args)
 {
+    nano_wait_for_earlier();
     NANO_DYNAMIC_SHARED(float, shared);
     const struct nano_moe &moe = args.op.moe;
     const int64_t row = static_cast<int64_t>(blockIdx.x) * blockDim.y + threadIdx.y;
@@ -181,7 +182,8 @@ void nano_cuda_route(struct nano_cuda_device *device, const struct nano_cuda_rou
     const size_t row_bytes = static_cast<size_t>(row_floats) * sizeof(float);
     const unsigned warps = row_bytes * WARPS <= MAX_SHARED_BYTES ? WARPS : 1;
     const struct route_args kernel_args = {*args, row_floats};
-    nano_launch(device, route_kernel, dim3((static_cast<unsigned>(args->rows) + warps - 1) / warps),
-                dim3(NANO_WARP, warps), row_bytes * warps, kernel_args);
+    nano_launch_early(device, route_kernel,
+                      dim3((static_cast<unsigned>(args->rows) + warps - 1) / warps),
+                      dim3(NANO_WARP, warps), row_bytes * warps, kernel_args);
 }
 }

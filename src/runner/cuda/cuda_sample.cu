@@ -302,6 +302,7 @@ __device__ int draw_token(struct block_memory &m, const struct row &row,
 
 __global__ void __launch_bounds__(THREADS) sample_kernel(struct nano_cuda_sample_args args)
 {
+    nano_wait_for_earlier();
     __shared__ struct block_memory m;
     const struct nano_cuda_draw draw = args.draws[blockIdx.x];
     if (draw.choice == NANO_CUDA_CHOICE_NONE)
@@ -337,6 +338,6 @@ struct nano_cuda_draw nano_cuda_draw_make(const struct nano_draw *draw)
 
 void nano_cuda_sample(struct nano_cuda_device *device, const struct nano_cuda_sample_args *args)
 {
-    nano_launch(device, sample_kernel, dim3(static_cast<unsigned>(args->rows)), dim3(THREADS), 0,
-                *args);
+    nano_launch_early(device, sample_kernel, dim3(static_cast<unsigned>(args->rows)), dim3(THREADS),
+                      0, *args);
 }

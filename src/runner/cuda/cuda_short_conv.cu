@@ -124,6 +124,7 @@ __device__ inline void leave_state(const struct nano_cuda_recurrent_args &op,
 template <int Kernel>
 __global__ void __launch_bounds__(THREADS) short_conv_kernel(struct conv_args args)
 {
+    nano_wait_for_earlier();
     const struct nano_cuda_recurrent_args &op = args.op;
     const int64_t column = static_cast<int64_t>(blockIdx.y) * THREADS + threadIdx.x;
     const int num_seqs = op.batch->num_seqs;
@@ -159,5 +160,5 @@ extern "C" void nano_cuda_short_conv(struct nano_cuda_device *device,
     void (*start)(struct conv_args) = kernel == 3   ? short_conv_kernel<3>
                                       : kernel == 4 ? short_conv_kernel<4>
                                                     : short_conv_kernel<0>;
-    nano_launch(device, start, grid, dim3(THREADS), 0, kernel_args);
+    nano_launch_early(device, start, grid, dim3(THREADS), 0, kernel_args);
 }

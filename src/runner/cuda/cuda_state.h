@@ -5,6 +5,7 @@
  *   cuda_layout.c    what else is there: activations, scratch, the batch
  *   cuda_step.c      a step: the batch's way in, graphs, outputs
  *   cuda_ops.c       what each op starts; cuda_linear_op.c: linears and experts
+ *   cuda_fuse.c      ops in a row that one launch does
  *   cuda_device.h    what it knows of the device; cuda_*.cu: the kernels
  *
  * Invariant: after open and kv_alloc nothing is allocated but graphs, whose number is bounded. */
@@ -76,6 +77,7 @@ struct nano_cuda_op {
     const struct nano_cuda_weight *weight[NANO_MAX_SEGMENTS];
     const float *bias[NANO_MAX_SEGMENTS];
     const float *norm, *norm_bias;
+    int num_fused; /* ops that are run with it, and it; 0: it is run with one before it */
     int profile;
     uint64_t weight_bytes, macs_per_row;
 };

@@ -380,7 +380,7 @@ static void account(const struct step *step, int begin, int end, int rows, int *
     for (int i = begin; i < end; i++, (*mark)++) {
         const struct nano_op *op = &r->program->ops[i];
         struct nano_op_profile *profile = &r->profile[r->ops[i].profile];
-        profile->count++;
+        profile->count += r->ops[i].num_fused > 0; /* else it was part of the launch before */
         if (*mark < num_marks)
             profile->total_ns += nano_cuda_marked_ns(r->device, *mark - 1, *mark);
         profile->weight_bytes += read_bytes(r, i, rows);

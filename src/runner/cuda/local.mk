@@ -1,6 +1,8 @@
 CUDA_HOST_FILES = \
   src/runner/cuda/cuda_attention_plan.c \
   src/runner/cuda/cuda_attention_plan.h \
+  src/runner/cuda/cuda_fuse.c \
+  src/runner/cuda/cuda_fuse.h \
   src/runner/cuda/cuda_layout.c \
   src/runner/cuda/cuda_linear_op.c \
   src/runner/cuda/cuda_ops.c \
@@ -22,20 +24,25 @@ CUDA_KERNEL_INCLUDES = \
   src/runner/cuda/cuda_elementwise.h \
   src/runner/cuda/cuda_embed.h \
   src/runner/cuda/cuda_gemm.h \
+  src/runner/cuda/cuda_heads.h \
   src/runner/cuda/cuda_kv.h \
+  src/runner/cuda/cuda_kv_head.h \
   src/runner/cuda/cuda_lang.h \
   src/runner/cuda/cuda_linear.h \
+  src/runner/cuda/cuda_linear_input.h \
   src/runner/cuda/cuda_linear_part.h \
   src/runner/cuda/cuda_linear_tile.h \
   src/runner/cuda/cuda_linear_tile_kernel.h \
   src/runner/cuda/cuda_moe.h \
   src/runner/cuda/cuda_norm.h \
+  src/runner/cuda/cuda_norm_row.h \
   src/runner/cuda/cuda_quant.h \
   src/runner/cuda/cuda_quant_bytes.h \
   src/runner/cuda/cuda_quant_grid.h \
   src/runner/cuda/cuda_quant_k.h \
   src/runner/cuda/cuda_quant_small.h \
   src/runner/cuda/cuda_recurrent.h \
+  src/runner/cuda/cuda_rope.h \
   src/runner/cuda/cuda_sample.h \
   src/runner/cuda/cuda_sample_row.h
 CUDA_KERNEL_FILES = \
@@ -46,6 +53,7 @@ CUDA_KERNEL_FILES = \
   src/runner/cuda/cuda_convert.cu \
   src/runner/cuda/cuda_elementwise.cu \
   src/runner/cuda/cuda_embed.cu \
+  src/runner/cuda/cuda_heads.cu \
   src/runner/cuda/cuda_kv.cu \
   src/runner/cuda/cuda_linear.cu \
   src/runner/cuda/cuda_linear_finish.cu \
