@@ -17,6 +17,7 @@ extern struct fake_device {
     uint64_t total_bytes;
     int64_t live_allocations; /* devices, memory, graphs */
     uint64_t num_graph_launches, num_gemms;
+    bool is_late; /* work is done only when it is waited for, and copies to the host show garbage */
 } fake_device;
 
 /* In which order threads take turns: 0 ascending, 1 descending, 2 mixed. */
