@@ -280,11 +280,11 @@ static void postprocess(struct nano_engine *engine, uint64_t now_ns)
         append_all_speculated(engine, now_ns);
         return;
     }
-    for (int i = 0, num_outputs = s->step.batch.num_outputs; i < num_outputs; i++) {
-        const struct nano_scheduled_output *target = &s->step.targets[i];
-        if (target->prompt_position == 0 && target->sequence) /* or its row was dead */
-            append(engine, target->sequence, s->step.outputs[i].token, now_ns);
-    }
+    const struct nano_scheduled_output *target = s->step.targets;
+    const struct nano_batch_output *output = s->step.outputs;
+    for (int left = s->step.batch.num_outputs; left > 0; left--, target++, output++)
+        if (target->prompt_position == 0)
+            append(engine, target->sequence, output->token, now_ns);
 }
 
 /* The runner failed: whatever was in the batch cannot go on, and no content of the pool is sure. */
@@ -349,12 +349,14 @@ void nano_engine_cancel_all(struct nano_engine *engine)
 
 static void count_admitted(struct nano_engine *engine)
 {
-    const struct nano_scheduler *s = &engine->scheduler;
+    const struct nano_scheduled_step *step = &engine->scheduler.step;
     size_t num_admitted = 0;
-    for (int i = 0; i < s->step.batch.num_seqs; i++) {
-        struct nano_request_state *request = s->step.scheduled[i]->request;
-        num_admitted += !request->admitted;
+    for (int i = 0; i < step->batch.num_seqs; i++) {
+        struct nano_request_state *request = step->scheduled[i]->request;
+        if (request->admitted)
+            continue;
         request->admitted = true;
+        num_admitted++;
     }
     if (num_admitted > 0) {
         pthread_mutex_lock(&engine->lock);

@@ -472,7 +472,8 @@ static void drop_row_ahead(struct nano_scheduler *s, const struct nano_sequence 
 {
     for (int i = 0; i < s->ahead.batch.num_seqs; i++)
         if (s->ahead.scheduled[i] == seq) {
-            s->ahead.scheduled[i] = s->ahead.targets[i].sequence = NULL;
+            s->ahead.scheduled[i] = NULL;
+            s->ahead.targets[i] = (struct nano_scheduled_output){.prompt_position = -1};
             s->ahead.num_live--;
             return;
         }

@@ -53,7 +53,7 @@ struct nano_scheduler_config {
 struct nano_scheduled_output {
     struct nano_sequence *sequence;
     int prompt_position; /* its logits predict this prompt token, or its hidden row is that of the
-                            one before it; 0: they are sampled */
+                            one before it; 0: they are sampled; -1: the row is dead */
     int num_ahead;       /* proposed tokens between the sequence's last one and what is sampled */
 };
 
@@ -66,8 +66,8 @@ struct nano_scheduled_step {
     struct nano_batch_output *outputs;     /* [max_num_batched_tokens] */
     struct nano_scheduled_output *targets; /* [max_num_batched_tokens], as outputs */
     int num_prefill_tokens, num_decode_tokens, num_speculated_tokens, num_preempted;
-    /* It was filled while the step before it computed. Row, sequence and output i are one; whose
-     * sequence has ended since then is dead: scheduled and target's sequence are NULL. */
+    /* It was filled while the step before it computed. Row, sequence and output i are one; a row
+     * whose sequence has ended since then is dead: scheduled and its target's sequence are NULL. */
     bool is_ahead;
     int num_live; /* of those the others */
 };
