@@ -353,6 +353,8 @@ struct nano_step {
     int num_running, num_waiting;
     int num_preempted;         /* sequences that lost their blocks in this step */
     int num_blocks_used, num_blocks_shared, num_blocks; /* shared: referenced more than once */
+    /* Of the engine's thread: they add up to the step. With async_scheduling run_ns is how long it had
+     * to wait for the runner, and schedule_ns includes scheduling the next step in the meantime. */
     uint64_t schedule_ns, run_ns, postprocess_ns;
     const struct nano_step_entry *entries; /* lives during the callback */
     int num_entries;
@@ -386,6 +388,8 @@ struct nano_engine_params {
                                     batch. False: long prompts are computed by cuBLASLt, faster */
     bool enforce_eager;          /* on a GPU: no step is recorded and replayed as a CUDA graph; each op
                                     is timed instead */
+    bool async_scheduling;       /* where the runner can (on a GPU): a step that only decodes is prepared
+                                    and started while the one before it computes. No token changes */
     enum nano_kv_dtype kv_cache_dtype;
     bool enable_prefix_caching;
     /* While sequences decode, prompts are computed in chunks that keep a step to about this many

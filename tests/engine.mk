@@ -4,6 +4,7 @@ tests_test_engine_SOURCES = \
   tests/test_block_manager.c \
   tests/test_candidates.c \
   tests/test_engine.c \
+  tests/test_engine_ahead.c \
   tests/test_engine_draws.c \
   tests/test_engine_faults.c \
   tests/test_engine_random.c \

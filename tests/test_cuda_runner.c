@@ -8,6 +8,7 @@
 
 #include "engine/engine_state.h"
 #include "runner/cuda/cuda_runner.h"
+#include "runner/cuda/cuda_state.h"
 #include "tests/cuda/fake_device.h"
 #include "tests/engine_harness.h"
 #include "tests/runner_harness.h"
@@ -126,6 +127,172 @@ Test(cuda_runner, the_same_tokens_whatever_the_batch)
         params = params_of("cuda");
         forget(alone);
     }
+    nano_model_close(model);
+    cr_expect_eq(fake_device.live_allocations, 0);
+}
+
+/* ---- batches that are begun ---- */
+
+static uint64_t generate_ahead(nano_model *model, const struct nano_engine_params *params,
+                               float temperature, struct client *clients)
+{
+    nano_engine *engine = harness_engine(model, params);
+    for (int i = 0; i < NUM_PROMPTS; i++) {
+        clients[i] = client_of(prompts[i]);
+        struct nano_sampling_params *p = &clients[i].request.sampling;
+        p->max_tokens = NUM_TOKENS - 2 * i;
+        p->temperature = i == 3 ? 0 : temperature;
+        p->has_seed = true;
+        p->seed = (uint64_t)i;
+        p->n = i == 1 ? 2 : 1;
+        harness_submit(&clients[i], engine);
+    }
+    nano_engine_wait_idle(engine);
+    const uint64_t num_ahead = engine->num_steps_ahead;
+    nano_engine_destroy(engine);
+    return num_ahead;
+}
+
+/* Also when the device does nothing before it is waited for, and by no graph. */
+Test(cuda_runner, steps_that_are_begun_ahead_change_no_token)
+{
+    nano_model *model = open_built_in();
+    struct nano_engine_params params = params_of("cuda");
+    params.block_size = 4;
+    params.num_blocks = 60;
+    for (int sampled = 0; sampled < 2; sampled++) {
+        const float temperature = sampled ? 0.8f : 0;
+        struct client expected[NUM_PROMPTS], got[NUM_PROMPTS];
+        params.async_scheduling = false;
+        cr_expect_eq(generate_ahead(model, &params, temperature, expected), 0);
+        params.async_scheduling = true;
+        for (int late = 0; late < 2; late++) {
+            fake_device.is_late = late;
+            const uint64_t num_ahead = generate_ahead(model, &params, temperature, got);
+            fake_device.is_late = false;
+            cr_expect_gt(num_ahead, 8, "%d", (int)num_ahead);
+            for (int i = 0; i < NUM_PROMPTS; i++) {
+                client_compare(&got[i], &expected[i], false);
+                client_reset(&got[i]);
+            }
+        }
+        for (int i = 0; i < NUM_PROMPTS; i++)
+            client_reset(&expected[i]);
+    }
+    params.enforce_eager = true;
+    struct client got[NUM_PROMPTS];
+    cr_expect_eq(generate_ahead(model, &params, 0, got), 0);
+    forget(got);
+    nano_model_close(model);
+    cr_expect_eq(fake_device.live_allocations, 0);
+}
+
+/* A runner and sequences of one token each; a step more for all of them is a batch. */
+struct rows {
+    void *state;
+    int count;
+    int32_t *tokens, *tables;
+    struct nano_batch_seq *seqs;
+    struct nano_batch_output *outputs;
+};
+
+static void rows_open(struct rows *rows, const struct nano_program *program, int count)
+{
+    struct nano_runner_config config = {.program = program,
+                                        .num_threads = 1,
+                                        .max_num_batched_tokens = count,
+                                        .max_num_seqs = count,
+                                        .max_model_len = 16,
+                                        .block_size = 16,
+                                        .kv_format = NANO_KV_FORMAT_F16,
+                                        .batch_invariant = true};
+    const size_t n = (size_t)count;
+    *rows = (struct rows){.count = count,
+                          .tokens = calloc(3 * n, sizeof(int32_t)),
+                          .tables = calloc(n, sizeof(int32_t)),
+                          .seqs = calloc(3 * n, sizeof *rows->seqs),
+                          .outputs = calloc(3 * n, sizeof *rows->outputs)};
+    cr_assert_eq(nano_runner_cuda.open(&rows->state, &config, &err), NANO_OK, "%s", err.message);
+    cr_assert_eq(nano_runner_cuda.kv_alloc(rows->state, count, 0, &err), NANO_OK);
+    for (int i = 0; i < count; i++)
+        rows->tables[i] = i;
+}
+
+static void rows_close(struct rows *rows)
+{
+    nano_runner_cuda.close(rows->state);
+    free(rows->tokens);
+    free(rows->tables);
+    free(rows->seqs);
+    free(rows->outputs);
+}
+
+/* Step 0, 1 or 2. Tokens of the first are made up, later ones the last step's, as they are or, for
+ * a batch that is begun, as they will be. */
+static struct nano_batch rows_batch(struct rows *rows, int step, bool known)
+{
+    const int first = step * rows->count;
+    for (int i = 0; i < rows->count; i++) {
+        rows->tokens[first + i] = step == 0 ? 5 + i * 3 % 90
+                                  : known   ? rows->outputs[first - rows->count + i].token
+                                            : -1 - i;
+        rows->seqs[first + i] = (struct nano_batch_seq){.first_token = i,
+                                                        .num_tokens = 1,
+                                                        .first_position = step,
+                                                        .block_table = &rows->tables[i]};
+        rows->outputs[first + i] =
+            (struct nano_batch_output){.row = i, .greedy = i % 2 == 0, .draws = i % 2, .token = -9};
+        rows->outputs[first + i].draw = (struct nano_draw){
+            .temperature = 1, .top_p = 1, .uniform = (i * 7 + step) % 100 / 100.0};
+    }
+    return (struct nano_batch){.num_tokens = rows->count,
+                               .tokens = rows->tokens + first,
+                               .num_seqs = rows->count,
+                               .seqs = rows->seqs + first,
+                               .num_outputs = rows->count,
+                               .outputs = rows->outputs + first};
+}
+
+/* As many as one pass of outputs takes, and more. */
+Test(cuda_runner, what_is_begun_finds_tokens_on_the_device)
+{
+    static const int counts[] = {3, NANO_CUDA_OUTPUT_ROWS + 1};
+    nano_model *model = open_built_in();
+    struct nano_program *program;
+    cr_assert_eq(nano_program_create(&program, &model->weights, &err), NANO_OK);
+    for (int c = 0; c < 2; c++) {
+        struct rows expected, got;
+        struct nano_batch batch[3];
+        rows_open(&expected, program, counts[c]);
+        for (int step = 0; step < 3; step++) {
+            batch[0] = rows_batch(&expected, step, true);
+            cr_assert_eq(nano_runner_cuda.run(expected.state, &batch[0], &err), NANO_OK, "%s",
+                         err.message);
+        }
+        rows_open(&got, program, counts[c]);
+        fake_device.is_late = true;
+        for (int step = 0; step < 3; step++)
+            batch[step] = rows_batch(&got, step, false);
+        cr_expect_eq(nano_runner_cuda.begin(got.state, &batch[1], &err),
+                     NANO_ERR_INVALID_ARGUMENT); /* behind nothing */
+        cr_assert_eq(nano_runner_cuda.begin(got.state, &batch[0], &err), NANO_OK);
+        cr_expect_eq(nano_runner_cuda.run(got.state, &batch[0], &err), NANO_ERR_INVALID_ARGUMENT);
+        cr_assert_eq(nano_runner_cuda.begin(got.state, &batch[1], &err), NANO_OK);
+        cr_expect_eq(nano_runner_cuda.begin(got.state, &batch[2], &err),
+                     NANO_ERR_INVALID_ARGUMENT); /* a third */
+        cr_assert_eq(nano_runner_cuda.end(got.state, &batch[0], &err), NANO_OK);
+        cr_assert_eq(nano_runner_cuda.begin(got.state, &batch[2], &err), NANO_OK);
+        cr_assert_eq(nano_runner_cuda.end(got.state, &batch[1], &err), NANO_OK);
+        cr_assert_eq(nano_runner_cuda.end(got.state, &batch[2], &err), NANO_OK);
+        cr_expect_eq(nano_runner_cuda.end(got.state, &batch[2], &err), NANO_ERR_INVALID_ARGUMENT);
+        for (int i = 0; i < 3 * counts[c]; i++)
+            cr_assert_eq(got.outputs[i].token, expected.outputs[i].token, "%d rows: %d", counts[c],
+                         i);
+        rows_close(&got);
+        fake_device.is_late = false;
+        rows_close(&expected);
+    }
+    nano_program_destroy(program);
     nano_model_close(model);
     cr_expect_eq(fake_device.live_allocations, 0);
 }
@@ -355,24 +522,32 @@ Test(cuda_runner, every_allocation_may_fail)
     nano_model_close(model);
 }
 
+static void fail_at(nano_model *model, int n)
+{
+    const struct nano_engine_params params = params_of("cuda");
+    struct client client = client_of(prompts[0]);
+    nano_engine *engine = harness_engine(model, &params);
+    client.request.sampling.max_tokens = NUM_TOKENS;
+    fake_device.fail_work = n;
+    harness_submit(&client, engine);
+    nano_engine_wait_idle(engine);
+    if (fake_device.fail_work == 0)
+        cr_expect_eq(client.completions[0].reason, NANO_FINISH_ERROR, "%d", n);
+    fake_device.fail_work = 0;
+    cr_expect_eq(client.completions[0].num_finishes, 1);
+    client_reset(&client);
+    nano_engine_destroy(engine);
+    cr_expect_eq(fake_device.live_allocations, 0);
+}
+
 Test(cuda_runner, a_gpu_that_fails_ends_requests_with_an_error)
 {
     nano_model *model = open_built_in();
-    const struct nano_engine_params params = params_of("cuda");
     for (int n = 1; n < 4000; n = n * 3 + 1) {
-        struct client client = client_of(prompts[0]);
-        nano_engine *engine = harness_engine(model, &params);
-        client.request.sampling.max_tokens = NUM_TOKENS;
-        fake_device.fail_work = n;
-        harness_submit(&client, engine);
-        nano_engine_wait_idle(engine);
-        if (fake_device.fail_work == 0)
-            cr_expect_eq(client.completions[0].reason, NANO_FINISH_ERROR, "%d", n);
-        fake_device.fail_work = 0;
-        cr_expect_eq(client.completions[0].num_finishes, 1);
-        client_reset(&client);
-        nano_engine_destroy(engine);
-        cr_expect_eq(fake_device.live_allocations, 0);
+        fail_at(model, n);
+        fake_device.is_late = true;
+        fail_at(model, n + 1);
+        fake_device.is_late = false;
     }
     nano_model_close(model);
 }

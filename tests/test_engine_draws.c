@@ -28,7 +28,7 @@ static void on_logits(void *context, int output, float *logits)
         return;
     }
     num_draws++;
-    num_draws_ahead += engine->scheduler.targets[output].num_ahead > 0;
+    num_draws_ahead += engine->scheduler.step.targets[output].num_ahead > 0;
     out->token = nano_sampler_draw(&engine->sampler, &out->draw, logits);
 }
 

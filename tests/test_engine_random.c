@@ -23,10 +23,28 @@ static int num_loras;
 struct workload {
     nano_model *model; /* NULL: a mock runner that remembers */
     bool has_state;
+    bool is_device;  /* batches may be begun while others compute */
     float tolerance; /* of logprobs; 0: all bits count */
     struct client clients[NUM_CLIENTS];
     struct nano_engine_params params;
 };
+
+/* Most requests of a device's leave the choice to it, and some stop early: with a few clients that
+ * look at logits there would hardly be a step that another one could follow at once. */
+static void leave_the_choice(struct nano_sampling_params *p, int index)
+{
+    static int32_t stop_token_ids[40];
+    for (int i = 0; i < 40; i++)
+        stop_token_ids[i] = i * 25;
+    p->stop_token_ids = stop_token_ids;
+    p->num_stop_token_ids = index % 3 == 0 ? 40 : 0;
+    if (index % 7 == 1)
+        return;
+    p->logprobs = p->prompt_logprobs = -1;
+    p->num_logit_bias = p->min_tokens = 0;
+    p->presence_penalty = p->frequency_penalty = 0.0f;
+    p->repetition_penalty = 1.0f;
+}
 
 static void workload_init(struct workload *w, nano_model *model, const char *runner,
                           int longest_prompt, int longest_output)
@@ -46,6 +64,7 @@ static void workload_init(struct workload *w, nano_model *model, const char *run
     struct nano_memory_plan plan;
     cr_assert_eq(nano_engine_plan(model, &w->params, &plan, NULL), NANO_OK);
     w->has_state = plan.state_bytes > 0;
+    w->is_device = strncmp(runner, "mock-device", 11) == 0;
     int32_t vocab_size = model ? (int32_t)nano_model_get_info(model)->vocab_size : 1000;
     for (int i = 0; i < NUM_CLIENTS; i++) {
         struct client *c = &w->clients[i];
@@ -76,6 +95,8 @@ static void workload_init(struct workload *w, nano_model *model, const char *run
             p->num_stop = 2;
         }
         p->ignore_eos = i % 10 != 7;
+        if (w->is_device)
+            leave_the_choice(p, i);
         c->request.priority = (int)harness_random(&random, 3) - 1;
     }
 }
@@ -86,8 +107,9 @@ static void run_alone(struct workload *w)
     params.num_threads = 1;
     params.manual_step = true;
     params.enable_prefix_caching = false;
-    if (!w->model)
-        params.runner = "mock-kv"; /* the others must give the same */
+    params.async_scheduling = false;
+    if (!w->model) /* the others must give the same */
+        params.runner = w->is_device ? "mock-device-kv" : "mock-kv";
     for (int i = 0; i < NUM_CLIENTS; i++) {
         nano_engine *engine;
         struct nano_error err = {0};
@@ -101,7 +123,7 @@ static void run_alone(struct workload *w)
 
 /* What the schedules have met. */
 struct tally {
-    uint64_t num_preemptions, num_hits, num_accepted, num_rejected;
+    uint64_t num_preemptions, num_hits, num_accepted, num_rejected, num_ahead;
 };
 
 /* What steps take on this machine must not decide how much is speculated. */
@@ -159,6 +181,10 @@ static void run_schedule(struct workload *w, uint64_t seed, struct tally *tally)
         params.prompt_lookup_min = 1 + (int)harness_random(&random, 2);
         params.prompt_lookup_max = params.prompt_lookup_min + (int)harness_random(&random, 3);
     }
+    if (w->is_device) {
+        params.async_scheduling = harness_random(&random, 8) > 0;
+        params.num_speculative_tokens *= harness_random(&random, 2) > 0;
+    }
     int one_sequence = blocks_of_one_sequence(w, &params);
     params.num_blocks = one_sequence + (int)harness_random(&random, (uint32_t)one_sequence);
     if (params.num_speculative_tokens > 0 && harness_random(&random, 2))
@@ -200,6 +226,8 @@ static void run_schedule(struct workload *w, uint64_t seed, struct tally *tally)
     nano_engine_get_stats(engine, &stats);
     cr_assert(nano_scheduler_check(&engine->scheduler));
     cr_assert_eq(engine->scheduler.blocks.num_free, params.num_blocks, "blocks were lost");
+    cr_assert(!engine->has_next);
+    tally->num_ahead += engine->num_steps_ahead;
     nano_engine_destroy(engine);
     for (int i = 0; i < count; i++) {
         client_compare_within(&running[i], &w->clients[expected[i]], may_be_cut[i], w->tolerance);
@@ -235,6 +263,9 @@ static void run_workload(nano_model *model, const char *runner, int longest_prom
                      (unsigned long long)tally.num_preemptions);
         cr_assert_gt(tally.num_hits, 0, "no prefix was ever shared");
     }
+    cr_log_info("%llu steps were ahead", (unsigned long long)tally.num_ahead);
+    if (!only && w->is_device)
+        cr_assert_gt(tally.num_ahead, 20 * (uint64_t)num_schedules);
     if (!only && !w->has_state) {
         cr_assert_gt(tally.num_accepted, 0, "no proposal was ever right");
         cr_assert_gt(tally.num_rejected, 0, "no proposal was ever wrong");
@@ -253,6 +284,12 @@ Test(random_schedules, mock_with_windows)
 {
     run_workload(NULL, "mock-windows", 70, 80, 300);
     run_workload(NULL, "mock-window", 70, 80, 300);
+}
+
+Test(random_schedules, mock_device)
+{
+    run_workload(NULL, "mock-device-kv", 70, 80, 400);
+    run_workload(NULL, "mock-device-windows", 70, 80, 200);
 }
 
 Test(random_schedules, mock_with_recurrent_state)

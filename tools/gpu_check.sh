@@ -78,11 +78,12 @@ PYTHON
 
 bench() { # NAME SECONDS KEY TARGET ARGUMENT...
     name=$1 limit=$2 key=$3 target=$4
+    log=$(printf '%s.json' "$name" | tr ' ,/' '_')
     shift 4
-    if timed "$limit" "$name.json" "$program" bench --runner cuda --json -r 3 "$@"; then
-        row "$name" "$(rate "$name.json" "$key")" "$target"
+    if timed "$limit" "$log" "$program" bench --runner cuda --json -r 3 "$@"; then
+        row "$name" "$(rate "$log" "$key")" "$target"
     else
-        row "$name" "FAILED: $(tail -n 1 "$logs/$name.json" | cut -c1-60)" "$target"
+        row "$name" "FAILED: $(tail -n 1 "$logs/$log" | cut -c1-60)" "$target"
     fi
 }
 
@@ -109,6 +110,13 @@ run() { # DIRECTORY
     done
     row "greedy text as on the CPU, Q8_0" "$same of 5" "(the CPU rounds to 8 bits)"
     row "the same text as without overlap" "$serial of 5" "5 of 5"
+    same=0
+    for seed in 1 2 3; do
+        ahead=$("$program" run --runner cuda -p "Once upon a time" -n 60 -N 4 -s $seed 2>/dev/null)
+        alone=$("$program" run --runner cuda --no-async-scheduling -p "Once upon a time" -n 60 -N 4 -s $seed 2>/dev/null)
+        [ "$ahead" = "$alone" ] && same=$((same + 1))
+    done
+    row "text with and without async scheduling" "$same of 3" "3 of 3"
     check_test op_values 60
     check_test architectures 90
     check_test golden 120
@@ -134,6 +142,7 @@ run() { # DIRECTORY
             --synthetic qwen3-0.6b:bf16 -p 0 -n 64 -b 16 -d 8192 -c 9000 --kv-cache-dtype "$type"
     done
     bench "offline qwen3-0.6b, output tokens/s" 90 output_tokens_per_s "20000" --synthetic qwen3-0.6b:bf16 --offline
+    bench "the same, no async scheduling" 90 output_tokens_per_s "less" --synthetic qwen3-0.6b:bf16 --offline --no-async-scheduling
     bench "prefill llama-8b BF16, tokens/s" 90 tokens_per_s "50 % of BF16 / 16 GFLOP" --synthetic llama-8b:bf16 -p 16384 -n 0 \
         -b 1 --max-num-batched-tokens 8192 -c 20000 --no-batch-invariant
     if python3 -c 'import torch, transformers' 2>/dev/null; then

@@ -162,6 +162,7 @@ static enum nano_status open_parts(struct nano_engine *engine, struct nano_error
                                      setup->plan.num_states, err));
     setup->runner->caps(engine->runner_state, &engine->caps);
     engine->pooling = find_pooling(engine);
+    engine->runs_ahead = engine->caps.runs_ahead && setup->scheduler_config.runs_ahead;
     NANO_TRY(nano_sampler_init(&engine->sampler, &engine->kernels, engine->caps.vocab_size,
                                setup->plan.num_threads, err));
     NANO_TRY(nano_scheduler_init(&engine->scheduler, &setup->scheduler_config, err));

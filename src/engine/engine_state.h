@@ -1,5 +1,5 @@
-/* The engine's state, shared by engine.c (lifecycle, the clients' side) and engine_step.c (the
- * engine thread's side).
+/* The engine's state, shared by engine.c (lifecycle, the clients' side) and engine_step.c and
+ * engine_ahead.c (the engine thread's side).
  *
  *   clients ── lock ──▶ inbox, cancelled ─▶ step: schedule ▶ run ▶ postprocess ─▶ callbacks
  *
@@ -33,6 +33,12 @@ struct nano_engine {
     struct nano_stats totals;             /* the engine thread's own counts */
     uint64_t salt;                        /* of requests that share blocks with each other */
 
+    bool runs_ahead; /* batches are begun while others compute: it is wanted, and the runner can */
+    bool has_next;   /* the batch of scheduler.ahead is begun, */
+    struct nano_error begin_error; /* if this is none */
+    uint64_t ended_ns;             /* when the runner was through with the last batch */
+    uint64_t num_steps_ahead;      /* begun before the one before them was over */
+
     pthread_t thread;
     bool thread_started;
 
@@ -57,6 +63,17 @@ struct nano_engine {
 
 /* One step; false when there was nothing to do. */
 bool nano_engine_run_step(struct nano_engine *engine, struct nano_error *err);
+
+/* Computes the step's batch, which may have been begun already, and may begin the next one.
+ * *schedule_ns: what it took to schedule that. */
+enum nano_status nano_engine_compute(struct nano_engine *engine, uint64_t *schedule_ns,
+                                     struct nano_error *err);
+
+/* Makes the next step, if it has been begun, the one in work. */
+bool nano_engine_take_next(struct nano_engine *engine);
+
+/* Waits for the next step and forgets it, if none of its sequences is left. */
+void nano_engine_drop_next(struct nano_engine *engine);
 
 /* Ends every request with NANO_FINISH_CANCELLED. */
 void nano_engine_cancel_all(struct nano_engine *engine);

@@ -1,5 +1,6 @@
 /* The engine's step: schedule, run, sample, postprocess (append, finish, emit). Sampling happens
- * inside run, on the runner's threads, row by row as logits are ready. */
+ * inside run, on the runner's threads, row by row as logits are ready. With a runner that can, the
+ * next step is scheduled and begun while one runs (engine_ahead.c). */
 #include <assert.h>
 
 #include "base/log.h"
@@ -12,7 +13,7 @@
 static void on_logits(void *context, int output, float *logits)
 {
     struct nano_engine *engine = context;
-    const struct nano_scheduled_output *target = &engine->scheduler.targets[output];
+    const struct nano_scheduled_output *target = &engine->scheduler.step.targets[output];
     struct nano_sequence *seq = target->sequence;
     const struct nano_request_state *request = seq->request;
     if (target->prompt_position > 0) {
@@ -38,7 +39,7 @@ static void on_logits(void *context, int output, float *logits)
     struct nano_token_logprobs *logprobs = seq->logprobs ? &seq->logprobs[num_ahead] : NULL;
     struct nano_top_logprob *top =
         seq->logprobs ? &seq->top[num_ahead * request->params.logprobs] : NULL;
-    engine->scheduler.outputs[output].token =
+    engine->scheduler.step.outputs[output].token =
         nano_sampler_sample(&engine->sampler, &input, logits, logprobs, top);
 }
 
@@ -46,7 +47,7 @@ static void on_hidden(void *context, int output, const float *row, int64_t first
                       int64_t end_column)
 {
     const struct nano_engine *engine = context;
-    const struct nano_scheduled_output *target = &engine->scheduler.targets[output];
+    const struct nano_scheduled_output *target = &engine->scheduler.step.targets[output];
     const struct nano_sequence *seq = target->sequence;
     bool is_first = seq->pooling != NANO_POOLING_MEAN || target->prompt_position == 1;
     nano_embedding_add(seq->embedding, row, is_first, first_column, end_column);
@@ -241,12 +242,13 @@ static void append_speculated(struct nano_engine *engine, struct nano_sequence *
 static void append_all_speculated(struct nano_engine *engine, uint64_t now_ns)
 {
     const struct nano_scheduler *s = &engine->scheduler;
-    for (int i = 0, count; i < s->batch.num_outputs; i += count) {
+    for (int i = 0, count; i < s->step.batch.num_outputs; i += count) {
         count = 1;
-        while (i + count < s->batch.num_outputs && s->targets[i + count].num_ahead > 0)
+        while (i + count < s->step.batch.num_outputs && s->step.targets[i + count].num_ahead > 0)
             count++;
-        if (s->targets[i].prompt_position == 0)
-            append_speculated(engine, s->targets[i].sequence, &s->outputs[i], count, now_ns);
+        if (s->step.targets[i].prompt_position == 0)
+            append_speculated(engine, s->step.targets[i].sequence, &s->step.outputs[i], count,
+                              now_ns);
     }
 }
 
@@ -254,8 +256,8 @@ static void append_all_speculated(struct nano_engine *engine, uint64_t now_ns)
 static void finish_prompts(struct nano_engine *engine)
 {
     const struct nano_scheduler *s = &engine->scheduler;
-    for (int i = 0; i < s->batch.num_seqs; i++) {
-        struct nano_sequence *seq = s->scheduled[i];
+    for (int i = 0; i < s->step.batch.num_seqs; i++) {
+        struct nano_sequence *seq = s->step.scheduled[i];
         struct ending ending = {.reason = NANO_FINISH_LENGTH, .stop_token = -1};
         if (seq->num_computed_tokens < seq->max_length)
             continue;
@@ -272,15 +274,17 @@ static void postprocess(struct nano_engine *engine, uint64_t now_ns)
 {
     struct nano_scheduler *s = &engine->scheduler;
     nano_scheduler_commit(s);
-    if (s->num_prefill_tokens > 0)
+    if (s->step.num_prefill_tokens > 0)
         finish_prompts(engine);
     if (s->config.speculative.num_speculative_tokens > 0) {
         append_all_speculated(engine, now_ns);
         return;
     }
-    for (int i = 0, num_outputs = s->batch.num_outputs; i < num_outputs; i++)
-        if (s->targets[i].prompt_position == 0)
-            append(engine, s->targets[i].sequence, s->outputs[i].token, now_ns);
+    const struct nano_scheduled_output *target = s->step.targets;
+    const struct nano_batch_output *output = s->step.outputs;
+    for (int left = s->step.batch.num_outputs; left > 0; left--, target++, output++)
+        if (target->prompt_position == 0)
+            append(engine, target->sequence, output->token, now_ns);
 }
 
 /* The runner failed: whatever was in the batch cannot go on, and no content of the pool is sure. */
@@ -289,8 +293,9 @@ static void fail_batch(struct nano_engine *engine, const struct nano_error *erro
     struct nano_scheduler *s = &engine->scheduler;
     struct ending ending = {.reason = NANO_FINISH_ERROR, .stop_token = -1, .error = error};
     nano_log(NANO_LOG_ERROR, "a step failed: %s", error->message);
-    for (int i = 0; i < s->batch.num_seqs; i++)
-        finish(engine, s->scheduled[i], 0, &ending);
+    for (int i = 0; i < s->step.batch.num_seqs; i++)
+        if (s->step.scheduled[i])
+            finish(engine, s->step.scheduled[i], 0, &ending);
     nano_block_manager_forget(&s->blocks);
 }
 
@@ -338,17 +343,20 @@ void nano_engine_cancel_all(struct nano_engine *engine)
         finish_all_sequences(engine, s->running[0]->request, &ending);
     while (s->waiting.first)
         finish_all_sequences(engine, s->waiting.first->request, &ending);
+    nano_engine_drop_next(engine);
     nano_mem_forbid_end();
 }
 
 static void count_admitted(struct nano_engine *engine)
 {
-    const struct nano_scheduler *s = &engine->scheduler;
+    const struct nano_scheduled_step *step = &engine->scheduler.step;
     size_t num_admitted = 0;
-    for (int i = 0; i < s->batch.num_seqs; i++) {
-        struct nano_request_state *request = s->scheduled[i]->request;
-        num_admitted += !request->admitted;
+    for (int i = 0; i < step->batch.num_seqs; i++) {
+        struct nano_request_state *request = step->scheduled[i]->request;
+        if (request->admitted)
+            continue;
         request->admitted = true;
+        num_admitted++;
     }
     if (num_admitted > 0) {
         pthread_mutex_lock(&engine->lock);
@@ -391,12 +399,15 @@ static void report_idle(struct nano_engine *engine)
 /* on_step sees the batch as it was scheduled, before finished sequences disappear. */
 static int fill_step_entries(struct nano_engine *engine)
 {
-    const struct nano_scheduler *s = &engine->scheduler;
+    const struct nano_scheduled_step *s = &engine->scheduler.step;
+    int num_entries = 0;
     if (!engine->params.on_step)
         return 0;
     for (int i = 0; i < s->batch.num_seqs; i++) {
         const struct nano_sequence *seq = s->scheduled[i];
-        engine->step_entries[i] = (struct nano_step_entry){
+        if (!seq)
+            continue;
+        engine->step_entries[num_entries++] = (struct nano_step_entry){
             .request_id = seq->request->id,
             .index = seq->index,
             .num_computed_tokens = seq->num_computed_tokens,
@@ -404,7 +415,7 @@ static int fill_step_entries(struct nano_engine *engine)
             .is_prefill = seq->in_prefill,
         };
     }
-    return s->batch.num_seqs;
+    return num_entries;
 }
 
 static void call_on_step(struct nano_engine *engine, struct nano_step *step)
@@ -426,61 +437,75 @@ static struct nano_step_limits step_limits(const struct nano_engine *engine)
     return limits;
 }
 
+/* The batch of this step, if it was not begun in the one before. False when there is nothing to do.
+ */
+static bool schedule(struct nano_engine *engine, uint64_t now_ns)
+{
+    if (nano_engine_take_next(engine))
+        return true;
+    struct nano_step_limits limits = step_limits(engine);
+    if (!nano_scheduler_schedule(&engine->scheduler, &limits, now_ns))
+        return false;
+    count_admitted(engine);
+    return true;
+}
+
 bool nano_engine_run_step(struct nano_engine *engine, struct nano_error *err)
 {
     struct nano_scheduler *s = &engine->scheduler;
     nano_mem_forbid_begin();
     take_inboxes(engine);
+    nano_engine_drop_next(engine);
     uint64_t start = nano_os_clock_ns(); /* nothing is admitted before it was submitted */
-    struct nano_step_limits limits = step_limits(engine);
-    if (!nano_scheduler_schedule(s, &limits, start)) {
+    if (!schedule(engine, start)) {
         assert(s->num_running == 0 && !s->waiting.first);
         publish_stats(engine);
         nano_mem_forbid_end();
         report_idle(engine);
         return false;
     }
-    count_admitted(engine);
     struct nano_step step = {
         .step = engine->totals.num_steps_total,
-        .num_prefill_tokens = s->num_prefill_tokens,
-        .num_decode_tokens = s->num_decode_tokens,
-        .num_speculated_tokens = s->num_speculated_tokens,
+        .num_prefill_tokens = s->step.num_prefill_tokens,
+        .num_decode_tokens = s->step.num_decode_tokens,
+        .num_speculated_tokens = s->step.num_speculated_tokens,
         .num_running = s->num_running,
         .num_waiting = s->waiting.num_sequences,
-        .num_preempted = s->num_preempted,
+        .num_preempted = s->step.num_preempted,
         .num_blocks_used = s->blocks.num_blocks - s->blocks.num_free,
         .num_blocks_shared = s->blocks.num_shared,
         .num_blocks = s->blocks.num_blocks,
         .entries = engine->step_entries,
         .num_entries = fill_step_entries(engine),
     };
-    engine->totals.computed_tokens_total += (uint64_t)s->batch.num_tokens;
+    engine->totals.computed_tokens_total += (uint64_t)s->step.batch.num_tokens;
     engine->totals.num_steps_total++;
-    s->batch.on_logits = on_logits;
-    s->batch.on_hidden = on_hidden;
-    s->batch.context = engine;
-    uint64_t scheduled = nano_os_clock_ns();
+    s->step.batch.on_logits = on_logits;
+    s->step.batch.on_hidden = on_hidden;
+    s->step.batch.context = engine;
+    const uint64_t scheduled = nano_os_clock_ns();
+    uint64_t next_schedule_ns;
     struct nano_error run_error = {0};
-    pthread_mutex_lock(&engine->runner_lock);
-    enum nano_status status =
-        engine->setup.runner->run(engine->runner_state, &s->batch, &run_error);
-    pthread_mutex_unlock(&engine->runner_lock);
-    uint64_t ran = nano_os_clock_ns();
+    enum nano_status status = nano_engine_compute(engine, &next_schedule_ns, &run_error);
+    const uint64_t ran = nano_os_clock_ns();
     engine->token_output.time_ns = ran;
     if (status == NANO_OK)
         postprocess(engine, ran);
     else
         fail_batch(engine, &run_error);
-    step.schedule_ns = scheduled - start;
-    step.run_ns = ran - scheduled;
+    step.schedule_ns = scheduled - start + next_schedule_ns;
+    step.run_ns = ran - scheduled - next_schedule_ns;
+    /* Ahead, the runner came to it when it was through with the step before. */
     if (status == NANO_OK)
         nano_step_time_add(&engine->step_time, step.num_prefill_tokens, step.num_decode_tokens,
-                           step.num_speculated_tokens, step.run_ns);
+                           step.num_speculated_tokens,
+                           ran - (s->step.is_ahead ? engine->ended_ns : scheduled));
+    engine->ended_ns = ran;
     step.postprocess_ns = nano_os_clock_ns() - ran;
     engine->totals.schedule_ns_total += step.schedule_ns;
     engine->totals.run_ns_total += step.run_ns;
     engine->totals.postprocess_ns_total += step.postprocess_ns;
+    nano_engine_drop_next(engine);
     publish_stats(engine);
     if (engine->params.on_step)
         call_on_step(engine, &step);

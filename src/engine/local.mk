@@ -7,6 +7,7 @@ libengine_la_SOURCES = \
   src/engine/candidates.c src/engine/candidates.h \
   src/engine/embedding.c src/engine/embedding.h \
   src/engine/engine.c \
+  src/engine/engine_ahead.c \
   src/engine/engine_state.h \
   src/engine/engine_step.c \
   src/engine/generate.c \
@@ -21,6 +22,7 @@ libengine_la_SOURCES = \
   src/engine/sampler.c src/engine/sampler.h \
   src/engine/sampling_params.c \
   src/engine/scheduler.c src/engine/scheduler.h \
+  src/engine/scheduler_ahead.c \
   src/engine/scheduler_blocks.c src/engine/scheduler_blocks.h \
   src/engine/scheduler_check.c \
   src/engine/scheduler_states.c \

@@ -50,6 +50,7 @@ struct nano_engine_params nano_engine_params_default(void)
         .kv_cache_dtype = NANO_KV_F16,
         .gpu_memory_utilization = DEFAULT_GPU_MEMORY_UTILIZATION,
         .batch_invariant = true,
+        .async_scheduling = true,
         .enable_prefix_caching = true,
         .prompt_lookup_min = DEFAULT_PROMPT_LOOKUP_MIN,
         .prompt_lookup_max = DEFAULT_PROMPT_LOOKUP_MAX,
@@ -160,6 +161,12 @@ static enum nano_status resolve(struct nano_engine_setup *s, const nano_model *m
             rc->max_model_len = rc->max_num_batched_tokens;
         s->scheduler_config.whole_prompts = true;
     }
+    /* What a token proposes, or a state becomes, must be known before the next step is scheduled. A
+     * sequence has the blocks of two steps' tokens, which are planned for if a step may have two.
+     */
+    s->scheduler_config.runs_ahead =
+        p->async_scheduling && s->runner->begin && p->num_speculative_tokens == 0 &&
+        rc->max_num_batched_tokens > 1 && !s->scheduler_config.whole_prompts;
     rc->block_size = p->block_size;
     plan->budget_bytes = p->mem_budget_bytes;
     s->has_budget = p->mem_budget_bytes > 0;
@@ -241,6 +248,7 @@ static void set_shape(struct nano_engine_setup *s, const struct nano_runner_memo
     c->kv = (struct nano_kv_shape){.block_size = s->runner_config.block_size,
                                    .num_groups = memory->num_kv_groups,
                                    .max_chunk = s->runner_config.max_num_batched_tokens};
+    c->runs_ahead = c->runs_ahead && memory->state_bytes == 0;
     for (int g = 0; g < memory->num_kv_groups; g++) {
         c->kv.windows[g] = memory->kv_windows[g];
         c->kv.num_windowed += memory->kv_windows[g] > 0;

@@ -10,11 +10,37 @@
 
 size_t nano_scheduler_bytes(const struct nano_scheduler_config *c)
 {
-    size_t per_seq = 2 * sizeof(struct nano_sequence *) + sizeof(struct nano_batch_seq);
+    size_t per_seq = sizeof(struct nano_sequence *) + sizeof(struct nano_batch_seq);
     size_t per_token =
         sizeof(int32_t) + sizeof(struct nano_batch_output) + sizeof(struct nano_scheduled_output);
-    return (size_t)c->max_num_seqs * per_seq + (size_t)c->max_num_batched_tokens * per_token +
+    size_t per_step =
+        (size_t)c->max_num_seqs * per_seq + (size_t)c->max_num_batched_tokens * per_token;
+    return (size_t)c->max_num_seqs * sizeof(struct nano_sequence *) +
+           (c->runs_ahead ? 2 : 1) * per_step +
            nano_block_manager_bytes(c->num_blocks, c->kv.block_size, c->kv.num_states);
+}
+
+static bool init_step(struct nano_scheduled_step *step, const struct nano_scheduler_config *config)
+{
+    size_t num_seqs = (size_t)config->max_num_seqs,
+           num_tokens = (size_t)config->max_num_batched_tokens;
+    step->scheduled = nano_mem_calloc(num_seqs, sizeof *step->scheduled);
+    step->seqs = nano_mem_calloc(num_seqs, sizeof *step->seqs);
+    step->tokens = nano_mem_calloc(num_tokens, sizeof *step->tokens);
+    step->outputs = nano_mem_calloc(num_tokens, sizeof *step->outputs);
+    step->targets = nano_mem_calloc(num_tokens, sizeof *step->targets);
+    step->batch =
+        (struct nano_batch){.tokens = step->tokens, .seqs = step->seqs, .outputs = step->outputs};
+    return step->scheduled && step->seqs && step->tokens && step->outputs && step->targets;
+}
+
+static void deinit_step(struct nano_scheduled_step *step)
+{
+    nano_mem_free(step->scheduled);
+    nano_mem_free(step->seqs);
+    nano_mem_free(step->tokens);
+    nano_mem_free(step->outputs);
+    nano_mem_free(step->targets);
 }
 
 enum nano_status nano_scheduler_init(struct nano_scheduler *s,
@@ -25,23 +51,16 @@ enum nano_status nano_scheduler_init(struct nano_scheduler *s,
                                  .plain = config->kv.num_groups == 1 &&
                                           config->kv.num_windowed == 0 &&
                                           config->kv.num_states == 0};
-    size_t num_seqs = (size_t)config->max_num_seqs,
-           num_tokens = (size_t)config->max_num_batched_tokens;
     enum nano_status status = nano_block_manager_init(
         &s->blocks, config->num_blocks, config->kv.block_size, config->kv.num_states, err);
     if (status != NANO_OK)
         return status;
-    s->running = nano_mem_calloc(num_seqs, sizeof *s->running);
-    s->scheduled = nano_mem_calloc(num_seqs, sizeof *s->scheduled);
-    s->seqs = nano_mem_calloc(num_seqs, sizeof *s->seqs);
-    s->tokens = nano_mem_calloc(num_tokens, sizeof *s->tokens);
-    s->outputs = nano_mem_calloc(num_tokens, sizeof *s->outputs);
-    s->targets = nano_mem_calloc(num_tokens, sizeof *s->targets);
-    if (!s->running || !s->scheduled || !s->seqs || !s->tokens || !s->outputs || !s->targets) {
+    s->running = nano_mem_calloc((size_t)config->max_num_seqs, sizeof *s->running);
+    if (!s->running || !init_step(&s->step, config) ||
+        (config->runs_ahead && !init_step(&s->ahead, config))) {
         nano_scheduler_deinit(s);
         return nano_error_no_memory(err, "the scheduler", nano_scheduler_bytes(config));
     }
-    s->batch = (struct nano_batch){.tokens = s->tokens, .seqs = s->seqs, .outputs = s->outputs};
     return NANO_OK;
 }
 
@@ -49,11 +68,8 @@ void nano_scheduler_deinit(struct nano_scheduler *s)
 {
     nano_block_manager_deinit(&s->blocks);
     nano_mem_free(s->running);
-    nano_mem_free(s->scheduled);
-    nano_mem_free(s->seqs);
-    nano_mem_free(s->tokens);
-    nano_mem_free(s->outputs);
-    nano_mem_free(s->targets);
+    deinit_step(&s->step);
+    deinit_step(&s->ahead);
     *s = (struct nano_scheduler){0};
 }
 
@@ -76,7 +92,7 @@ static void preempt_last(struct nano_scheduler *s)
     nano_scheduler_release(s, seq);
     seq->state = NANO_SEQUENCE_PREEMPTED;
     nano_waiting_queue_push(&s->waiting, seq);
-    s->num_preempted++;
+    s->step.num_preempted++;
     s->num_preemptions_total++;
 }
 
@@ -117,41 +133,41 @@ static bool make_draw(const struct nano_sequence *seq, int num_ahead, struct nan
 static inline void add_output(struct nano_scheduler *s, struct nano_sequence *seq, int row,
                               int prompt_position, int num_ahead)
 {
-    int i = s->batch.num_outputs++;
-    s->outputs[i].row = row;
-    s->outputs[i].greedy = prompt_position == 0 && seq->greedy;
-    s->outputs[i].draws =
-        prompt_position == 0 && seq->draws && make_draw(seq, num_ahead, &s->outputs[i].draw);
-    s->outputs[i].hidden = seq->pooling != NANO_POOLING_DEFAULT;
-    s->targets[i] = (struct nano_scheduled_output){seq, prompt_position, num_ahead};
+    int i = s->step.batch.num_outputs++;
+    s->step.outputs[i].row = row;
+    s->step.outputs[i].greedy = prompt_position == 0 && seq->greedy;
+    s->step.outputs[i].draws =
+        prompt_position == 0 && seq->draws && make_draw(seq, num_ahead, &s->step.outputs[i].draw);
+    s->step.outputs[i].hidden = seq->pooling != NANO_POOLING_DEFAULT;
+    s->step.targets[i] = (struct nano_scheduled_output){seq, prompt_position, num_ahead};
 }
 
 /* A sequence's next num_tokens tokens become the last rows of the batch. */
 static inline void add_rows(struct nano_scheduler *s, struct nano_sequence *seq, int num_tokens)
 {
-    struct nano_batch *batch = &s->batch;
+    struct nano_batch *batch = &s->step.batch;
     int first = seq->num_computed_tokens, i = batch->num_seqs++;
     int first_row = batch->num_tokens;
     batch->num_tokens += num_tokens;
-    s->seqs[i] = (struct nano_batch_seq){.first_token = first_row,
-                                         .num_tokens = num_tokens,
-                                         .first_position = first,
-                                         .block_table = seq->block_table,
-                                         .adapter = seq->request->adapter};
+    s->step.seqs[i] = (struct nano_batch_seq){.first_token = first_row,
+                                              .num_tokens = num_tokens,
+                                              .first_position = first,
+                                              .block_table = seq->block_table,
+                                              .adapter = seq->request->adapter};
     if (!s->plain) {
-        s->seqs[i].table_stride = seq->table_stride;
-        s->seqs[i].state = seq->state_slot;
+        s->step.seqs[i].table_stride = seq->table_stride;
+        s->step.seqs[i].state = seq->state_slot;
     }
-    s->scheduled[i] = seq;
+    s->step.scheduled[i] = seq;
     if (seq->shares_blocks && completes_block(s, seq, first + num_tokens))
         publish_blocks(s, seq, first + num_tokens);
 }
 
 static inline void add_decode(struct nano_scheduler *s, struct nano_sequence *seq)
 {
-    int row = s->batch.num_tokens;
-    s->tokens[row] = seq->tokens[seq->num_computed_tokens];
-    s->num_decode_tokens++;
+    int row = s->step.batch.num_tokens;
+    s->step.tokens[row] = seq->tokens[seq->num_computed_tokens];
+    s->step.num_decode_tokens++;
     add_rows(s, seq, 1);
     add_output(s, seq, row, 0, 0);
 }
@@ -168,10 +184,11 @@ static void add_hidden_rows(struct nano_scheduler *s, struct nano_sequence *seq,
 
 static void add_prefill(struct nano_scheduler *s, struct nano_sequence *seq, int num_tokens)
 {
-    int first_row = s->batch.num_tokens;
+    int first_row = s->step.batch.num_tokens;
     int first = seq->num_computed_tokens, end = first + num_tokens;
-    memcpy(s->tokens + first_row, seq->tokens + first, (size_t)num_tokens * sizeof *s->tokens);
-    s->num_prefill_tokens += num_tokens;
+    memcpy(s->step.tokens + first_row, seq->tokens + first,
+           (size_t)num_tokens * sizeof *s->step.tokens);
+    s->step.num_prefill_tokens += num_tokens;
     add_rows(s, seq, num_tokens);
     if (seq->wants_prompt_logprobs)
         for (int p = first; p < end && p + 1 < seq->num_prompt_tokens; p++)
@@ -219,13 +236,13 @@ static int speculate(struct nano_scheduler *s, struct nano_sequence *seq, int li
     if (fitting < num_proposed)
         seq->draft->num_proposed = num_proposed = fitting;
     for (int i = 0; i < num_proposed; i++) {
-        int row = s->batch.num_tokens++;
-        s->tokens[row] = seq->tokens[seq->num_tokens + i];
+        int row = s->step.batch.num_tokens++;
+        s->step.tokens[row] = seq->tokens[seq->num_tokens + i];
         add_output(s, seq, row, 0, 1 + i);
     }
-    s->seqs[s->batch.num_seqs - 1].num_tokens += num_proposed;
-    s->num_decode_tokens += num_proposed;
-    s->num_speculated_tokens += num_proposed;
+    s->step.seqs[s->step.batch.num_seqs - 1].num_tokens += num_proposed;
+    s->step.num_decode_tokens += num_proposed;
+    s->step.num_speculated_tokens += num_proposed;
     return num_proposed;
 }
 
@@ -378,27 +395,29 @@ static bool admit(struct nano_scheduler *s, struct budget *budget, uint64_t now_
 bool nano_scheduler_schedule(struct nano_scheduler *s, const struct nano_step_limits *limits,
                              uint64_t now_ns)
 {
-    s->batch.num_tokens = s->batch.num_seqs = s->batch.num_outputs = 0;
-    s->num_prefill_tokens = s->num_decode_tokens = s->num_preempted = 0;
-    s->num_speculated_tokens = 0;
+    assert(s->ahead.batch.num_seqs == 0);
+    s->step.batch.num_tokens = s->step.batch.num_seqs = s->step.batch.num_outputs = 0;
+    s->step.is_ahead = false;
+    s->step.num_prefill_tokens = s->step.num_decode_tokens = s->step.num_preempted = 0;
+    s->step.num_speculated_tokens = 0;
     int num_decoding;
     struct budget budget = make_budget(s, limits, &num_decoding);
     double row_cost = nano_step_time_row_cost(limits->time, num_decoding);
     schedule_running(s, &budget, speculation_budget(s, num_decoding, row_cost, budget.tokens),
                      row_cost);
     /* Whoever was preempted in this step would only be preempted again. */
-    while (budget.tokens > 0 && budget.prefill_tokens > 0 && s->num_preempted == 0 &&
+    while (budget.tokens > 0 && budget.prefill_tokens > 0 && s->step.num_preempted == 0 &&
            s->waiting.first && s->num_running < s->config.max_num_seqs)
         if (!admit(s, &budget, now_ns))
             break;
-    return s->batch.num_tokens > 0;
+    return s->step.batch.num_tokens > 0;
 }
 
 /* What the tokens that a step has computed make possible or unnecessary. */
 static void arrive(struct nano_scheduler *s)
 {
-    for (int i = 0; i < s->batch.num_seqs; i++) {
-        struct nano_sequence *seq = s->scheduled[i];
+    for (int i = 0; i < s->step.batch.num_seqs; i++) {
+        struct nano_sequence *seq = s->step.scheduled[i];
         if (s->config.kv.num_states > 0)
             nano_scheduler_keep_state(s, seq);
         if (s->config.kv.num_windowed > 0 && seq->in_prefill)
@@ -406,17 +425,34 @@ static void arrive(struct nano_scheduler *s)
     }
 }
 
+/* Only now the tokens are known that some blocks end with. */
+static void commit_ahead(struct nano_scheduler *s)
+{
+    for (int i = 0; i < s->step.batch.num_seqs; i++) {
+        struct nano_sequence *seq = s->step.scheduled[i];
+        if (!seq)
+            continue;
+        seq->num_computed_tokens++;
+        if (seq->shares_blocks && completes_block(s, seq, seq->num_computed_tokens))
+            publish_blocks(s, seq, seq->num_computed_tokens);
+    }
+}
+
 void nano_scheduler_commit(struct nano_scheduler *s)
 {
-    for (int i = 0; i < s->batch.num_seqs; i++)
-        s->scheduled[i]->num_computed_tokens += s->seqs[i].num_tokens;
+    if (s->step.is_ahead) {
+        commit_ahead(s);
+        return;
+    }
+    for (int i = 0; i < s->step.batch.num_seqs; i++)
+        s->step.scheduled[i]->num_computed_tokens += s->step.seqs[i].num_tokens;
     if (!s->plain)
         arrive(s);
-    if (s->num_speculated_tokens == 0)
+    if (s->step.num_speculated_tokens == 0)
         return;
-    for (int i = 0; i < s->batch.num_seqs; i++)
-        if (!s->scheduled[i]->in_prefill)
-            s->scheduled[i]->num_computed_tokens = s->scheduled[i]->num_tokens;
+    for (int i = 0; i < s->step.batch.num_seqs; i++)
+        if (!s->step.scheduled[i]->in_prefill)
+            s->step.scheduled[i]->num_computed_tokens = s->step.scheduled[i]->num_tokens;
 }
 
 void nano_scheduler_accept(struct nano_scheduler *s, struct nano_sequence *seq)
@@ -432,6 +468,17 @@ void nano_scheduler_drop_proposals(struct nano_scheduler *s, struct nano_sequenc
         nano_scheduler_drop_entry(s, seq);
 }
 
+static void drop_row_ahead(struct nano_scheduler *s, const struct nano_sequence *seq)
+{
+    for (int i = 0; i < s->ahead.batch.num_seqs; i++)
+        if (s->ahead.scheduled[i] == seq) {
+            s->ahead.scheduled[i] = NULL;
+            s->ahead.targets[i] = (struct nano_scheduled_output){.prompt_position = -1};
+            s->ahead.num_live--;
+            return;
+        }
+}
+
 void nano_scheduler_finish(struct nano_scheduler *s, struct nano_sequence *seq)
 {
     assert(seq->state != NANO_SEQUENCE_FINISHED);
@@ -440,6 +487,7 @@ void nano_scheduler_finish(struct nano_scheduler *s, struct nano_sequence *seq)
         while (s->running[i] != seq)
             i++;
         s->num_running--;
+        drop_row_ahead(s, seq);
         memmove(&s->running[i], &s->running[i + 1],
                 (size_t)(s->num_running - i) * sizeof *s->running);
         nano_scheduler_release(s, seq);

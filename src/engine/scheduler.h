@@ -22,6 +22,9 @@
  * the same step share it. A recurrent state is there only after the step: who could begin with it
  * waits.
  *
+ * Running ahead (scheduler_ahead.c): while a batch of nothing but decoding computes, the next one
+ * is filled with the same sequences' next tokens, whose ids are yet to come.
+ *
  * Embeddings are prefills whose hidden rows are outputs. An encoder's are admitted only where the
  * step has room for the whole prompt, so none is ever in the middle of one between two steps.
  *
@@ -42,6 +45,7 @@ struct nano_scheduler_config {
     int num_blocks;
     struct nano_kv_shape kv;
     bool whole_prompts; /* a prompt is one step: the model is bidirectional */
+    bool runs_ahead;    /* there is room for a second batch */
     struct nano_speculative_config speculative;
 };
 
@@ -49,8 +53,23 @@ struct nano_scheduler_config {
 struct nano_scheduled_output {
     struct nano_sequence *sequence;
     int prompt_position; /* its logits predict this prompt token, or its hidden row is that of the
-                            one before it; 0: they are sampled */
+                            one before it; 0: they are sampled; -1: the row is dead */
     int num_ahead;       /* proposed tokens between the sequence's last one and what is sampled */
+};
+
+/* What one step computes: batch points into the arrays. */
+struct nano_scheduled_step {
+    struct nano_batch batch;
+    struct nano_sequence **scheduled;      /* [max_num_seqs], as batch.seqs */
+    int32_t *tokens;                       /* [max_num_batched_tokens] */
+    struct nano_batch_seq *seqs;           /* [max_num_seqs] */
+    struct nano_batch_output *outputs;     /* [max_num_batched_tokens] */
+    struct nano_scheduled_output *targets; /* [max_num_batched_tokens], as outputs */
+    int num_prefill_tokens, num_decode_tokens, num_speculated_tokens, num_preempted;
+    /* It was filled while the step before it computed. Row, sequence and output i are one; a row
+     * whose sequence has ended since then is dead: scheduled and its target's sequence are NULL. */
+    bool is_ahead;
+    int num_live; /* of those the others */
 };
 
 struct nano_scheduler {
@@ -61,14 +80,9 @@ struct nano_scheduler {
     struct nano_sequence **running; /* [max_num_seqs], in order */
     int num_running;
 
-    /* The step: batch points into the arrays below. */
-    struct nano_batch batch;
-    struct nano_sequence **scheduled;      /* [max_num_seqs], as batch.seqs */
-    int32_t *tokens;                       /* [max_num_batched_tokens] */
-    struct nano_batch_seq *seqs;           /* [max_num_seqs] */
-    struct nano_batch_output *outputs;     /* [max_num_batched_tokens] */
-    struct nano_scheduled_output *targets; /* [max_num_batched_tokens], as outputs */
-    int num_prefill_tokens, num_decode_tokens, num_speculated_tokens, num_preempted;
+    struct nano_scheduled_step step;  /* the one in work */
+    struct nano_scheduled_step ahead; /* the next, of no sequences when there is none; its memory is
+                                         there when config.runs_ahead */
 
     /* Set by the owner where there are recurrent states; called between runs of the runner. */
     void (*copy_state)(void *runner_state, int32_t src_state, int32_t dst_state);
@@ -92,11 +106,11 @@ struct nano_step_limits {
     const struct nano_step_time *time; /* what proposals are weighed with */
 };
 
-/* Fills scheduler->batch. False when there is nothing to compute. */
+/* Fills scheduler->step; there must be no next one. False when there is nothing to compute. */
 bool nano_scheduler_schedule(struct nano_scheduler *scheduler,
                              const struct nano_step_limits *limits, uint64_t now_ns);
 
-/* After the batch has run: its tokens are computed, but for the proposed ones. */
+/* After the step's batch has run: its tokens are computed, but for the proposed ones. */
 void nano_scheduler_commit(struct nano_scheduler *scheduler);
 
 /* The next proposed token of a sequence in the batch was right: it is computed, too. */
@@ -106,8 +120,27 @@ void nano_scheduler_accept(struct nano_scheduler *scheduler, struct nano_sequenc
 void nano_scheduler_drop_proposals(struct nano_scheduler *scheduler,
                                    struct nano_sequence *sequence);
 
-/* Takes a waiting or running sequence out and releases its blocks; its state becomes finished. */
+/* Takes a waiting or running sequence out and releases its blocks; its state becomes finished, and
+ * its row of the next step dead. */
 void nano_scheduler_finish(struct nano_scheduler *scheduler, struct nano_sequence *sequence);
+
+/* ---- running ahead ---- */
+
+/* True if the step is one token of each running sequence, chosen by the runner: what comes next can
+ * be scheduled before they are known. */
+bool nano_scheduler_may_run_ahead(const struct nano_scheduler *scheduler);
+
+/* Of such a step: fills scheduler->ahead with all sequences that are not surely over with it. Token
+ * -1 - k is the one that output k of the step will give. False, with nothing changed, when that
+ * should wait for the step's end: there are no blocks for it, or somebody who waits could come in.
+ */
+bool nano_scheduler_run_ahead(struct nano_scheduler *scheduler);
+
+/* The step is over and the next one takes its place. */
+void nano_scheduler_advance(struct nano_scheduler *scheduler);
+
+/* There is no next step any more. */
+void nano_scheduler_drop_ahead(struct nano_scheduler *scheduler);
 
 /* True if the invariants of running list and blocks hold between two steps (tests). */
 bool nano_scheduler_check(const struct nano_scheduler *scheduler);

@@ -32,8 +32,31 @@ static bool check_sequence(const struct nano_scheduler *s, const struct nano_seq
            seq->num_published * kv->block_size <= seq->num_computed_tokens;
 }
 
+/* Between two steps the next one's rows stand behind what is computed, in blocks that are there. */
+static bool check_ahead(const struct nano_scheduler *s)
+{
+    const struct nano_scheduled_step *ahead = &s->ahead;
+    int num_live = 0;
+    for (int i = 0; i < ahead->batch.num_seqs; i++) {
+        const struct nano_sequence *seq = ahead->scheduled[i];
+        const int position = ahead->seqs[i].first_position;
+        if (ahead->targets[i].sequence != seq)
+            return false;
+        if (!seq)
+            continue;
+        num_live++;
+        if (seq->state != NANO_SEQUENCE_RUNNING || seq->num_computed_tokens != position ||
+            seq->num_tokens != position + 1 || seq->num_tokens >= seq->max_length ||
+            seq->num_blocks * s->config.kv.block_size <= position)
+            return false;
+    }
+    return num_live == ahead->num_live && (num_live == 0 || num_live == s->num_running);
+}
+
 bool nano_scheduler_check(const struct nano_scheduler *s)
 {
+    if (!check_ahead(s))
+        return false;
     int num_references = 0, num_held = 0;
     for (int i = 0; i < s->num_running; i++) {
         const struct nano_sequence *seq = s->running[i];

@@ -24,10 +24,11 @@ bool nano_scheduler_awaits_state(const struct nano_scheduler *s, const struct na
             seq->branch_hash == prefix->known_hash)
             return true;
     }
-    for (int i = 0; i < s->batch.num_seqs; i++) {
-        const struct nano_batch_seq *seq = &s->seqs[i];
-        if (seq->first_position + seq->num_tokens == num_tokens && s->scheduled[i]->shares_blocks &&
-            s->scheduled[i]->block_hash == prefix->known_hash)
+    for (int i = 0; i < s->step.batch.num_seqs; i++) {
+        const struct nano_batch_seq *seq = &s->step.seqs[i];
+        if (seq->first_position + seq->num_tokens == num_tokens &&
+            s->step.scheduled[i]->shares_blocks &&
+            s->step.scheduled[i]->block_hash == prefix->known_hash)
             return true;
     }
     return false;

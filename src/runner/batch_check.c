@@ -62,10 +62,11 @@ enum nano_status nano_batch_check(const struct nano_batch *batch,
                               batch->num_tokens, batch->num_seqs, batch->num_outputs,
                               c->max_num_batched_tokens, c->max_num_seqs);
     for (int t = 0; t < batch->num_tokens; t++)
-        if (batch->tokens[t] < 0 || batch->tokens[t] >= p->config.vocab_size)
+        if (batch->tokens[t] < -limits->num_coming_tokens ||
+            batch->tokens[t] >= p->config.vocab_size)
             return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
-                                  "batch: token %d, expected 0 … %lld", (int)batch->tokens[t],
-                                  (long long)p->config.vocab_size - 1);
+                                  "batch: token %d, expected %d … %lld", (int)batch->tokens[t],
+                                  -limits->num_coming_tokens, (long long)p->config.vocab_size - 1);
     enum nano_status status = NANO_OK;
     int next_token = 0;
     for (int s = 0; s < batch->num_seqs && status == NANO_OK; s++) {
@@ -85,7 +86,7 @@ enum nano_status nano_batch_check(const struct nano_batch *batch,
         if (!out->hidden && p->logits_buffer < 0)
             return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
                                   "batch: output %d wants logits, this program makes none", i);
-        if (out->hidden ? !batch->on_hidden : !out->greedy && !batch->on_logits)
+        if (out->hidden ? !batch->on_hidden : !out->greedy && !out->draws && !batch->on_logits)
             return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
                                   "batch: output %d has no receiver", i);
     }

@@ -7,6 +7,7 @@
 struct nano_batch_limits {
     const struct nano_runner_config *config; /* with a program */
     int num_blocks, num_states;
+    int num_coming_tokens; /* of the batch that is begun and not ended, which ids may stand for */
 };
 
 /* NANO_ERR_INVALID_ARGUMENT, with what is wrong. */

@@ -48,7 +48,8 @@ struct nano_batch_output {
 
 struct nano_batch {
     int num_tokens;
-    const int32_t *tokens; /* [num_tokens] */
+    const int32_t *tokens; /* [num_tokens]; -1 - k: what output k of the batch gives that was begun
+                              before and is not ended yet */
     int num_seqs;
     const struct nano_batch_seq *seqs; /* [num_seqs], their token ranges tile the batch in order */
     int num_outputs;
@@ -107,6 +108,7 @@ struct nano_runner_caps {
     int64_t hidden_size; /* of a hidden row; 0: it gives none */
     const char *isa;     /* of the kernels, or what computes instead of them */
     bool draws;          /* it samples where nothing but a draw is asked for */
+    bool runs_ahead;     /* begin and end may be called */
 };
 
 /* Bytes that open and kv_alloc will take, and what blocks are for. */
@@ -151,11 +153,21 @@ struct nano_runner {
     /* Computes one batch; allocates nothing. */
     enum nano_status (*run)(void *state, struct nano_batch *batch, struct nano_error *err);
 
+    /* A batch in two parts, NULL for runners that only run: begin starts it, end waits for it and
+     * fills in the outputs' tokens, for which it is given the same batch. All outputs are greedy or
+     * draws. Between the two another batch may be begun, so that at most two are; they are ended in
+     * order, each that was begun without an error, before anything else is run or the runner
+     * closed. When begin returns, the runner has read all that it needs of the batch. Copies of
+     * blocks and states come after what is begun before them. */
+    enum nano_status (*begin)(void *state, const struct nano_batch *batch, struct nano_error *err);
+    enum nano_status (*end)(void *state, struct nano_batch *batch, struct nano_error *err);
+
     uint64_t (*memory_used)(const void *state);
     size_t (*profile)(const void *state, struct nano_op_profile *out, size_t capacity);
 };
 
-/* By name ("cpu", "cuda", "onnx", "mock"); an unknown one is an error that lists those in this build. */
+/* By name ("cpu", "cuda", "onnx", "mock"); an unknown one is an error that lists those in this
+ * build. */
 enum nano_status nano_runner_find(const struct nano_runner **out, const char *name,
                                   struct nano_error *err);
 

@@ -21,13 +21,14 @@ static const struct nano_runner *const runners[] = {
 #ifdef NANO_HAVE_ONNXRUNTIME
     &nano_runner_onnx,
 #endif
-    &nano_runner_mock,         &nano_runner_mock_kv,    &nano_runner_mock_window,
-    &nano_runner_mock_windows, &nano_runner_mock_state, &nano_runner_mock_hybrid};
+    &nano_runner_mock,         &nano_runner_mock_kv,        &nano_runner_mock_window,
+    &nano_runner_mock_windows, &nano_runner_mock_state,     &nano_runner_mock_hybrid,
+    &nano_runner_mock_device,  &nano_runner_mock_device_kv, &nano_runner_mock_device_windows};
 
 enum nano_status nano_runner_find(const struct nano_runner **out, const char *name,
                                   struct nano_error *err)
 {
-    char known[128] = "";
+    char known[256] = "";
     *out = NULL;
     for (size_t i = 0; i < sizeof runners / sizeof *runners; i++) {
         if (strcmp(runners[i]->name, name) == 0) {

@@ -385,12 +385,14 @@ struct nano_cuda_graph {
 
 struct nano_cuda_device {
     struct nano_cuda_graph *recording;
+    std::deque<std::function<void()>> late;      /* work that nobody has waited for */
+    uint64_t num_done, events[NANO_CUDA_EVENTS]; /* of such work: how much was, or is to be, done */
     uint64_t used_bytes;
     bool failed;
     std::vector<uint64_t> marks;
 };
 
-struct fake_device fake_device = {false, false, 0, 0, 1ull << 32, 0, 0, 0, 0, 0};
+struct fake_device fake_device = {false, false, 0, 0, 1ull << 32, 0, 0, 0, 0, 0, false};
 
 namespace
 {
@@ -400,16 +402,38 @@ bool fails(int *countdown)
     return *countdown > 0 && --*countdown == 0;
 }
 
-void start(struct nano_cuda_device *device, const std::function<void()> &work)
+void do_work(struct nano_cuda_device *device, const std::function<void()> &work)
 {
-    if (device->recording) {
-        device->recording->work.push_back(work);
-        return;
-    }
     if (fails(&fake_device.fail_work))
         device->failed = true;
     if (!device->failed)
         work();
+}
+
+void start(struct nano_cuda_device *device, const std::function<void()> &work)
+{
+    if (device->recording)
+        device->recording->work.push_back(work);
+    else if (fake_device.is_late)
+        device->late.push_back(work);
+    else
+        do_work(device, work);
+}
+
+/* Late work up to a count, by default all. */
+void catch_up(struct nano_cuda_device *device, uint64_t count = UINT64_MAX)
+{
+    for (; device->num_done < count && !device->late.empty(); device->num_done++) {
+        do_work(device, device->late.front());
+        device->late.pop_front();
+    }
+}
+
+enum nano_status status_of(const struct nano_cuda_device *device, struct nano_error *err)
+{
+    if (device->failed)
+        return nano_error_set(err, NANO_ERR_INTERNAL, "the GPU failed: emulated error");
+    return NANO_OK;
 }
 
 /* Its size is before it. */
@@ -501,6 +525,7 @@ enum nano_status nano_cuda_device_alloc(struct nano_cuda_device *device, void **
 
 void nano_cuda_device_free(struct nano_cuda_device *device, void *memory)
 {
+    catch_up(device);
     device->used_bytes -= give_back(memory);
 }
 
@@ -515,8 +540,9 @@ enum nano_status nano_cuda_host_alloc(struct nano_cuda_device *, void **out, uin
     return NANO_OK;
 }
 
-void nano_cuda_host_free(struct nano_cuda_device *, void *memory)
+void nano_cuda_host_free(struct nano_cuda_device *device, void *memory)
 {
+    catch_up(device);
     give_back(memory);
 }
 
@@ -529,6 +555,7 @@ void nano_cuda_copy_in(struct nano_cuda_device *device, void *to, const void *fr
 void nano_cuda_copy_out(struct nano_cuda_device *device, void *to_host, const void *from,
                         size_t num_bytes)
 {
+    memset(to_host, 0xff, num_bytes);
     start(device, [=] { memcpy(to_host, from, num_bytes); });
 }
 
@@ -545,9 +572,20 @@ void nano_cuda_fill(struct nano_cuda_device *device, void *to, int byte, size_t 
 enum nano_status nano_cuda_device_synchronize(struct nano_cuda_device *device,
                                               struct nano_error *err)
 {
-    if (device->failed)
-        return nano_error_set(err, NANO_ERR_INTERNAL, "the GPU failed: emulated error");
-    return NANO_OK;
+    catch_up(device);
+    return status_of(device, err);
+}
+
+void nano_cuda_event_record(struct nano_cuda_device *device, int index)
+{
+    device->events[index] = device->num_done + device->late.size();
+}
+
+enum nano_status nano_cuda_event_wait(struct nano_cuda_device *device, int index,
+                                      struct nano_error *err)
+{
+    catch_up(device, device->events[index]);
+    return status_of(device, err);
 }
 
 void nano_cuda_device_fail(struct nano_cuda_device *device, const char *)

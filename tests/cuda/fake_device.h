@@ -18,6 +18,7 @@ extern struct fake_device {
     int64_t live_allocations; /* devices, memory, graphs */
     uint64_t num_graph_launches, num_gemms;
     uint64_t num_launches, num_early_launches; /* of kernels, by graphs too */
+    bool is_late; /* work is done only when it is waited for, and copies to the host show garbage */
 } fake_device;
 
 /* In which order threads take turns: 0 ascending, 1 descending, 2 mixed. */

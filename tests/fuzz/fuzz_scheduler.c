@@ -116,8 +116,9 @@ static int blocks_of_one_sequence(const struct nano_engine_params *params)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const char *const runners[] = {"mock-kv", "mock-windows", "mock-window", "mock-state",
-                                          "mock-hybrid"};
+    static const char *const runners[] = {
+        "mock-kv",     "mock-windows",   "mock-window",        "mock-state",
+        "mock-hybrid", "mock-device-kv", "mock-device-windows"};
     static struct client clients[MAX_CLIENTS];
     struct input in = {data, size, 0};
     struct nano_engine_params params = nano_engine_params_default();
@@ -125,7 +126,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     params.max_model_len = MAX_PROMPT + MAX_OUTPUT;
     uint8_t first = next_byte(&in), more_blocks = next_byte(&in);
     params.block_size = 1 + first % 20;
-    params.runner = runners[first / 20 % 5];
+    params.runner = runners[first / 20 % 7];
     params.max_num_batched_tokens = 1 + next_byte(&in) % 64;
     params.max_num_seqs = 1 + next_byte(&in) % 12;
     params.enable_prefix_caching = next_byte(&in) % 4 > 0;
@@ -133,7 +134,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     params.num_speculative_tokens = speculation % 8;
     params.prompt_lookup_min = 1 + (speculation >> 3) % 2;
     params.itl_target_ms = speculation >> 7 ? 0.001f : 0.0f;
-    if (first / 20 % 5 > 2)
+    if (first / 20 % 7 == 3 || first / 20 % 7 == 4)
         params.num_speculative_tokens = 0; /* a state cannot go back */
     int one_sequence = blocks_of_one_sequence(&params);
     params.num_blocks = one_sequence + more_blocks % (2 * one_sequence);

@@ -10,6 +10,7 @@
 struct nano_cuda_device {
     int ordinal, num_multiprocessors;
     cudaStream_t stream;
+    cudaEvent_t events[NANO_CUDA_EVENTS];
     cudaEvent_t *marks; /* made when they are first set */
     bool overlaps;
     cudaError_t error;   /* the first that a call met */
@@ -49,6 +50,16 @@ void note(struct nano_cuda_device *device, cudaError_t error)
 {
     if (device->error == cudaSuccess)
         device->error = error;
+}
+
+enum nano_status status_of(const struct nano_cuda_device *device, struct nano_error *err)
+{
+    if (device->failure)
+        return nano_error_set(err, NANO_ERR_INTERNAL, "the GPU failed: %s", device->failure);
+    if (device->error == cudaSuccess)
+        return NANO_OK;
+    return nano_error_set(err, NANO_ERR_INTERNAL, "the GPU failed: %s: %s",
+                          cudaGetErrorName(device->error), cudaGetErrorString(device->error));
 }
 
 enum nano_status no_device(struct nano_error *err, cudaError_t error)
@@ -126,9 +137,10 @@ enum nano_status nano_cuda_device_open(struct nano_cuda_device **out, int ordina
     device->marks = marks;
     device->overlaps = can_overlap(&info);
     cudaError_t error = cudaStreamCreateWithFlags(&device->stream, cudaStreamNonBlocking);
+    for (int i = 0; i < NANO_CUDA_EVENTS && error == cudaSuccess; i++)
+        error = cudaEventCreateWithFlags(&device->events[i], cudaEventDisableTiming);
     if (error != cudaSuccess) {
-        free(marks);
-        free(device);
+        nano_cuda_device_close(device);
         return no_device(err, error);
     }
     *out = device;
@@ -142,7 +154,11 @@ void nano_cuda_device_close(struct nano_cuda_device *device)
     for (int i = 0; i < NANO_CUDA_MARKS; i++)
         if (device->marks[i])
             cudaEventDestroy(device->marks[i]);
-    cudaStreamDestroy(device->stream);
+    for (int i = 0; i < NANO_CUDA_EVENTS; i++)
+        if (device->events[i])
+            cudaEventDestroy(device->events[i]);
+    if (device->stream)
+        cudaStreamDestroy(device->stream);
     free(device->marks);
     free(device);
 }
@@ -214,12 +230,20 @@ enum nano_status nano_cuda_device_synchronize(struct nano_cuda_device *device,
 {
     note(device, cudaGetLastError()); /* a launch that was refused */
     note(device, cudaStreamSynchronize(device->stream));
-    if (device->failure)
-        return nano_error_set(err, NANO_ERR_INTERNAL, "the GPU failed: %s", device->failure);
-    if (device->error == cudaSuccess)
-        return NANO_OK;
-    return nano_error_set(err, NANO_ERR_INTERNAL, "the GPU failed: %s: %s",
-                          cudaGetErrorName(device->error), cudaGetErrorString(device->error));
+    return status_of(device, err);
+}
+
+void nano_cuda_event_record(struct nano_cuda_device *device, int index)
+{
+    note(device, cudaEventRecord(device->events[index], device->stream));
+}
+
+enum nano_status nano_cuda_event_wait(struct nano_cuda_device *device, int index,
+                                      struct nano_error *err)
+{
+    note(device, cudaGetLastError());
+    note(device, cudaEventSynchronize(device->events[index]));
+    return status_of(device, err);
 }
 
 void nano_cuda_device_fail(struct nano_cuda_device *device, const char *what)

@@ -2,7 +2,7 @@
  * the vendor's libraries; tests put an emulation in its place.
  *
  * What is started runs in order, and later than the call. A failure of what was started shows at
- * nano_cuda_device_synchronize. One thread at a time. */
+ * nano_cuda_device_synchronize or _event_wait. One thread at a time. */
 #ifndef NANO_RUNNER_CUDA_CUDA_DEVICE_H
 #define NANO_RUNNER_CUDA_CUDA_DEVICE_H
 
@@ -58,6 +58,12 @@ void nano_cuda_fill(struct nano_cuda_device *device, void *to, int byte, size_t 
 /* Waits for all that was started. An error stays: the device can only be closed then. */
 enum nano_status nano_cuda_device_synchronize(struct nano_cuda_device *device,
                                               struct nano_error *err);
+
+/* A point in the stream, behind all that was started so far: waiting for it is waiting for that. */
+enum { NANO_CUDA_EVENTS = 2 };
+void nano_cuda_event_record(struct nano_cuda_device *device, int index);
+enum nano_status nano_cuda_event_wait(struct nano_cuda_device *device, int index,
+                                      struct nano_error *err);
 
 /* Makes the next synchronize fail, with this (which must live as long). */
 void nano_cuda_device_fail(struct nano_cuda_device *device, const char *what);

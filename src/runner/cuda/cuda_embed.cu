@@ -31,9 +31,12 @@ static __global__ void embed_kernel(struct nano_cuda_embed_args args)
         return;
     const int row = static_cast<int>(blockIdx.x);
     const int count = args.width - k < 8 ? static_cast<int>(args.width - k) : 8;
+    int32_t id = args.ids[row];
+    if (id < 0)
+        id = args.tokens[-1 - id];
     float values[8];
-    load_up_to_8<Format>(static_cast<const uint8_t *>(args.weight) + args.ids[row] * args.row_bytes,
-                         k, count, args.width % 8 == 0, values);
+    load_up_to_8<Format>(static_cast<const uint8_t *>(args.weight) + id * args.row_bytes, k, count,
+                         args.width % 8 == 0, values);
     float *out = args.out.data + row * args.out.stride + k;
     for (int i = 0; i < 8; i++) {
         if (i >= count)

@@ -10,10 +10,12 @@
 extern "C" {
 #endif
 
-/* out row r (+)= scale * weight row ids[r], + bias (row 0 of a tensor, or NULL). */
+/* out row r (+)= scale * weight row ids[r], + bias (row 0 of a tensor, or NULL). An id of -1 - k is
+ * tokens[k]. */
 struct nano_cuda_embed_args {
     struct nano_cuda_view out;
-    const int32_t *ids; /* [rows]: tokens or positions */
+    const int32_t *ids;    /* [rows]: tokens or positions */
+    const int32_t *tokens; /* looked at only for negative ids */
     enum nano_format format;
     const void *weight;
     int64_t row_bytes, width;

@@ -182,7 +182,7 @@ static void carve_all(struct nano_cuda_runner *r, struct carver *c, size_t activ
     struct nano_cuda_scratch *s = &r->scratch;
     r->activations = carve(c, (int64_t)activation_bytes, 1);
     r->batch = carve(c, r->batch_words, sizeof *r->batch);
-    r->tokens = carve(c, r->max_outputs, sizeof *r->tokens);
+    r->tokens = carve(c, r->config.max_num_batched_tokens, sizeof *r->tokens);
     s->half = carve(c, n.half, sizeof *s->half);
     s->scales = carve(c, n.scales, sizeof *s->scales);
     s->f32 = carve(c, n.f32, sizeof *s->f32);
@@ -213,9 +213,9 @@ static enum nano_status load_ropes(struct nano_cuda_runner *r, struct nano_error
         for (int first = 0; first < rope->num_pairs;) {
             const int64_t left = rope->num_pairs - first;
             const int64_t count = left < r->batch_words ? left : r->batch_words;
-            memcpy(r->host_batch, inv_freq + first, (size_t)count * sizeof(float));
-            nano_cuda_copy_in(r->device, (float *)(uintptr_t)r->inv_freq[i] + first, r->host_batch,
-                              (size_t)count * sizeof(float));
+            memcpy(r->host_batch[0], inv_freq + first, (size_t)count * sizeof(float));
+            nano_cuda_copy_in(r->device, (float *)(uintptr_t)r->inv_freq[i] + first,
+                              r->host_batch[0], (size_t)count * sizeof(float));
             enum nano_status status = nano_cuda_device_synchronize(r->device, err);
             if (status != NANO_OK)
                 return status;
@@ -327,8 +327,10 @@ enum nano_status nano_cuda_lay_out(struct nano_cuda_runner *r, struct nano_error
     const int64_t logits = p->logits_buffer < 0 ? 0 : p->config.vocab_size;
     const size_t row_bytes =
         (size_t)larger(logits, p->buffers[p->hidden_buffer].width) * sizeof(float);
-    r->host_bytes = (uint64_t)r->batch_words * sizeof(int32_t) +
-                    (uint64_t)r->max_outputs * (sizeof(int32_t) + row_bytes);
+    const uint64_t batch_bytes = (uint64_t)r->batch_words * sizeof(int32_t),
+                   token_bytes =
+                       (uint64_t)r->config.max_num_batched_tokens * sizeof **r->host_tokens;
+    r->host_bytes = 2 * (batch_bytes + token_bytes) + (uint64_t)r->max_outputs * row_bytes;
     if (!r->device)
         return NANO_OK;
 
@@ -336,12 +338,12 @@ enum nano_status nano_cuda_lay_out(struct nano_cuda_runner *r, struct nano_error
     struct carver carver = {.base = r->work};
     carve_all(r, &carver, activation_bytes);
     void *memory;
-    NANO_TRY(nano_cuda_host_alloc(r->device, &memory, (uint64_t)r->batch_words * sizeof(int32_t),
-                                  "the batch", err));
-    r->host_batch = memory;
-    NANO_TRY(nano_cuda_host_alloc(
-        r->device, &memory, (uint64_t)r->max_outputs * sizeof *r->host_tokens, "tokens", err));
-    r->host_tokens = memory;
+    for (int i = 0; i < 2; i++) {
+        NANO_TRY(nano_cuda_host_alloc(r->device, &memory, batch_bytes, "the batch", err));
+        r->host_batch[i] = memory;
+        NANO_TRY(nano_cuda_host_alloc(r->device, &memory, token_bytes, "tokens", err));
+        r->host_tokens[i] = memory;
+    }
     NANO_TRY(nano_cuda_host_alloc(r->device, &memory, (uint64_t)r->max_outputs * row_bytes,
                                   "logits", err));
     r->host_rows = memory;
@@ -355,8 +357,10 @@ void nano_cuda_lay_out_deinit(struct nano_cuda_runner *r)
 {
     if (r->device) {
         nano_cuda_device_free(r->device, r->work);
-        nano_cuda_host_free(r->device, r->host_batch);
-        nano_cuda_host_free(r->device, r->host_tokens);
+        for (int i = 0; i < 2; i++) {
+            nano_cuda_host_free(r->device, r->host_batch[i]);
+            nano_cuda_host_free(r->device, r->host_tokens[i]);
+        }
         nano_cuda_host_free(r->device, r->host_rows);
     }
     nano_mem_free(r->ops);

@@ -24,6 +24,7 @@ static void run_embed(const struct nano_cuda_pass *pass, const struct nano_op *o
     const struct nano_cuda_embed_args args = {
         .out = view_of(pass, op->out[0]),
         .ids = words_at(pass, is_position ? pass->layout->positions : pass->layout->tokens),
+        .tokens = pass->runner->tokens, /* of the step before */
         .format = bound->weight[0]->format,
         .weight = bound->weight[0]->data,
         .row_bytes = bound->weight[0]->row_bytes,

@@ -142,7 +142,9 @@ static void cuda_caps(const void *state, struct nano_runner_caps *out)
                                      .hidden_size =
                                          r->program->buffers[r->program->hidden_buffer].width,
                                      .isa = r->info.name,
-                                     .draws = true};
+                                     .draws = true,
+                                     /* Ops are timed when a step is over. */
+                                     .runs_ahead = !r->config.enforce_eager};
 }
 
 /* A pool of no bytes is NULL. */
@@ -233,6 +235,8 @@ const struct nano_runner nano_runner_cuda = {
     .kv_copy = cuda_kv_copy,
     .state_copy = cuda_state_copy,
     .run = nano_cuda_run,
+    .begin = nano_cuda_begin,
+    .end = nano_cuda_end,
     .memory_used = cuda_memory_used,
     .profile = cuda_profile,
 };

@@ -128,11 +128,15 @@ struct nano_cuda_runner {
     const float **inv_freq; /* [num_ropes], on the device */
     int32_t *batch;         /* on the device */
     int64_t batch_words;
-    int32_t *tokens; /* [max_outputs]: what was chosen */
+    int32_t *tokens; /* [max_num_batched_tokens]: what was chosen for outputs in order, until the
+                        end of the next step */
 
-    int32_t *host_batch;  /* page-locked: [batch_words] */
-    int32_t *host_tokens; /* page-locked: [max_outputs] */
-    float *host_rows;     /* page-locked: logits or hidden rows of a pass */
+    /* Two of each, page-locked: a batch that is begun needs its own until it is ended. */
+    int32_t *host_batch[2];        /* [batch_words] */
+    int32_t *host_tokens[2];       /* [max_num_batched_tokens] */
+    uint64_t num_begun, num_ended; /* the nth has those of n % 2 */
+    int num_begun_outputs[2];
+    float *host_rows; /* page-locked: logits or hidden rows of a pass */
     uint64_t host_bytes;
 
     int attention_queries[NANO_MAX_KV_GROUPS];      /* of an item of the group's layers */
@@ -179,6 +183,9 @@ struct nano_cuda_batch_layout nano_cuda_lay_out_batch(const struct nano_cuda_run
 /* ---- cuda_step.c ---- */
 
 enum nano_status nano_cuda_run(void *state, struct nano_batch *batch, struct nano_error *err);
+enum nano_status nano_cuda_begin(void *state, const struct nano_batch *batch,
+                                 struct nano_error *err);
+enum nano_status nano_cuda_end(void *state, struct nano_batch *batch, struct nano_error *err);
 
 /* ---- cuda_ops.c ---- */
 

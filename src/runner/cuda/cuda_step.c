@@ -3,7 +3,11 @@
  *
  * A batch of few rows is padded to one of some sizes. Its ops are the same launches each time, with
  * the same arguments, so the second time they are recorded as a graph, and started as one after
- * that. */
+ * that.
+ *
+ * A batch whose outputs are all tokens may be begun while another one computes. Its rows find the
+ * other's tokens where that one leaves them on the device; what the host writes and reads has two
+ * places, which take turns. */
 #include <string.h>
 
 #include "runner/batch_check.h"
@@ -24,8 +28,10 @@ static int padded(int count)
 
 struct step {
     struct nano_cuda_runner *runner;
-    struct nano_batch *batch;
+    const struct nano_batch *batch;
+    int32_t *words, *tokens; /* the batch on its way in, tokens on their way out */
     struct nano_cuda_batch_layout layout;
+    bool recorded;
     int num_logits;    /* of the outputs in order, those that want logits or a token */
     int32_t num_words; /* of the batch */
     uint64_t pairs[NANO_MAX_KV_GROUPS]; /* of queries and positions that they see */
@@ -55,7 +61,7 @@ static void write_rows(const struct step *step)
     const struct nano_cuda_batch_layout *l = &step->layout;
     const struct nano_batch *batch = step->batch;
     const int block_size = r->config.block_size;
-    int32_t *words = r->host_batch;
+    int32_t *words = step->words;
     memcpy(words + l->tokens, batch->tokens, (size_t)batch->num_tokens * sizeof *words);
     memset(words + l->tokens + batch->num_tokens, 0,
            (size_t)(l->rows - batch->num_tokens) * sizeof *words);
@@ -85,7 +91,7 @@ static void write_rows(const struct step *step)
 static void write_outputs(const struct step *step)
 {
     const struct nano_cuda_batch_layout *l = &step->layout;
-    int32_t *words = step->runner->host_batch;
+    int32_t *words = step->words;
     struct nano_cuda_draw *draws = (struct nano_cuda_draw *)(void *)(words + l->draws);
     for (int i = 0; i < l->outputs; i++) {
         draws[i] = (struct nano_cuda_draw){.choice = NANO_CUDA_CHOICE_NONE};
@@ -116,7 +122,7 @@ static int32_t write_tables(const struct step *step, int group, int32_t word,
                               ? (seq->first_position - window + 1) / block_size
                               : 0;
         const int end = (end_position + block_size - 1) / block_size;
-        memcpy(r->host_batch + word, seq->block_table + group * seq->table_stride + first,
+        memcpy(step->words + word, seq->block_table + group * seq->table_stride + first,
                (size_t)(end - first) * sizeof(int32_t));
         seqs[s] = (struct nano_cuda_attention_seq){.table = word - first,
                                                    .first_row = seq->first_token,
@@ -141,13 +147,13 @@ static int32_t write_items(const struct step *step, int group, int32_t word,
                                                        .num_blocks = r->attention_blocks[group],
                                                        .max_partials = nano_cuda_max_partials(r)};
     struct nano_cuda_attention_plan plan = {
-        .items = (struct nano_cuda_attention_item *)(void *)(r->host_batch + word),
+        .items = (struct nano_cuda_attention_item *)(void *)(step->words + word),
         .merges = r->attention_merges};
     nano_cuda_attention_plan_make(&plan, &args);
     head->groups[group].items = word;
     head->groups[group].num_items = plan.num_items;
     word += plan.num_items * NANO_CUDA_ITEM_WORDS;
-    memcpy(r->host_batch + word, plan.merges, (size_t)plan.num_merges * sizeof *plan.merges);
+    memcpy(step->words + word, plan.merges, (size_t)plan.num_merges * sizeof *plan.merges);
     head->groups[group].merges = word;
     head->groups[group].num_merges = plan.num_merges;
     return word + plan.num_merges * NANO_CUDA_MERGE_WORDS;
@@ -171,7 +177,7 @@ static uint64_t count_pairs(const struct step *step, int window)
 static void write_batch(struct step *step)
 {
     struct nano_cuda_runner *r = step->runner;
-    struct nano_cuda_batch *head = (struct nano_cuda_batch *)(void *)r->host_batch;
+    struct nano_cuda_batch *head = (struct nano_cuda_batch *)(void *)step->words;
     *head = (struct nano_cuda_batch){.num_rows = step->batch->num_tokens,
                                      .num_seqs = step->batch->num_seqs};
     write_rows(step);
@@ -211,7 +217,7 @@ static void choose_tokens(const struct step *step, int rows, int first_output)
         .logits = nano_cuda_view_of(r, (struct nano_view){.buffer = p->logits_buffer}),
         .width = p->config.vocab_size,
         .draws = draws + first_output,
-        .tokens = r->tokens,
+        .tokens = r->tokens + first_output,
         .rows = rows};
     nano_cuda_sample(r->device, &args);
 }
@@ -310,7 +316,8 @@ static enum nano_status finish_logits(const struct step *step, int first, int co
             nano_cuda_copy_out(r->device, r->host_rows + i * width, logits.data + i * logits.stride,
                                (size_t)width * sizeof(float));
         }
-    nano_cuda_copy_out(r->device, r->host_tokens, r->tokens, (size_t)count * sizeof *r->tokens);
+    nano_cuda_copy_out(r->device, step->tokens, r->tokens + first,
+                       (size_t)count * sizeof *r->tokens);
     enum nano_status status = nano_cuda_device_synchronize(r->device, err);
     if (status != NANO_OK)
         return status;
@@ -318,7 +325,7 @@ static enum nano_status finish_logits(const struct step *step, int first, int co
         const int index = r->output_order[first + i];
         struct nano_batch_output *out = &step->batch->outputs[index];
         if (out->greedy || out->draws)
-            out->token = r->host_tokens[i];
+            out->token = step->tokens[i];
     }
     if (any)
         nano_cpu_pool_run(&r->pool, deliver_logits, &delivery);
@@ -425,32 +432,121 @@ static enum nano_status run_eagerly(const struct step *step, struct nano_error *
     return status;
 }
 
+/* Checks the batch and sends it on its way. */
+static enum nano_status send_batch(struct step *step, struct nano_cuda_runner *r,
+                                   const struct nano_batch *batch, struct nano_error *err)
+{
+    const uint64_t last = (r->num_begun + 1) % 2;
+    const struct nano_batch_limits limits = {
+        .config = &r->config,
+        .num_blocks = r->num_blocks,
+        .num_states = r->num_states,
+        .num_coming_tokens = r->num_begun > r->num_ended ? r->num_begun_outputs[last] : 0};
+    enum nano_status status = nano_batch_check(batch, &limits, err);
+    if (status != NANO_OK)
+        return status;
+    *step = (struct step){.runner = r,
+                          .batch = batch,
+                          .words = r->host_batch[r->num_begun % 2],
+                          .tokens = r->host_tokens[r->num_begun % 2]};
+    order_outputs(step);
+    step->recorded = !r->config.enforce_eager && batch->num_tokens <= NANO_CUDA_GRAPH_ROWS &&
+                     step->num_logits == batch->num_outputs && batch->num_outputs <= r->max_outputs;
+    int rows = step->recorded ? padded(batch->num_tokens) : batch->num_tokens;
+    int outputs = step->recorded ? padded(batch->num_outputs) : batch->num_outputs;
+    rows = rows < r->config.max_num_batched_tokens ? rows : r->config.max_num_batched_tokens;
+    outputs = outputs < r->max_outputs || !step->recorded ? outputs : r->max_outputs;
+    step->layout = nano_cuda_lay_out_batch(r, rows, outputs);
+    write_batch(step);
+    nano_cuda_copy_in(r->device, r->batch, step->words,
+                      (size_t)step->num_words * sizeof *step->words);
+    return NANO_OK;
+}
+
 enum nano_status nano_cuda_run(void *state, struct nano_batch *batch, struct nano_error *err)
 {
     struct nano_cuda_runner *r = state;
-    const struct nano_batch_limits limits = {
-        .config = &r->config, .num_blocks = r->num_blocks, .num_states = r->num_states};
-    enum nano_status status = nano_batch_check(batch, &limits, err);
+    struct step step;
+    if (r->num_begun > r->num_ended)
+        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "another batch is begun");
+    enum nano_status status = send_batch(&step, r, batch, err);
     if (status != NANO_OK || batch->num_tokens == 0)
         return status;
-    struct step step = {.runner = r, .batch = batch};
-    order_outputs(&step);
-    const bool recorded = !r->config.enforce_eager && batch->num_tokens <= NANO_CUDA_GRAPH_ROWS &&
-                          step.num_logits == batch->num_outputs &&
-                          batch->num_outputs <= r->max_outputs;
-    int rows = recorded ? padded(batch->num_tokens) : batch->num_tokens;
-    int outputs = recorded ? padded(batch->num_outputs) : batch->num_outputs;
-    rows = rows < r->config.max_num_batched_tokens ? rows : r->config.max_num_batched_tokens;
-    outputs = outputs < r->max_outputs || !recorded ? outputs : r->max_outputs;
-    step.layout = nano_cuda_lay_out_batch(r, rows, outputs);
-    write_batch(&step);
-    nano_cuda_copy_in(r->device, r->batch, r->host_batch, (size_t)step.num_words * sizeof(int32_t));
-    if (!recorded)
+    if (!step.recorded)
         return run_eagerly(&step, err);
     status = run_recorded(&step, err);
     if (status == NANO_OK)
         status = finish_logits(&step, 0, batch->num_outputs, err);
     if (status == NANO_OK)
         account_step(&step, 0);
+    return status;
+}
+
+/* ---- batches that are begun ---- */
+
+/* Pass by pass, none of which the host has to look at. */
+static void start_eagerly(const struct step *step)
+{
+    const struct nano_cuda_runner *r = step->runner;
+    const struct nano_program *p = r->program;
+    run_ops(step, 0, p->gather_op, step->layout.rows, 0, NULL);
+    for (int first = 0; first < step->num_logits; first += r->max_outputs) {
+        const int left = step->num_logits - first;
+        const int count = left < r->max_outputs ? left : r->max_outputs;
+        run_ops(step, p->gather_op, p->num_ops, count, first, NULL);
+        choose_tokens(step, count, first);
+    }
+}
+
+static enum nano_status check_begin(const struct nano_cuda_runner *r,
+                                    const struct nano_batch *batch, struct nano_error *err)
+{
+    if (r->config.enforce_eager || r->num_begun - r->num_ended == 2)
+        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "this batch cannot be begun yet");
+    for (int i = 0; i < batch->num_outputs; i++)
+        if (batch->outputs[i].hidden || !(batch->outputs[i].greedy || batch->outputs[i].draws))
+            return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "batch: output %d is no token",
+                                  i);
+    return NANO_OK;
+}
+
+enum nano_status nano_cuda_begin(void *state, const struct nano_batch *batch,
+                                 struct nano_error *err)
+{
+    struct nano_cuda_runner *r = state;
+    struct step step;
+    enum nano_status status = check_begin(r, batch, err);
+    if (status == NANO_OK)
+        status = send_batch(&step, r, batch, err);
+    if (status != NANO_OK)
+        return status;
+    if (step.recorded)
+        status = run_recorded(&step, err);
+    else
+        start_eagerly(&step);
+    if (status != NANO_OK) { /* what was sent must have been read before its place is used again */
+        struct nano_error ignored;
+        (void)nano_cuda_device_synchronize(r->device, &ignored);
+        return status;
+    }
+    const int slot = (int)(r->num_begun++ % 2);
+    nano_cuda_copy_out(r->device, step.tokens, r->tokens,
+                       (size_t)batch->num_outputs * sizeof *r->tokens);
+    nano_cuda_event_record(r->device, slot);
+    r->num_begun_outputs[slot] = batch->num_outputs;
+    account_step(&step, 0);
+    return NANO_OK;
+}
+
+enum nano_status nano_cuda_end(void *state, struct nano_batch *batch, struct nano_error *err)
+{
+    struct nano_cuda_runner *r = state;
+    const int slot = (int)(r->num_ended % 2);
+    if (r->num_ended == r->num_begun || r->num_begun_outputs[slot] != batch->num_outputs)
+        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "this batch is not begun");
+    r->num_ended++;
+    const enum nano_status status = nano_cuda_event_wait(r->device, slot, err);
+    for (int i = 0; i < batch->num_outputs && status == NANO_OK; i++)
+        batch->outputs[i].token = r->host_tokens[slot][i];
     return status;
 }

@@ -1,20 +1,30 @@
 /* Mock runners. */
 #include "runner/mock/mock_runner.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/os.h"
 
 /* What a variant keeps of a sequence. */
 struct mock_kind {
     int num_groups;
     int windows[NANO_MAX_KV_GROUPS];
     bool has_kv, has_state;
+    bool is_device; /* it draws, and batches may be begun */
 };
 
 struct slot {
     uint32_t hash; /* of the token and the slot before it */
     int32_t token;
+};
+
+/* A batch that is begun: its tokens wait for end. */
+struct begun {
+    struct nano_batch_output *outputs; /* [max_num_batched_tokens] */
+    int num_outputs;
+    uint64_t done_ns;
 };
 
 struct mock {
@@ -25,6 +35,12 @@ struct mock {
     struct slot *slots; /* [num_blocks, block_size] */
     uint32_t *states;   /* [num_states] */
     int num_blocks, num_states;
+
+    /* Of devices: */
+    struct begun begun[2]; /* the nth in n % 2 */
+    uint64_t num_begun, num_ended;
+    int32_t *tokens; /* [max_num_batched_tokens], of the batch at hand, all of them known */
+    uint64_t step_ns, done_ns; /* what a batch takes, and when the last one is through */
 };
 
 static enum nano_status plan(const struct mock_kind *kind, struct nano_runner_memory *out)
@@ -45,7 +61,20 @@ static void mock_close(void *state)
     nano_mem_free(mock->row_hash);
     nano_mem_free(mock->slots);
     nano_mem_free(mock->states);
+    nano_mem_free(mock->tokens);
+    for (int i = 0; i < 2; i++)
+        nano_mem_free(mock->begun[i].outputs);
     nano_mem_free(mock);
+}
+
+static bool open_device(struct mock *mock, size_t num_rows)
+{
+    const char *step_us = getenv("NANOVLLM_MOCK_STEP_US");
+    mock->step_ns = step_us ? strtoull(step_us, NULL, 10) * 1000 : 0;
+    mock->tokens = nano_mem_alloc(num_rows, sizeof *mock->tokens);
+    for (int i = 0; i < 2; i++)
+        mock->begun[i].outputs = nano_mem_alloc(num_rows, sizeof *mock->begun[i].outputs);
+    return mock->tokens && mock->begun[0].outputs && mock->begun[1].outputs;
 }
 
 static enum nano_status open_kind(const struct mock_kind *kind, void **state,
@@ -55,7 +84,8 @@ static enum nano_status open_kind(const struct mock_kind *kind, void **state,
     const size_t num_rows = (size_t)config->max_num_batched_tokens;
     *state = NULL;
     if (!mock || !(mock->logits = nano_mem_alloc(NANO_MOCK_VOCAB_SIZE, sizeof(float))) ||
-        !(mock->row_hash = nano_mem_alloc(num_rows, sizeof *mock->row_hash))) {
+        !(mock->row_hash = nano_mem_alloc(num_rows, sizeof *mock->row_hash)) ||
+        (kind->is_device && !open_device(mock, num_rows))) {
         mock_close(mock);
         return nano_error_no_memory(err, "the mock runner", NANO_MOCK_VOCAB_SIZE * sizeof(float));
     }
@@ -67,10 +97,12 @@ static enum nano_status open_kind(const struct mock_kind *kind, void **state,
 
 static void mock_caps(const void *state, struct nano_runner_caps *out)
 {
-    (void)state;
+    const struct mock *mock = state;
     *out = (struct nano_runner_caps){.vocab_size = NANO_MOCK_VOCAB_SIZE,
                                      .hidden_size = NANO_MOCK_HIDDEN_SIZE,
-                                     .isa = "none"};
+                                     .isa = "none",
+                                     .draws = mock->kind->is_device,
+                                     .runs_ahead = mock->kind->is_device};
 }
 
 static enum nano_status mock_kv_alloc(void *state, int num_blocks, int num_states,
@@ -242,6 +274,12 @@ static void give_hidden(const struct nano_batch *batch, int output, uint32_t has
     batch->on_hidden(batch->context, output, row, 0, NANO_MOCK_HIDDEN_SIZE);
 }
 
+/* Not what the sampler would draw, but another token for another number. */
+static int32_t draw_token(const struct nano_draw *draw, uint32_t hash)
+{
+    return nano_mock_token(mix((int32_t)(draw->uniform * 0x1p31), hash));
+}
+
 static enum nano_status mock_run(void *state, struct nano_batch *batch, struct nano_error *err)
 {
     struct mock *mock = state;
@@ -263,9 +301,96 @@ static enum nano_status mock_run(void *state, struct nano_batch *batch, struct n
             give_hidden(batch, i, hash);
         else if (output->greedy)
             output->token = token;
+        else if (output->draws && mock->kind->is_device)
+            output->token = draw_token(&output->draw, hash);
         else
             give_logits(mock, batch, i, token);
     }
+    return NANO_OK;
+}
+
+/* ---- devices ---- */
+
+/* When what is started now will be through. */
+static uint64_t start_work(struct mock *mock)
+{
+    const uint64_t now = mock->step_ns ? nano_os_clock_ns() : 0;
+    mock->done_ns = (mock->done_ns > now ? mock->done_ns : now) + mock->step_ns;
+    return mock->done_ns;
+}
+
+static void wait_until(const struct mock *mock, uint64_t done_ns)
+{
+    while (mock->step_ns && nano_os_clock_ns() < done_ns)
+        continue;
+}
+
+static enum nano_status device_run(void *state, struct nano_batch *batch, struct nano_error *err)
+{
+    struct mock *mock = state;
+    if (mock->num_begun > mock->num_ended)
+        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "another batch is begun");
+    const uint64_t done_ns = start_work(mock);
+    const enum nano_status status = mock_run(state, batch, err);
+    wait_until(mock, done_ns);
+    return status;
+}
+
+/* Makes tokens of what the batch before, if it is not ended, has given. */
+static enum nano_status find_tokens(struct mock *mock, const struct nano_batch *batch,
+                                    struct nano_error *err)
+{
+    const bool is_ahead = mock->num_begun > mock->num_ended;
+    const struct begun *before = &mock->begun[(mock->num_begun + 1) % 2];
+    for (int i = 0; i < batch->num_tokens; i++) {
+        const int32_t token = batch->tokens[i];
+        if (token < 0 && (!is_ahead || -1 - token >= before->num_outputs))
+            return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "batch: token %d is of no output",
+                                  (int)token);
+        mock->tokens[i] = token < 0 ? before->outputs[-1 - token].token : token;
+    }
+    return NANO_OK;
+}
+
+static enum nano_status device_begin(void *state, const struct nano_batch *batch,
+                                     struct nano_error *err)
+{
+    struct mock *mock = state;
+    struct begun *begun = &mock->begun[mock->num_begun % 2];
+    if (mock->num_begun - mock->num_ended == 2)
+        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "two batches are begun");
+    enum nano_status status = find_tokens(mock, batch, err);
+    if (status != NANO_OK)
+        return status;
+    struct nano_batch known = *batch;
+    known.tokens = mock->tokens;
+    known.outputs = begun->outputs;
+    for (int i = 0; i < batch->num_outputs; i++) {
+        begun->outputs[i] = batch->outputs[i];
+        batch->outputs[i].token = -1; /* until end */
+        if (!batch->outputs[i].greedy && !batch->outputs[i].draws)
+            return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "batch: output %d is no token",
+                                  i);
+    }
+    status = mock_run(state, &known, err);
+    if (status != NANO_OK)
+        return status;
+    begun->num_outputs = batch->num_outputs;
+    begun->done_ns = start_work(mock);
+    mock->num_begun++;
+    return NANO_OK;
+}
+
+static enum nano_status device_end(void *state, struct nano_batch *batch, struct nano_error *err)
+{
+    struct mock *mock = state;
+    const struct begun *begun = &mock->begun[mock->num_ended % 2];
+    if (mock->num_begun == mock->num_ended || batch->num_outputs != begun->num_outputs)
+        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT, "this batch is not begun");
+    mock->num_ended++;
+    wait_until(mock, begun->done_ns);
+    for (int i = 0; i < batch->num_outputs; i++)
+        batch->outputs[i].token = begun->outputs[i].token;
     return NANO_OK;
 }
 
@@ -283,7 +408,7 @@ static size_t mock_profile(const void *state, struct nano_op_profile *out, size_
 
 /* ---- the variants ---- */
 
-#define MOCK_RUNNER(id, label, ...)                                                           \
+#define MOCK_KIND(id, ...)                                                                    \
     static const struct mock_kind kind_##id = {__VA_ARGS__};                                  \
     static enum nano_status plan_##id(const struct nano_runner_config *config,                \
                                       struct nano_runner_memory *out, struct nano_error *err) \
@@ -295,24 +420,37 @@ static size_t mock_profile(const void *state, struct nano_op_profile *out, size_
                                       struct nano_error *err)                                 \
     {                                                                                         \
         return open_kind(&kind_##id, state, config, err);                                     \
-    }                                                                                         \
-    const struct nano_runner nano_runner_##id = {.name = (label),                             \
-                                                 .plan = plan_##id,                           \
-                                                 .open = open_##id,                           \
-                                                 .close = mock_close,                         \
-                                                 .caps = mock_caps,                           \
-                                                 .kv_alloc = mock_kv_alloc,                   \
-                                                 .kv_copy = mock_kv_copy,                     \
-                                                 .state_copy = mock_state_copy,               \
-                                                 .run = mock_run,                             \
-                                                 .memory_used = mock_memory_used,             \
-                                                 .profile = mock_profile}
+    }
 
-MOCK_RUNNER(mock, "mock", .num_groups = 1);
-MOCK_RUNNER(mock_kv, "mock-kv", .num_groups = 1, .has_kv = true);
-MOCK_RUNNER(mock_windows, "mock-windows", .num_groups = 4, .windows = {0, 20, 20, 3},
+#define MOCK_RUNNER(id, label, ...)                                               \
+    const struct nano_runner nano_runner_##id = {.name = (label),                 \
+                                                 .plan = plan_##id,               \
+                                                 .open = open_##id,               \
+                                                 .close = mock_close,             \
+                                                 .caps = mock_caps,               \
+                                                 .kv_alloc = mock_kv_alloc,       \
+                                                 .kv_copy = mock_kv_copy,         \
+                                                 .state_copy = mock_state_copy,   \
+                                                 .memory_used = mock_memory_used, \
+                                                 .profile = mock_profile,         \
+                                                 __VA_ARGS__}
+
+#define MOCK_HOST(id, label, ...) \
+    MOCK_KIND(id, __VA_ARGS__)    \
+    MOCK_RUNNER(id, label, .run = mock_run)
+
+#define MOCK_DEVICE(id, label, ...)               \
+    MOCK_KIND(id, __VA_ARGS__, .is_device = true) \
+    MOCK_RUNNER(id, label, .run = device_run, .begin = device_begin, .end = device_end)
+
+MOCK_HOST(mock, "mock", .num_groups = 1);
+MOCK_HOST(mock_kv, "mock-kv", .num_groups = 1, .has_kv = true);
+MOCK_HOST(mock_windows, "mock-windows", .num_groups = 4, .windows = {0, 20, 20, 3}, .has_kv = true);
+MOCK_HOST(mock_window, "mock-window", .num_groups = 1, .windows = {24}, .has_kv = true);
+MOCK_HOST(mock_state, "mock-state", .num_groups = 1, .has_state = true);
+MOCK_HOST(mock_hybrid, "mock-hybrid", .num_groups = 2, .windows = {0, 20}, .has_kv = true,
+          .has_state = true);
+MOCK_DEVICE(mock_device, "mock-device", .num_groups = 1);
+MOCK_DEVICE(mock_device_kv, "mock-device-kv", .num_groups = 1, .has_kv = true);
+MOCK_DEVICE(mock_device_windows, "mock-device-windows", .num_groups = 4, .windows = {0, 20, 20, 3},
             .has_kv = true);
-MOCK_RUNNER(mock_window, "mock-window", .num_groups = 1, .windows = {24}, .has_kv = true);
-MOCK_RUNNER(mock_state, "mock-state", .num_groups = 1, .has_state = true);
-MOCK_RUNNER(mock_hybrid, "mock-hybrid", .num_groups = 2, .windows = {0, 20}, .has_kv = true,
-            .has_state = true);

@@ -11,7 +11,12 @@
  *   mock-state    no pool: the hash is a recurrent state
  *   mock-hybrid   two groups and a recurrent state that must agree
  *
- * All but "mock" give the same tokens. */
+ *   mock-device   as mock, but like a device: it draws, and a batch can be begun while another one
+ *                 computes, which takes $NANOVLLM_MOCK_STEP_US microseconds (none, if not set)
+ *   mock-device-kv, mock-device-windows
+ *                 as mock-kv and mock-windows, like a device
+ *
+ * All but "mock" and "mock-device" give the same tokens, where devices do not draw. */
 #ifndef NANO_RUNNER_MOCK_RUNNER_H
 #define NANO_RUNNER_MOCK_RUNNER_H
 
@@ -26,6 +31,9 @@ extern const struct nano_runner nano_runner_mock_windows;
 extern const struct nano_runner nano_runner_mock_window;
 extern const struct nano_runner nano_runner_mock_state;
 extern const struct nano_runner nano_runner_mock_hybrid;
+extern const struct nano_runner nano_runner_mock_device;
+extern const struct nano_runner nano_runner_mock_device_kv;
+extern const struct nano_runner nano_runner_mock_device_windows;
 
 /* What mock-kv stores in a slot: a hash of its token and the slot before it (0 before the first),
  * and the token that it predicts from there when sampling is greedy. */
