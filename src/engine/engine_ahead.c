@@ -1,9 +1,8 @@
 /* The runner's part of a step: a batch computes, and where the runner can, the next one is begun in
  * that time.
  *
- *   engine   schedule n │ begin n │ schedule, begin n+1 │ end n │ append n, emit │ schedule, begin
- * n+2 runner               ▐ n ···························· ▌▐ n+1
- * ···································
+ *   engine   schedule, begin n │ schedule, begin n+1 │ end n │ append n, emit │ …, begin n+2
+ *   runner                    ▐ n ······················▌▐ n+1 ····························▌▐ n+2
  *
  * What is begun is ended by the next step, whatever has come of its sequences, or when none of them
  * is left. */
