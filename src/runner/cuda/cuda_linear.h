@@ -1,14 +1,14 @@
 /* Linears on the GPU: y[t][r] (+)= act(sum over k of weight[r][k] * x[t][k] + bias[r]).
  *
  * Every sum is made in one order, whatever kernel the number of rows calls for, so that a row's
- * bits do not depend on the batch: the columns are cut into NANO_CUDA_SLICES slices of whole chunks
- * of 32, each slice is summed from its beginning (on the tensor cores, by the same instruction with
- * the same operands), and the slices' sums are added in order.
+ * bits do not depend on the batch: the columns are cut into NANO_CUDA_SLICES slices of whole spans
+ * of 128, each slice is summed from its beginning (on the tensor cores, by the same instruction
+ * with the same operands), and the slices' sums are added in order.
  *
- *   skinny  a block of threads has 16 rows of the weights and a warp for each slice; the weights go
- *           from memory to the tensor cores without a stop. Limited by reading them: decode.
- *   tile    a block has 64 or 128 rows and as many tokens, in shared memory, and goes through the
- *           slices one after the other. Halves only; others are unpacked before: prefill. */
+ *   skinny  a block of threads has 8 or 16 rows of the weights and a warp for each slice; the
+ * weights go from memory to the tensor cores without a stop. Limited by reading them: decode. tile
+ * a block has 64 or 128 rows and as many tokens, in shared memory, and goes through the slices one
+ * after the other. Halves only; others are unpacked before: prefill. */
 #ifndef NANO_RUNNER_CUDA_CUDA_LINEAR_H
 #define NANO_RUNNER_CUDA_CUDA_LINEAR_H
 

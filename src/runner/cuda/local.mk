@@ -23,6 +23,7 @@ CUDA_KERNEL_INCLUDES = \
   src/runner/cuda/cuda_lang.h \
   src/runner/cuda/cuda_linear.h \
   src/runner/cuda/cuda_linear_part.h \
+  src/runner/cuda/cuda_linear_stream.h \
   src/runner/cuda/cuda_linear_tile.h \
   src/runner/cuda/cuda_moe.h \
   src/runner/cuda/cuda_norm.h \
@@ -31,6 +32,7 @@ CUDA_KERNEL_INCLUDES = \
   src/runner/cuda/cuda_quant_grid.h \
   src/runner/cuda/cuda_quant_k.h \
   src/runner/cuda/cuda_quant_small.h \
+  src/runner/cuda/cuda_quant_span.h \
   src/runner/cuda/cuda_recurrent.h \
   src/runner/cuda/cuda_sample.h \
   src/runner/cuda/cuda_sample_row.h
