@@ -18,6 +18,7 @@ void unpack_spans(const struct unpack_args &a, const uint8_t *row)
         for (int64_t pair = threadIdx.x / 4; pair * 256 < a.args.cols; pair += 8)
             for (uint32_t i = 0; i < 2 && pair * 256 + (i + 1) * 128 <= a.args.cols; i++) {
                 struct nano_cuda_span<Format> span;
+                span.place(row);
                 span.load(row + pair * nano_cuda_span<Format>::PAIR_BYTES, i, part);
                 const auto scales = span.scales(i);
                 for (uint32_t chunk = 0; chunk < NANO_CUDA_SPAN; chunk++)

@@ -1,10 +1,11 @@
 /* Weights on the GPU, a span at a time: what one lane needs of 128 neighbouring columns of a row,
  * for the kernel that reads weights once and multiplies few rows with them.
  *
- * nano_cuda_span<FORMAT>::load(base, i, part) asks for the bytes of span i from `base` on, where an
- * even span of the row begins; nothing waits for them. ::scales(i) is what they are scaled with.
- * ::unpack(scales, chunk, part, out) gives of the span the eight columns from 32 * chunk + 8 * part
- * on, for part < 4, as nano_cuda_weights<FORMAT>::load8_half does, but for the sign of zeros.
+ * nano_cuda_span<FORMAT>::place(row) takes down, once, how the row lies between words. ::load(base,
+ * i, part) asks for the bytes of span i from `base` on, where an even span of the row begins;
+ * nothing waits for them. ::scales(i) is what they are scaled with. ::unpack(scales, chunk, part,
+ * out) gives of the span the eight columns from 32 * chunk + 8 * part on, for part < 4, as
+ * nano_cuda_weights<FORMAT>::load8_half does, but for the sign of zeros.
  *
  * So a lane has the bytes of several spans under way while it unpacks another one, and reads what
  * neighbouring chunks share - header, both nibbles of a byte - once. `i` and `chunk` are to be
@@ -24,7 +25,14 @@ template <enum nano_format Format> struct nano_cuda_span {
 struct nano_cuda_no_scales {
 };
 
-template <> struct nano_cuda_span<NANO_FORMAT_F16> {
+/* Of formats whose rows all lie the same, or whose blocks do not. */
+struct nano_cuda_span_anywhere {
+    __device__ void place(const uint8_t *)
+    {
+    }
+};
+
+template <> struct nano_cuda_span<NANO_FORMAT_F16> : nano_cuda_span_anywhere {
     enum { PAIR_BYTES = 512, ROWS_END_EARLY = true };
     uint4 halves[NANO_CUDA_SPAN];
 
@@ -80,9 +88,13 @@ template <int BlockBytes> struct nano_cuda_span_codes {
     uint16_t d[NANO_CUDA_SPAN];
     uint32_t odd; /* 2 for rows that begin between words */
 
+    __device__ void place(const uint8_t *row)
+    {
+        odd = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(row)) & 2;
+    }
+
     __device__ void load_codes(const uint8_t *base, uint32_t i, uint32_t byte)
     {
-        odd = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(base)) & 2;
         const uint8_t *even_words = base + odd + byte, *odd_words = base - odd + byte + 2;
 #pragma unroll
         for (uint32_t chunk = 0; chunk < NANO_CUDA_SPAN; chunk++) {
@@ -148,11 +160,15 @@ template <> struct nano_cuda_span<NANO_FORMAT_MXFP4> {
     uint8_t e[NANO_CUDA_SPAN];
     uint32_t odd; /* how far from a word's beginning the row's is */
 
+    __device__ void place(const uint8_t *row)
+    {
+        odd = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(row)) & 3;
+    }
+
     /* A block is 17 bytes. The words begin with the one that has the byte before the codes: so none
      * is read that has nothing of the block. */
     __device__ void load(const uint8_t *base, uint32_t i, uint32_t part)
     {
-        odd = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(base)) & 3;
         const uint8_t *aligned = base - odd + part % 2 * 8;
 #pragma unroll
         for (uint32_t chunk = 0; chunk < NANO_CUDA_SPAN; chunk++) {
@@ -240,7 +256,7 @@ static __device__ inline void nano_cuda_halves_of(const float values[8], uint32_
         out[i] = nano_f16x2_from_f32(values[2 * i], values[2 * i + 1]);
 }
 
-template <> struct nano_cuda_span<NANO_FORMAT_Q4_K> {
+template <> struct nano_cuda_span<NANO_FORMAT_Q4_K> : nano_cuda_span_anywhere {
     enum { PAIR_BYTES = 144, ROWS_END_EARLY = false };
     uint4 header;
     uint2 nibbles[2];
@@ -269,7 +285,7 @@ template <> struct nano_cuda_span<NANO_FORMAT_Q4_K> {
     }
 };
 
-template <> struct nano_cuda_span<NANO_FORMAT_Q5_K> {
+template <> struct nano_cuda_span<NANO_FORMAT_Q5_K> : nano_cuda_span_anywhere {
     enum { PAIR_BYTES = 176, ROWS_END_EARLY = false };
     uint4 header;
     uint2 high, nibbles[2];
@@ -317,7 +333,7 @@ template <> struct nano_cuda_span<NANO_FORMAT_Q5_K> {
 
 /* ---- Q6_K ---- */
 
-template <> struct nano_cuda_span<NANO_FORMAT_Q6_K> {
+template <> struct nano_cuda_span<NANO_FORMAT_Q6_K> : nano_cuda_span_anywhere {
     enum { PAIR_BYTES = 210, ROWS_END_EARLY = false };
     struct nano_cuda_raw8 low[2], high;
     uint8_t scale[NANO_CUDA_SPAN];
