@@ -40,7 +40,8 @@ template <enum nano_format Format> constexpr int min_blocks(int num_tiles)
 {
     if (num_tiles == 1 && (Format == NANO_FORMAT_Q4_K || Format == NANO_FORMAT_Q5_K))
         return 3;
-    return num_tiles == 4 || Format == NANO_FORMAT_Q4_0 ? 2 : 0;
+    const bool is_greedy = Format == NANO_FORMAT_Q4_0 || Format == NANO_FORMAT_MXFP4;
+    return num_tiles == 4 || is_greedy ? 2 : 0;
 }
 
 /* A lane's share of a chunk of 32 columns is 8 neighbouring ones, from 8 * (lane % 4) on: of rows

@@ -19,7 +19,7 @@
  *
  *                        F16   Q8_0  Q6_K  Q5_K  Q4_K  Q4_0  MXFP4
  *   there are            198    105    81    68    56    56     53
- *   taken                 12     32    45    44    38    28     36  */
+ *   taken                 12     32    45    44    38    28     38  */
 #ifndef NANO_RUNNER_CUDA_CUDA_LINEAR_STREAM_H
 #define NANO_RUNNER_CUDA_CUDA_LINEAR_STREAM_H
 
