@@ -418,6 +418,129 @@ Test(cuda_linear, heads)
     close_device();
 }
 
+/* ---- quantised weights ---- */
+
+struct quantised_case {
+    enum nano_format format;
+    int d[2]; /* where a block's F16 factors are; -1: none */
+    int64_t cols;
+    int rows;
+};
+
+/* Random bytes, whose factors are about 2^-7. */
+static unsigned char *random_blocks(const struct quantised_case *c)
+{
+    const struct nano_format_traits *traits = nano_format_traits(c->format);
+    const size_t num_bytes = (size_t)c->rows * nano_format_row_bytes(c->format, c->cols);
+    unsigned char *blocks = device_alloc((num_bytes + 3) / 4 * 4);
+    for (size_t i = 0; i < num_bytes; i++)
+        blocks[i] = (unsigned char)tiny_random(&seed);
+    for (size_t block = 0; block < num_bytes; block += (size_t)traits->block_bytes) {
+        for (int i = 0; i < 2; i++)
+            if (c->d[i] >= 0)
+                blocks[block + (size_t)c->d[i] + 1] =
+                    (unsigned char)((tiny_random(&seed) & 0x83) | 0x20);
+        if (c->format == NANO_FORMAT_MXFP4)
+            blocks[block] = (unsigned char)(116 + tiny_random(&seed) % 8);
+    }
+    return blocks;
+}
+
+/* Whatever the number of inputs, and whether weights are unpacked before or not. */
+static void check_quantised(const struct quantised_case *c)
+{
+    enum { MAX_ROWS = 40 };
+    static const int counts[] = {1, 8, 9, 17, 33};
+    const int64_t half_stride = (c->cols + 31) / 32 * 32, row_bytes = half_stride * 2;
+    float *x = random_floats((size_t)(MAX_ROWS * c->cols), 2);
+    uint16_t *unpacked = device_alloc((size_t)(c->rows * row_bytes));
+    float *out = device_alloc((size_t)(MAX_ROWS * c->rows) * sizeof *out),
+          *expected = malloc((size_t)(MAX_ROWS * c->rows) * sizeof *out);
+    struct nano_cuda_linear_args a = {
+        .format = NANO_FORMAT_F16,
+        .segments = {{unpacked, row_bytes, 1, NULL, {out, c->rows}, c->rows}},
+        .num_segments = 1,
+        .cols = c->cols,
+        .num_heads = 1,
+        .rows = MAX_ROWS};
+    give_input(&a, x, c->cols, MAX_ROWS);
+    const struct nano_cuda_unpack_args unpack = {
+        .format = c->format,
+        .weight = random_blocks(c),
+        .row_bytes = (int64_t)nano_format_row_bytes(c->format, c->cols),
+        .cols = c->cols,
+        .out = unpacked,
+        .half_stride = half_stride,
+        .rows = c->rows};
+    nano_cuda_unpack(device, &unpack);
+    nano_cuda_linear(device, &a); /* by the tile kernel */
+    memcpy(expected, out, (size_t)(MAX_ROWS * c->rows) * sizeof *out);
+    for (int t = 0; t < MAX_ROWS; t += 13)
+        for (int r = 0; r < c->rows; r += 5) {
+            double sum = 0, size = 0;
+            for (int64_t k = 0; k < c->cols; k++) {
+                const double product = (double)f32_from_f16(unpacked[r * half_stride + k]) *
+                                       (double)x[t * c->cols + k];
+                sum += product;
+                size += fabs(product);
+            }
+            cr_assert_leq(fabs((double)expected[t * c->rows + r] - sum), size / 2048);
+        }
+    for (int quantised = 0; quantised < 2; quantised++) {
+        if (quantised) {
+            a.format = c->format;
+            a.segments[0].weight = unpack.weight;
+            a.segments[0].row_bytes = unpack.row_bytes;
+        }
+        for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+            memset(out, 0xFF, (size_t)(MAX_ROWS * c->rows) * sizeof *out);
+            a.rows = counts[i];
+            nano_emulated_set_order((int)i % 3);
+            nano_cuda_linear(device, &a);
+            cr_assert_eq(memcmp(out, expected, (size_t)(a.rows * c->rows) * sizeof *out), 0,
+                         "%s, %d columns: other bits for %d rows",
+                         nano_format_traits(a.format)->name, (int)c->cols, a.rows);
+        }
+    }
+    nano_emulated_set_order(0);
+    device_free(unpack.weight);
+    device_free(unpacked);
+    device_free(a.half);
+    device_free(a.scales);
+    device_free(x);
+    device_free(out);
+    free(expected);
+}
+
+/* Columns are such that slices begin in the middle of blocks and a row ends in that of a span. */
+Test(cuda_linear, quantised_weights_have_the_same_bits_unpacked)
+{
+    static const struct quantised_case cases[] = {
+        {NANO_FORMAT_Q4_K, {0, 2}, 1280, 21},    {NANO_FORMAT_Q4_K, {0, 2}, 4352, 9},
+        {NANO_FORMAT_Q5_K, {0, 2}, 1280, 21},    {NANO_FORMAT_Q6_K, {208, -1}, 1280, 21},
+        {NANO_FORMAT_Q6_K, {208, -1}, 2304, 16}, {NANO_FORMAT_Q8_0, {0, -1}, 1376, 21},
+        {NANO_FORMAT_Q4_0, {0, -1}, 1376, 21},   {NANO_FORMAT_MXFP4, {-1, -1}, 1376, 21},
+        {NANO_FORMAT_Q5_0, {0, -1}, 1376, 21},   {NANO_FORMAT_IQ4_XS, {0, -1}, 512, 21},
+    };
+    open_device();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        check_quantised(&cases[i]);
+    close_device();
+}
+
+/* So many rows that blocks have 16. */
+Test(cuda_linear, quantised_weights_of_many_rows)
+{
+    static const struct quantised_case cases[] = {
+        {NANO_FORMAT_Q4_K, {0, 2}, 512, 4100},    {NANO_FORMAT_Q5_K, {0, 2}, 256, 4100},
+        {NANO_FORMAT_Q6_K, {208, -1}, 256, 4100}, {NANO_FORMAT_Q8_0, {0, -1}, 288, 4100},
+        {NANO_FORMAT_Q4_0, {0, -1}, 288, 4100},   {NANO_FORMAT_MXFP4, {-1, -1}, 288, 4100}};
+    open_device();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        check_quantised(&cases[i]);
+    close_device();
+}
+
 /* ---- experts ---- */
 
 /* Makes the plan: every slot is once in a tile of its expert, and an expert's are in order. */

@@ -63,7 +63,9 @@ static void compare(enum nano_format format, const void *stored, int rows, int64
         .rows = rows,
         .values = alloc_device((size_t)(rows * cols) * sizeof(float)),
         .halves = alloc_device((size_t)(rows * cols) * sizeof(uint16_t)),
+        .spans = alloc_device((size_t)(rows * cols) * sizeof(uint16_t)),
     };
+    const int64_t in_spans = quant_has_spans(format) ? cols / 128 * 128 : 0;
     const bool is_bf16 = quant_half_is_bf16(format);
     float *expected = malloc((size_t)cols * sizeof *expected);
     quant_kernel(device, &args);
@@ -81,12 +83,19 @@ static void compare(enum nano_format format, const void *stored, int rows, int64
             cr_assert(same(half_value(half, is_bf16), half_value(expected_half, is_bf16)),
                       "%s, %s: row %d, half %d is %#x, not %#x", nano_format_traits(format)->name,
                       what, row, (int)k, half, expected_half);
+            if (k >= in_spans)
+                continue;
+            const uint16_t in_span = (uint16_t)(args.spans[(row * cols + k) / 2] >> k % 2 * 16);
+            cr_assert(same(half_value(in_span, is_bf16), half_value(half, is_bf16)),
+                      "%s, %s: row %d, half %d of a span is %#x, not %#x",
+                      nano_format_traits(format)->name, what, row, (int)k, in_span, half);
         }
     }
     free(expected);
     nano_cuda_device_free(device, (void *)args.weights);
     nano_cuda_device_free(device, args.values);
     nano_cuda_device_free(device, args.halves);
+    nano_cuda_device_free(device, args.spans);
 }
 
 Test(cuda_quant, every_format_has_the_reference_s_values, .init = open_device, .fini = close_device)
@@ -102,18 +111,58 @@ Test(cuda_quant, every_format_has_the_reference_s_values, .init = open_device, .
         }
 }
 
-/* A row for each byte that the scales of a block may be, of all sixteen levels. */
+/* Where a block's F16 scales are; -1: none. */
+static void places_of_f16(enum nano_format format, int places[2])
+{
+    places[0] = 0, places[1] = -1;
+    if (format == NANO_FORMAT_Q4_K || format == NANO_FORMAT_Q5_K)
+        places[1] = 2;
+    else if (format == NANO_FORMAT_Q6_K)
+        places[0] = 208;
+}
+
+/* Blocks of random bytes: every code, small scale and exponent of the F16 ones, subnormal too, of
+ * both signs; in rows of odd numbers of blocks, so that blocks are at every address they may be. */
+Test(cuda_quant, common_formats_of_any_bytes, .init = open_device, .fini = close_device)
+{
+    static const enum nano_format formats[] = {NANO_FORMAT_Q4_0, NANO_FORMAT_Q8_0, NANO_FORMAT_Q4_K,
+                                               NANO_FORMAT_Q5_K, NANO_FORMAT_Q6_K};
+    enum { ROWS = 64 };
+    uint64_t state = 7;
+    for (size_t f = 0; f < sizeof formats / sizeof *formats; f++) {
+        const struct nano_format_traits *traits = nano_format_traits(formats[f]);
+        const int64_t cols = traits->block_length == 256 ? 3 * 256 : 13 * 32;
+        const size_t num_bytes = ROWS * nano_format_row_bytes(formats[f], cols);
+        unsigned char *stored = malloc(num_bytes);
+        int places[2];
+        places_of_f16(formats[f], places);
+        for (size_t i = 0; i < num_bytes; i++) {
+            state = state * 6364136223846793005u + 1442695040888963407u;
+            stored[i] = (unsigned char)(state >> 56);
+        }
+        for (size_t block = 0; block < num_bytes; block += (size_t)traits->block_bytes)
+            for (int i = 0; i < 2; i++) /* no infinite ones */
+                if (places[i] >= 0 && (stored[block + (size_t)places[i] + 1] & 0x7C) == 0x7C)
+                    stored[block + (size_t)places[i] + 1] &= 0x8F;
+        compare(formats[f], stored, ROWS, cols, "random bytes");
+        free(stored);
+    }
+}
+
+/* A row of four blocks for each byte that the scales of a block may be, of all sixteen levels. */
 Test(cuda_quant, fp4_has_every_scale, .init = open_device, .fini = close_device)
 {
     static const enum nano_format formats[] = {NANO_FORMAT_MXFP4, NANO_FORMAT_NVFP4};
     static const int scale_bytes[] = {1, 4};
+    enum { BLOCKS = 4 };
     for (int i = 0; i < 2; i++) {
         const struct nano_format_traits *traits = nano_format_traits(formats[i]);
-        unsigned char *stored = malloc((size_t)(256 * traits->block_bytes)), *block = stored;
-        for (int scale = 0; scale < 256; scale++, block += traits->block_bytes)
+        unsigned char *stored = malloc((size_t)(256 * BLOCKS * traits->block_bytes)),
+                      *block = stored;
+        for (int b = 0; b < 256 * BLOCKS; b++, block += traits->block_bytes)
             for (int j = 0; j < traits->block_bytes; j++)
-                block[j] = (unsigned char)(j < scale_bytes[i] ? scale : j * 0x1F);
-        compare(formats[i], stored, 256, traits->block_length, "every scale");
+                block[j] = (unsigned char)(j < scale_bytes[i] ? b / BLOCKS : j * 0x1F + b % BLOCKS);
+        compare(formats[i], stored, 256, BLOCKS * traits->block_length, "every scale");
         free(stored);
     }
 }

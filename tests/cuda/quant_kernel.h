@@ -9,7 +9,7 @@
 extern "C" {
 #endif
 
-/* Rows of `cols` weights, a multiple of 8, by load8 and load8_half. */
+/* Rows of `cols` weights, a multiple of 8, by load8 and load8_half, and whole spans by nano_cuda_span too. */
 struct quant_kernel_args {
     enum nano_format format;
     const void *weights;
@@ -17,10 +17,12 @@ struct quant_kernel_args {
     int rows;
     float *values;    /* [rows, cols] */
     uint32_t *halves; /* [rows, cols / 2] */
+    uint32_t *spans;  /* [rows, cols / 2]: untouched where a format has no spans */
 };
 
 void quant_kernel(struct nano_cuda_device *device, const struct quant_kernel_args *args);
 bool quant_half_is_bf16(enum nano_format format);
+bool quant_has_spans(enum nano_format format);
 
 #ifdef __cplusplus
 }

@@ -3,14 +3,13 @@
 
 #include "runner/cuda/cuda_linear_input.h"
 #include "runner/cuda/cuda_linear_part.h"
+#include "runner/cuda/cuda_linear_stream.h"
 #include "runner/cuda/cuda_linear_tile.h"
-#include "runner/cuda/cuda_quant.h"
 
 namespace
 {
 enum {
     SKINNY_THREADS = NANO_CUDA_SLICES * NANO_WARP,
-    UNROLL = 4, /* chunks whose weights are on their way at once */
     MAX_GRID_Y = 65535,
     MADE_BYTES = 38 * 1024,      /* of shared memory, for an input that a block makes */
     MADE_READS = 8 * 1024 * 1024 /* bytes that all blocks together read for it, at most */
@@ -42,13 +41,14 @@ __device__ int64_t input_row(const struct nano_cuda_linear_args &a, const struct
     return a.in_rows ? a.in_rows[row] : row;
 }
 
-__device__ void multiply(float d[4], const uint32_t low[4], const uint32_t high[4], const uint4 &x)
+/* How many blocks are to fit a multiprocessor: where most instructions are spent, three hide better
+ * that one begins or ends. 0: as many as the registers let. */
+template <enum nano_format Format> constexpr int min_blocks(int num_tiles)
 {
-    const uint32_t a0[4] = {low[0], high[0], low[1], high[1]};
-    const uint32_t a1[4] = {low[2], high[2], low[3], high[3]};
-    const uint32_t b0[2] = {x.x, x.y}, b1[2] = {x.z, x.w};
-    nano_mma_f16(d, a0, b0);
-    nano_mma_f16(d, a1, b1);
+    if (num_tiles == 1 && (Format == NANO_FORMAT_Q4_K || Format == NANO_FORMAT_Q5_K))
+        return 3;
+    const bool is_greedy = Format == NANO_FORMAT_Q4_0 || Format == NANO_FORMAT_MXFP4;
+    return num_tiles == 4 || is_greedy ? 2 : 0;
 }
 
 /* Asks for about the beginning of a warp's slice of a row of weights: 128 bytes from each of four
@@ -63,40 +63,42 @@ __device__ void prefetch_slice(const void *weight, int64_t offset, int64_t row_b
 
 /* A lane's share of a chunk of 32 columns is 8 neighbouring ones, from 8 * (lane % 4) on: of rows
  * lane / 4 and lane / 4 + 8 of the weights, and of row lane / 4 of the input. Which column is which
- * of the instruction's does not matter as long as both operands agree (and the tile kernel's). */
-template <enum nano_format Format, int NumTiles, bool MakesInput>
-__global__ void __launch_bounds__(SKINNY_THREADS)
+ * of the instruction's does not matter as long as both operands agree (and the tile kernel's). With
+ * Eighths 1, blocks have half as many rows, and there are twice as many. */
+template <enum nano_format Format, int NumTiles, int Eighths, bool MakesInput>
+__global__ void __launch_bounds__(SKINNY_THREADS, min_blocks<Format>(NumTiles))
     skinny_kernel(const struct nano_cuda_linear_args a)
 {
-    __shared__ float sums[NANO_CUDA_SLICES][2][NumTiles * 8][NANO_CUDA_MMA_ROWS + 1];
+    enum { ROWS = Eighths * 8 };
+    __shared__ float sums[NANO_CUDA_SLICES][2][NumTiles * 8][ROWS + 1];
     const int lane = threadIdx.x % NANO_WARP, warp = threadIdx.x / NANO_WARP;
     const int group = lane / 4, part = lane % 4, head = blockIdx.z;
     int first_row;
-    const int index = nano_cuda_find_tile(a, blockIdx.x, &first_row);
-    const struct nano_cuda_segment segment = nano_cuda_segment_of(a, index);
+    const int index = nano_cuda_find_tile(a, blockIdx.x * ROWS / NANO_CUDA_MMA_ROWS, &first_row);
+    const int num_rows = nano_cuda_segment_of(a, index).rows;
+    first_row += blockIdx.x * ROWS % NANO_CUDA_MMA_ROWS;
+    const bool has_rows = first_row < num_rows;
     const int num_matrices = a.glu ? 2 : 1;
 
-    /* Rows behind the last are the last one again. */
-    const int low_row = first_row + group < segment.rows ? first_row + group : segment.rows - 1;
-    const int high_row =
-        first_row + group + 8 < segment.rows ? first_row + group + 8 : segment.rows - 1;
     const int num_chunks = static_cast<int>((a.cols + NANO_CUDA_CHUNK - 1) / NANO_CUDA_CHUNK);
     const int begin = nano_cuda_slice_begin(num_chunks, warp);
     const int end = nano_cuda_slice_begin(num_chunks, warp + 1);
 
-    /* No kernel writes weights: they may be on their way before the input is there. */
-    for (int m = 0; m < num_matrices && !a.tiles; m++) {
-        const void *weight = m ? a.segments[1].weight : segment.weight;
-        const int64_t row_bytes = m ? a.segments[1].row_bytes : segment.row_bytes,
-                      matrix = head * a.head_bytes;
-        prefetch_slice(weight, matrix + low_row * row_bytes, row_bytes, warp, part);
-        prefetch_slice(weight, matrix + high_row * row_bytes, row_bytes, warp, part);
+    /* No kernel writes weights: they may be on their way before the input is there. Rows behind the
+     * last are the last one again. */
+    for (int m = 0; m < num_matrices && has_rows && !a.tiles; m++) {
+        const struct nano_cuda_segment s = nano_cuda_segment_of(a, m ? 1 : index);
+        for (int r = 0; r < Eighths; r++)
+            prefetch_slice(s.weight,
+                           head * a.head_bytes +
+                               min(first_row + group + r * 8, num_rows - 1) * s.row_bytes,
+                           s.row_bytes, warp, part);
     }
-    if (MakesInput)
+    if (MakesInput && has_rows)
         nano_cuda_made_prefetch(a);
     nano_wait_for_earlier();
     const struct skinny_inputs in = find_inputs(a, NumTiles * 8);
-    if (in.count == 0)
+    if (!has_rows || in.count == 0)
         return;
     const int64_t offset = in.expert * a.expert_bytes + head * a.head_bytes;
 
@@ -114,31 +116,23 @@ __global__ void __launch_bounds__(SKINNY_THREADS)
                    part * 8;
     }
     for (int m = 0; m < num_matrices; m++) {
-        const struct nano_cuda_segment &s = m ? a.segments[1] : segment;
-        const uint8_t *low =
-            static_cast<const uint8_t *>(s.weight) + offset + low_row * s.row_bytes;
-        const uint8_t *high =
-            static_cast<const uint8_t *>(s.weight) + offset + high_row * s.row_bytes;
+        const struct nano_cuda_segment s = nano_cuda_segment_of(a, m ? 1 : index);
+        const uint8_t *rows[Eighths];
+        for (int r = 0; r < Eighths; r++)
+            rows[r] = static_cast<const uint8_t *>(s.weight) + offset +
+                      min(first_row + group + r * 8, num_rows - 1) * s.row_bytes;
         float d[NumTiles][4] = {};
-#pragma unroll UNROLL
-        for (int chunk = begin; chunk < end; chunk++) {
-            const int64_t k = static_cast<int64_t>(chunk) * NANO_CUDA_CHUNK;
-            uint32_t low_weights[4], high_weights[4];
-            nano_cuda_weights<Format>::load8_half(low, k + part * 8, low_weights);
-            nano_cuda_weights<Format>::load8_half(high, k + part * 8, high_weights);
-#pragma unroll
-            for (int n = 0; n < NumTiles; n++)
-                multiply(d[n], low_weights, high_weights, nano_load_written<uint4>(x[n] + k));
-        }
+        nano_cuda_multiply_stream<Format, Eighths, NumTiles>(rows, part, x, begin, end, d);
 #pragma unroll
         for (int n = 0; n < NumTiles; n++)
-            for (int i = 0; i < 4; i++)
+            for (int i = 0; i < Eighths * 2; i++)
                 sums[warp][m][n * 8 + part * 2 + i % 2][group + i / 2 * 8] = d[n][i];
     }
     __syncthreads();
 
-    for (int i = threadIdx.x; i < NumTiles * 8 * NANO_CUDA_MMA_ROWS; i += SKINNY_THREADS) {
-        const int t = i / NANO_CUDA_MMA_ROWS, row = i % NANO_CUDA_MMA_ROWS;
+    const struct nano_cuda_segment segment = nano_cuda_segment_of(a, nano_hidden(index));
+    for (int i = threadIdx.x; i < NumTiles * 8 * ROWS; i += SKINNY_THREADS) {
+        const int t = i / ROWS, row = i % ROWS;
         if (t >= in.count || first_row + row >= segment.rows)
             continue;
         float sum = 0, up = 0;
@@ -155,15 +149,15 @@ __global__ void __launch_bounds__(SKINNY_THREADS)
     }
 }
 
-template <enum nano_format Format, int NumTiles, bool MakesInput = false>
+template <enum nano_format Format, int NumTiles, int Eighths, bool MakesInput = false>
 void launch_skinny(struct nano_cuda_device *device, const struct nano_cuda_linear_args *args)
 {
     const int inputs =
         args->tiles ? args->max_tiles : (args->rows + NumTiles * 8 - 1) / (NumTiles * 8);
     const size_t shared_bytes =
         MakesInput ? nano_cuda_made_layout_of(args->half_stride, args->rows).num_bytes : 0;
-    nano_launch_early(device, skinny_kernel<Format, NumTiles, MakesInput>,
-                      dim3(static_cast<unsigned>(nano_cuda_linear_tiles(args)),
+    nano_launch_early(device, skinny_kernel<Format, NumTiles, Eighths, MakesInput>,
+                      dim3(static_cast<unsigned>(nano_cuda_linear_tiles(args) * (2 / Eighths)),
                            static_cast<unsigned>(inputs), static_cast<unsigned>(args->num_heads)),
                       dim3(SKINNY_THREADS), shared_bytes, *args);
 }
@@ -176,17 +170,38 @@ template <enum nano_format Format> constexpr bool is_common(void)
            Format == NANO_FORMAT_MXFP4;
 }
 
+/* Of up to 8 inputs: blocks have 8 rows of the weights each if there are few of them. */
+int eighths_of(const struct nano_cuda_linear_args *args)
+{
+    enum { ENOUGH_BLOCKS = 256 }; /* two on every multiprocessor of a large GPU */
+    return nano_cuda_linear_tiles(args) * args->num_heads < ENOUGH_BLOCKS ? 1 : 2;
+}
+
 template <enum nano_format Format>
 void linear_skinny(struct nano_cuda_device *device, const struct nano_cuda_linear_args *args)
 {
-    if (args->makes_input)
-        launch_skinny<Format, is_common<Format>() ? 1 : 4, is_common<Format>()>(device, args);
-    else if (is_common<Format>() && !args->tiles && args->rows <= 8)
-        launch_skinny<Format, is_common<Format>() ? 1 : 4>(device, args);
-    else if (is_common<Format>() && !args->tiles && args->rows <= 16)
-        launch_skinny<Format, is_common<Format>() ? 2 : 4>(device, args);
-    else
-        launch_skinny<Format, 4>(device, args);
+    if constexpr (is_common<Format>()) {
+        const int eighths = eighths_of(args);
+        if (args->makes_input) {
+            if (eighths == 1)
+                launch_skinny<Format, 1, 1, true>(device, args);
+            else
+                launch_skinny<Format, 1, 2, true>(device, args);
+            return;
+        }
+        if (!args->tiles && args->rows <= 8) {
+            if (eighths == 1)
+                launch_skinny<Format, 1, 1>(device, args);
+            else
+                launch_skinny<Format, 1, 2>(device, args);
+            return;
+        }
+        if (!args->tiles && args->rows <= 16) {
+            launch_skinny<Format, 2, 2>(device, args);
+            return;
+        }
+    }
+    launch_skinny<Format, 4, 2>(device, args);
 }
 
 /* ---- F32: for exactness, not for speed ---- */
@@ -254,8 +269,9 @@ bool nano_cuda_linear_can_make_input(const struct nano_cuda_linear_args *args)
         args->cols % 4 != 0 || args->f32.stride % 4 != 0 ||
         reinterpret_cast<uintptr_t>(args->f32.data) % 16 != 0)
         return false;
-    const int64_t reads = static_cast<int64_t>(nano_cuda_linear_tiles(args)) * args->rows *
-                          args->cols * static_cast<int64_t>(sizeof(float));
+    const int64_t blocks =
+        static_cast<int64_t>(nano_cuda_linear_tiles(args)) * (2 / eighths_of(args));
+    const int64_t reads = blocks * args->rows * args->cols * static_cast<int64_t>(sizeof(float));
     return reads <= MADE_READS &&
            nano_cuda_made_layout_of(args->half_stride, args->rows).num_bytes <= MADE_BYTES;
 }

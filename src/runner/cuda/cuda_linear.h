@@ -1,12 +1,13 @@
 /* Linears on the GPU: y[t][r] (+)= act(sum over k of weight[r][k] * x[t][k] + bias[r]).
  *
  * Every sum is made in one order, whatever kernel the number of rows calls for, so that a row's
- * bits do not depend on the batch: the columns are cut into NANO_CUDA_SLICES slices of whole chunks
- * of 32, each slice is summed from its beginning (on the tensor cores, by the same instruction with
- * the same operands), and the slices' sums are added in order.
+ * bits do not depend on the batch: the columns are cut into NANO_CUDA_SLICES slices of whole spans
+ * of 128, each slice is summed from its beginning (on the tensor cores, by the same instruction
+ * with the same operands), and the slices' sums are added in order.
  *
- *   skinny  a block of threads has 16 rows of the weights and a warp for each slice; the weights go
- *           from memory to the tensor cores without a stop. Limited by reading them: decode.
+ *   skinny  a block of threads has 8 or 16 rows of the weights and a warp for each slice; the
+ *           weights go from memory to the tensor cores without a stop. Limited by reading them:
+ *           decode.
  *   tile    a block has up to 128 rows and 192 tokens, in shared memory, and goes through the
  *           slices one after the other: prefill. Of halves, to which quantised weights are unpacked
  *           before; or on their way, in smaller blocks, for experts and some dozens of tokens. */

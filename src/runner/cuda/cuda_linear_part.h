@@ -53,10 +53,13 @@ nano_cuda_segment_of(const struct nano_cuda_linear_args &a, int index)
     return segment;
 }
 
-/* Slices are whole chunks; of few chunks the first slices are empty. */
+/* Slices are whole spans of four chunks, 128 columns, but for what a row ends with: a warp then
+ * reads what a span has in common once. Of few spans the first slices are empty. */
 static __device__ inline int nano_cuda_slice_begin(int num_chunks, int slice)
 {
-    return static_cast<int>(static_cast<int64_t>(num_chunks) * slice / NANO_CUDA_SLICES);
+    const int spans = (num_chunks + 3) / 4;
+    return min(num_chunks,
+               static_cast<int>(static_cast<int64_t>(spans) * slice / NANO_CUDA_SLICES) * 4);
 }
 
 /* Row `row` of `segment` for output row `t`, whose input has a scale; `up` is the factor's sum of a

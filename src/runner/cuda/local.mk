@@ -31,6 +31,7 @@ CUDA_KERNEL_INCLUDES = \
   src/runner/cuda/cuda_linear.h \
   src/runner/cuda/cuda_linear_input.h \
   src/runner/cuda/cuda_linear_part.h \
+  src/runner/cuda/cuda_linear_stream.h \
   src/runner/cuda/cuda_linear_tile.h \
   src/runner/cuda/cuda_linear_tile_kernel.h \
   src/runner/cuda/cuda_moe.h \
@@ -41,6 +42,7 @@ CUDA_KERNEL_INCLUDES = \
   src/runner/cuda/cuda_quant_grid.h \
   src/runner/cuda/cuda_quant_k.h \
   src/runner/cuda/cuda_quant_small.h \
+  src/runner/cuda/cuda_quant_span.h \
   src/runner/cuda/cuda_recurrent.h \
   src/runner/cuda/cuda_rope.h \
   src/runner/cuda/cuda_sample.h \
