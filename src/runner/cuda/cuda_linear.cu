@@ -12,6 +12,7 @@ enum {
     SKINNY_THREADS = NANO_CUDA_SLICES * NANO_WARP,
     UNROLL = 4, /* chunks whose weights are on their way at once */
     MAX_GRID_Y = 65535,
+    PREFETCH_BYTES = 4096,       /* of a warp; of all blocks at a time, some of the cache */
     MADE_BYTES = 38 * 1024,      /* of shared memory, for an input that a block makes */
     MADE_READS = 8 * 1024 * 1024 /* bytes that all blocks together read for it, at most */
 };
@@ -51,14 +52,17 @@ __device__ void multiply(float d[4], const uint32_t low[4], const uint32_t high[
     nano_mma_f16(d, a1, b1);
 }
 
-/* Asks for about the beginning of a warp's slice of a row of weights: 128 bytes from each of four
- * lanes. */
-__device__ void prefetch_slice(const void *weight, int64_t offset, int64_t row_bytes, int slice,
-                               int part)
+/* Asks for a block's rows of weights, or as much of them as is well held until it is read: each
+ * warp for the beginning of an eighth. */
+__device__ void prefetch_rows(const void *weight, int64_t offset, int64_t num_bytes, int most,
+                              int warp)
 {
-    const int64_t first = row_bytes * slice / NANO_CUDA_SLICES + part * 128;
-    if (first < row_bytes * (slice + 1) / NANO_CUDA_SLICES)
-        nano_prefetch(static_cast<const uint8_t *>(weight) + offset + first);
+    const int64_t part = num_bytes / NANO_CUDA_SLICES / 16 * 16;
+    const int count = part < most ? static_cast<int>(part) : most;
+    const uint8_t *first = static_cast<const uint8_t *>(weight) + offset + warp * part;
+    first -= reinterpret_cast<uintptr_t>(first) % 16; /* still in the tensor, which is aligned */
+    if (count > 0 && threadIdx.x % NANO_WARP == 0)
+        nano_prefetch(first, count);
 }
 
 /* A lane's share of a chunk of 32 columns is 8 neighbouring ones, from 8 * (lane % 4) on: of rows
@@ -87,10 +91,10 @@ __global__ void __launch_bounds__(SKINNY_THREADS)
     /* No kernel writes weights: they may be on their way before the input is there. */
     for (int m = 0; m < num_matrices && !a.tiles; m++) {
         const void *weight = m ? a.segments[1].weight : segment.weight;
-        const int64_t row_bytes = m ? a.segments[1].row_bytes : segment.row_bytes,
-                      matrix = head * a.head_bytes;
-        prefetch_slice(weight, matrix + low_row * row_bytes, row_bytes, warp, part);
-        prefetch_slice(weight, matrix + high_row * row_bytes, row_bytes, warp, part);
+        const int64_t row_bytes = m ? a.segments[1].row_bytes : segment.row_bytes;
+        prefetch_rows(weight, head * a.head_bytes + first_row * row_bytes,
+                      min(NANO_CUDA_MMA_ROWS + 0, segment.rows - first_row) * row_bytes,
+                      PREFETCH_BYTES / num_matrices, warp);
     }
     if (MakesInput)
         nano_cuda_made_prefetch(a);
