@@ -315,8 +315,12 @@ template <typename T> static inline T nano_load_written(const void *p)
     return nano_load<T>(p);
 }
 
-static inline void nano_prefetch(const void *)
+/* Looks at the first and the last byte. */
+static inline void nano_prefetch(const void *p, int num_bytes)
 {
+    nano_emulated_check_aligned(p, 16);
+    (void)*static_cast<const volatile unsigned char *>(p);
+    (void)*(static_cast<const volatile unsigned char *>(p) + num_bytes - 1);
 }
 
 static inline uint4 nano_load_once(const void *p)

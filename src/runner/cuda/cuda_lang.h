@@ -259,10 +259,18 @@ template <typename T> static __device__ inline T nano_load_written(const void *p
     return *static_cast<const T *>(p);
 }
 
-/* Begins to bring 128 bytes into the cache that all multiprocessors share. */
-static __device__ inline void nano_prefetch(const void *p)
+/* Begins to bring bytes, 16-byte aligned and a multiple of 16, into the cache that all
+ * multiprocessors share. */
+static __device__ inline void nano_prefetch(const void *p, int num_bytes)
 {
-    asm volatile("prefetch.global.L2 [%0];" ::"l"(p));
+#if __CUDA_ARCH__ >= 900
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(__cvta_generic_to_global(p)),
+                 "r"(num_bytes));
+#else
+    for (int i = 0; i < num_bytes; i += 128)
+        asm volatile("prefetch.global.L2 [%0];" ::"l"(
+            __cvta_generic_to_global(static_cast<const uint8_t *>(p) + i)));
+#endif
 }
 
 /* The same value, but the compiler cannot know: what is computed from it is computed anew instead

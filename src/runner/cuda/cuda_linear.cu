@@ -11,6 +11,7 @@ namespace
 enum {
     SKINNY_THREADS = NANO_CUDA_SLICES * NANO_WARP,
     MAX_GRID_Y = 65535,
+    PREFETCH_BYTES = 4096,       /* of a warp; of all blocks at a time, some of the cache */
     MADE_BYTES = 38 * 1024,      /* of shared memory, for an input that a block makes */
     MADE_READS = 8 * 1024 * 1024 /* bytes that all blocks together read for it, at most */
 };
@@ -51,14 +52,17 @@ template <enum nano_format Format> constexpr int min_blocks(int num_tiles)
     return num_tiles == 4 || is_greedy ? 2 : 0;
 }
 
-/* Asks for about the beginning of a warp's slice of a row of weights: 128 bytes from each of four
- * lanes. */
-__device__ void prefetch_slice(const void *weight, int64_t offset, int64_t row_bytes, int slice,
-                               int part)
+/* Asks for a block's rows of weights, or as much of them as is well held until it is read: each
+ * warp for the beginning of an eighth. */
+__device__ void prefetch_rows(const void *weight, int64_t offset, int64_t num_bytes, int most,
+                              int warp)
 {
-    const int64_t first = row_bytes * slice / NANO_CUDA_SLICES + part * 128;
-    if (first < row_bytes * (slice + 1) / NANO_CUDA_SLICES)
-        nano_prefetch(static_cast<const uint8_t *>(weight) + offset + first);
+    const int64_t part = num_bytes / NANO_CUDA_SLICES / 16 * 16;
+    const int count = part < most ? static_cast<int>(part) : most;
+    const uint8_t *first = static_cast<const uint8_t *>(weight) + offset + warp * part;
+    first -= reinterpret_cast<uintptr_t>(first) % 16; /* still in the tensor, which is aligned */
+    if (count > 0 && threadIdx.x % NANO_WARP == 0)
+        nano_prefetch(first, count);
 }
 
 /* A lane's share of a chunk of 32 columns is 8 neighbouring ones, from 8 * (lane % 4) on: of rows
@@ -84,15 +88,12 @@ __global__ void __launch_bounds__(SKINNY_THREADS, min_blocks<Format>(NumTiles))
     const int begin = nano_cuda_slice_begin(num_chunks, warp);
     const int end = nano_cuda_slice_begin(num_chunks, warp + 1);
 
-    /* No kernel writes weights: they may be on their way before the input is there. Rows behind the
-     * last are the last one again. */
+    /* No kernel writes weights: they may be on their way before the input is there. */
     for (int m = 0; m < num_matrices && has_rows && !a.tiles; m++) {
         const struct nano_cuda_segment s = nano_cuda_segment_of(a, m ? 1 : index);
-        for (int r = 0; r < Eighths; r++)
-            prefetch_slice(s.weight,
-                           head * a.head_bytes +
-                               min(first_row + group + r * 8, num_rows - 1) * s.row_bytes,
-                           s.row_bytes, warp, part);
+        prefetch_rows(s.weight, head * a.head_bytes + first_row * s.row_bytes,
+                      min(ROWS + 0, num_rows - first_row) * s.row_bytes,
+                      PREFETCH_BYTES / num_matrices, warp);
     }
     if (MakesInput && has_rows)
         nano_cuda_made_prefetch(a);
@@ -115,7 +116,7 @@ __global__ void __launch_bounds__(SKINNY_THREADS, min_blocks<Format>(NumTiles))
             x[n] = a.half + (input_row(a, in, n * 8 + group) * a.num_heads + head) * a.half_stride +
                    part * 8;
     }
-    for (int m = 0; m < num_matrices; m++) {
+    for (int m = 0; m < num_matrices; m++) { /* rows behind the last are the last one again */
         const struct nano_cuda_segment s = nano_cuda_segment_of(a, m ? 1 : index);
         const uint8_t *rows[Eighths];
         for (int r = 0; r < Eighths; r++)

@@ -123,8 +123,8 @@ static __device__ inline void nano_cuda_make_wide(const struct nano_cuda_linear_
 /* Asks for what a norm is multiplied with, before the rows are there. */
 static __device__ inline void nano_cuda_made_prefetch(const struct nano_cuda_linear_args &a)
 {
-    if (a.norm_weight && static_cast<int>(threadIdx.x) * 32 < a.cols)
-        nano_prefetch(a.norm_weight + threadIdx.x * 32);
+    if (a.norm_weight && threadIdx.x == 0)
+        nano_prefetch(a.norm_weight, static_cast<int>(a.cols) * 4);
 }
 
 /* Makes all rows of the input, by a block of NANO_CUDA_NORM_THREADS; returns the first, whose
