@@ -1,9 +1,10 @@
 # The CUDA runner on an emulated GPU: its kernels are compiled as C++, a file each.
 if HAVE_CXX
-# Built for the programs that are linked with it, not for every make check.
-EXTRA_LTLIBRARIES = tests/libcuda_emulated.la
-tests_libcuda_emulated_la_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests/cuda
-tests_libcuda_emulated_la_SOURCES = $(CUDA_HOST_FILES) \
+# Built for the programs that are linked with it, not for every make check; as no libtool library, which
+# would be compiled twice.
+EXTRA_LIBRARIES = tests/libcuda_emulated.a
+tests_libcuda_emulated_a_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests/cuda
+tests_libcuda_emulated_a_SOURCES = $(CUDA_HOST_FILES) \
   tests/cuda/cuda_emulation.cc tests/cuda/cuda_emulation.h \
   tests/cuda/emulated_attention.cc \
   tests/cuda/emulated_attention_any.cc \
@@ -28,7 +29,7 @@ tests_libcuda_emulated_la_SOURCES = $(CUDA_HOST_FILES) \
   tests/cuda/fake_device.h \
   tests/cuda/fiber.cc tests/cuda/fiber.h \
   tests/cuda/quant_kernel.cc tests/cuda/quant_kernel.h
-CUDA_TEST_LIBS = tests/libcuda_emulated.la $(TEST_LIBS)
+CUDA_TEST_LIBS = tests/libcuda_emulated.a $(TEST_LIBS)
 
 check_PROGRAMS += tests/test_cuda_emulation
 tests_test_cuda_emulation_SOURCES = tests/test_cuda_emulation.cc

@@ -683,7 +683,7 @@ Test(cuda_linear, experts)
 }
 
 /* Any that are finite in F16. */
-static void *random_blocks(enum nano_format format, size_t num_bytes)
+static void *blocks_finite_in_f16(enum nano_format format, size_t num_bytes)
 {
     const size_t block = (size_t)nano_format_traits(format)->block_bytes;
     unsigned char *bytes = device_alloc(num_bytes + 4);
@@ -731,13 +731,13 @@ static void check_experts(enum nano_format format)
                                       .expert_bytes = OUT * row_bytes,
                                       .rows = SLOTS};
     for (int s = 0; s < 2; s++)
-        a.segments[s] =
-            (struct nano_cuda_segment){random_blocks(format, (size_t)(EXPERTS * OUT * row_bytes)),
-                                       row_bytes,
-                                       0x1p-8f,
-                                       random_floats(EXPERTS * OUT, 1),
-                                       {y, OUT},
-                                       OUT};
+        a.segments[s] = (struct nano_cuda_segment){
+            blocks_finite_in_f16(format, (size_t)(EXPERTS * OUT * row_bytes)),
+            row_bytes,
+            0x1p-8f,
+            random_floats(EXPERTS * OUT, 1),
+            {y, OUT},
+            OUT};
     give_input(&a, x, COLS, ROWS);
     a.rows = SLOTS;
     for (int i = 0; i < num_sizes; i++)
@@ -785,7 +785,7 @@ Test(cuda_linear, experts_in_tiles_of_any_size)
 }
 
 /* Two segments and heads of quantised weights, whose rows have the skinny kernel's bits. */
-static void check_quantised(enum nano_format format)
+static void check_quantised_rows(enum nano_format format)
 {
     enum { ROWS = 70, HEADS = 2, COLS = 512, MOST = 130, Y = HEADS * 2 * MOST };
     const int64_t row_bytes = (int64_t)nano_format_row_bytes(format, COLS);
@@ -800,7 +800,7 @@ static void check_quantised(enum nano_format format)
                                           .out_stride = 2 * MOST};
         for (int s = 0; s < 2; s++)
             a.segments[s] = (struct nano_cuda_segment){
-                random_blocks(format, (size_t)(HEADS * MOST * row_bytes)),
+                blocks_finite_in_f16(format, (size_t)(HEADS * MOST * row_bytes)),
                 row_bytes,
                 0x1p-8f,
                 NULL,
@@ -839,7 +839,7 @@ Test(cuda_linear, quantised_rows)
     open_device();
     for (int format = 0; format < NANO_NUM_FORMATS; format++)
         if (format != NANO_FORMAT_F32 && format != NANO_FORMAT_F16 && format != NANO_FORMAT_BF16)
-            check_quantised((enum nano_format)format);
+            check_quantised_rows((enum nano_format)format);
     close_device();
 }
 
