@@ -123,6 +123,15 @@ tests_test_cuda_op_values_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_test_cuda_op_values_LDADD = $(CUDA_TEST_LIBS)
 
 if !HAVE_SANITIZER
+check_PROGRAMS += tests/test_cuda_schedules
+tests_test_cuda_schedules_SOURCES = tests/test_cuda_schedules.c tests/cuda/emulated_registry.c \
+  tests/random_schedules.c tests/random_schedules.h \
+  tests/engine_harness.c tests/engine_harness.h $(RUNNER_TEST_SOURCES)
+nodist_EXTRA_tests_test_cuda_schedules_SOURCES = none.cc
+tests_test_cuda_schedules_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests/cuda
+tests_test_cuda_schedules_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_test_cuda_schedules_LDADD = $(CUDA_TEST_LIBS)
+
 check_PROGRAMS += tests/test_cuda_golden
 tests_test_cuda_golden_SOURCES = tests/test_golden_logits.c $(RUNNER_TEST_SOURCES)
 nodist_EXTRA_tests_test_cuda_golden_SOURCES = none.cc

@@ -1,6 +1,7 @@
 check_PROGRAMS += tests/test_engine
 tests_test_engine_SOURCES = \
   tests/engine_harness.c tests/engine_harness.h $(LORA_TEST_SOURCES) \
+  tests/random_schedules.c tests/random_schedules.h \
   tests/test_block_manager.c \
   tests/test_candidates.c \
   tests/test_engine.c \
