@@ -295,6 +295,20 @@ Test(imatrix, survives_failing_allocations)
 
 /* ---- the program ---- */
 
+Test(imatrix, sizes_are_checked)
+{
+    nano_imatrix *imatrix;
+    struct nano_error err = {0};
+    struct nano_imatrix_params params = nano_imatrix_params_default();
+    params.max_num_batched_tokens = 0;
+    cr_expect_eq(nano_imatrix_create(&imatrix, &params, &err), NANO_ERR_INVALID_ARGUMENT);
+    cr_expect_str_eq(err.message, "max_num_batched_tokens is 0, expected at least 1");
+    params = nano_imatrix_params_default();
+    params.chunk_size = 3;
+    cr_expect_eq(nano_imatrix_create(&imatrix, &params, &err), NANO_ERR_INVALID_ARGUMENT);
+    cr_expect_str_eq(err.message, "chunk_size is 3, expected at least 4");
+}
+
 Test(imatrix, program)
 {
     char text[4096] = "", path[4096], other[4096];

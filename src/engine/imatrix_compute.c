@@ -11,6 +11,7 @@
 #include "engine/sampler.h"
 
 #define DEFAULT_CHUNK_SIZE 512
+#define DEFAULT_MAX_NUM_BATCHED_TOKENS 512
 #define MIN_CHUNK_SIZE 4 /* fewer have no second half to score */
 
 struct nano_imatrix {
@@ -41,7 +42,7 @@ struct nano_imatrix_params nano_imatrix_params_default(void)
 {
     const struct nano_engine_params engine = nano_engine_params_default();
     return (struct nano_imatrix_params){.chunk_size = DEFAULT_CHUNK_SIZE,
-                                        .max_num_batched_tokens = engine.max_num_batched_tokens,
+                                        .max_num_batched_tokens = DEFAULT_MAX_NUM_BATCHED_TOKENS,
                                         .kv_cache_dtype = engine.kv_cache_dtype,
                                         .compute_perplexity = true};
 }
@@ -55,6 +56,10 @@ enum nano_status nano_imatrix_create(nano_imatrix **out, const struct nano_imatr
         return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
                               "chunk_size is %d, expected at least %d", p.chunk_size,
                               MIN_CHUNK_SIZE);
+    if (p.max_num_batched_tokens < 1)
+        return nano_error_set(err, NANO_ERR_INVALID_ARGUMENT,
+                              "max_num_batched_tokens is %d, expected at least 1",
+                              p.max_num_batched_tokens);
     nano_imatrix *imatrix = nano_mem_calloc(1, sizeof *imatrix);
     if (!imatrix)
         return nano_error_no_memory(err, "an importance matrix", sizeof *imatrix);
