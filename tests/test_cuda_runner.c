@@ -494,6 +494,19 @@ Test(cuda_runner, tokens_of_a_step_that_nobody_asked_for)
     params.max_num_batched_tokens = 640;
     cr_assert_eq(nano_engine_plan(model, &params, &plan, &err), NANO_OK, "%s", err.message);
     cr_expect_eq(plan.max_num_batched_tokens, 640);
+
+    /* Blocks that were asked for come first. */
+    fake_device.total_bytes = 1ull << 36;
+    params.max_num_batched_tokens = 1024;
+    params.num_blocks = 20000;
+    cr_assert_eq(nano_engine_plan(model, &params, &plan, &err), NANO_OK, "%s", err.message);
+    params.mem_budget_bytes = plan.total_bytes;
+    params.max_num_batched_tokens = 0;
+    cr_assert_eq(nano_engine_plan(model, &params, &plan, &err), NANO_OK, "%s", err.message);
+    cr_expect_eq(plan.max_num_batched_tokens, 1024);
+    cr_expect_leq(8 * plan.activation_bytes * 4, plan.budget_bytes);
+    params.mem_budget_bytes /= 2;
+    cr_expect_neq(nano_engine_plan(model, &params, &plan, &err), NANO_OK);
     nano_model_close(model);
 }
 

@@ -3,8 +3,9 @@
 #
 #   gpu_check.sh build DIRECTORY   only builds; the libraries that not every system has are put beside the
 #                                  programs, which can be taken to a machine with as new a C library
-#   gpu_check.sh run DIRECTORY     only runs what is there, in at most eight minutes
+#   gpu_check.sh run DIRECTORY     only runs what is there; `checks` or `speed` instead of `run` is one half
 #
+# What runs ends after $GPU_CHECK_SECONDS (480): what has found no time by then says so in the table.
 # Goldens need $NANOVLLM_TEST_DATA. Logs are left in DIRECTORY/log ($OUT/log where OUT is set).
 # CUDA_ARCHS (default 90) says what to build for.
 set -u
@@ -34,11 +35,33 @@ row() { # CHECK RESULT TARGET
     printf '%-44s %-28s %s\n' "$1" "$2" "$3" | tee -a "$table"
 }
 
+# limited SECONDS COMMAND...: a program that waits for a GPU does not look at the first signal.
+limited() {
+    limit=$1 left=$((deadline - $(date +%s)))
+    shift
+    [ "$left" -gt 0 ] || { echo "no time left"; return 124; }
+    [ "$limit" -lt "$left" ] || limit=$left
+    timeout -k 5 "$limit" "$@"
+}
+
 # timed SECONDS LOG COMMAND...: its output goes to the log.
 timed() {
-    limit=$1 log=$2
+    seconds=$1 log=$2
     shift 2
-    timeout "$limit" "$@" >"$logs/$log" 2>&1
+    limited "$seconds" "$@" >"$logs/$log" 2>&1
+}
+
+# text NAME ARGUMENT...: what a run generates; fails if that is nothing.
+text() {
+    name=$1
+    shift
+    limited 30 "$program" run -n 60 --kv-cache-dtype f32 "$@" >"$logs/$name.txt" 2>"$logs/$name.log" &&
+        [ -s "$logs/$name.txt" ]
+}
+
+# same_texts NAME NAME: of the runs that did not fail
+same_texts() {
+    [ -s "$logs/$1.txt" ] && cmp -s "$logs/$1.txt" "$logs/$2.txt"
 }
 
 check_test() { # NAME SECONDS
@@ -87,49 +110,57 @@ bench() { # NAME SECONDS KEY TARGET ARGUMENT...
     fi
 }
 
-run() { # DIRECTORY
+prepare() { # DIRECTORY
     directory=$(cd "$1" && pwd) || exit 1
     logs=${OUT:-$directory}/log
     program=$directory/nanovllm
     table=$logs/table
+    deadline=$(($(date +%s) + ${GPU_CHECK_SECONDS:-480}))
     mkdir -p "$logs"
     : >"$table"
     export LD_LIBRARY_PATH="$directory/lib${LD_LIBRARY_PATH+:$LD_LIBRARY_PATH}"
     export NANOVLLM_DATA_DIR="$PWD/data" NANOVLLM_PROGRAM="$program" srcdir=.
     command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader | tee "$logs/gpu"
-    "$program" run --runner cuda -p "Once upon a time" -n 32 --temp 0 || exit 1
+    limited 60 "$program" run --runner cuda -p "Once upon a time" -n 32 --temp 0 || exit 1
+}
 
-    # Right first.
+# Is it right?
+checks() {
     same=0 serial=0
     for prompt in "Once upon a time" "Lily and Tom" "The little dog" "The sun was" "Mia loved"; do
-        cpu=$("$program" run -p "$prompt" -n 60 --temp 0 --kv-cache-dtype f32 2>/dev/null)
-        gpu=$("$program" run --runner cuda -p "$prompt" -n 60 --temp 0 --kv-cache-dtype f32 2>/dev/null)
-        [ "$cpu" = "$gpu" ] && same=$((same + 1))
-        alone=$(NANOVLLM_CUDA_OVERLAP=0 "$program" run --runner cuda -p "$prompt" -n 60 --temp 0 --kv-cache-dtype f32 2>/dev/null)
-        [ "$alone" = "$gpu" ] && serial=$((serial + 1))
+        text cpu -p "$prompt" --temp 0
+        text gpu --runner cuda -p "$prompt" --temp 0
+        same_texts gpu cpu && same=$((same + 1))
+        export NANOVLLM_CUDA_OVERLAP=0
+        text serial --runner cuda -p "$prompt" --temp 0
+        unset NANOVLLM_CUDA_OVERLAP
+        same_texts gpu serial && serial=$((serial + 1))
     done
     row "greedy text as on the CPU, Q8_0" "$same of 5" "(the CPU rounds to 8 bits)"
     row "the same text as without overlap" "$serial of 5" "5 of 5"
     same=0
     for seed in 1 2 3; do
-        ahead=$("$program" run --runner cuda -p "Once upon a time" -n 60 -N 4 -s $seed 2>/dev/null)
-        alone=$("$program" run --runner cuda --no-async-scheduling -p "Once upon a time" -n 60 -N 4 -s $seed 2>/dev/null)
-        [ "$ahead" = "$alone" ] && same=$((same + 1))
+        text ahead --runner cuda -p "Once upon a time" -N 4 -s $seed
+        text alone --runner cuda --no-async-scheduling -p "Once upon a time" -N 4 -s $seed
+        same_texts ahead alone && same=$((same + 1))
     done
     row "text with and without async scheduling" "$same of 3" "3 of 3"
     check_test op_values 60
     check_test architectures 90
     check_test golden 120
     check_test states 30
-    if command -v compute-sanitizer >/dev/null; then
-        for tool in memcheck racecheck; do
-            timed 60 "$tool.log" compute-sanitizer --tool $tool "$program" run --runner cuda --enforce-eager \
-                -p "Once upon a time" -n 4
-            row "compute-sanitizer $tool" "$(grep 'SUMMARY' "$logs/$tool.log" | tail -n 1 | cut -c11-)" "0 errors"
-        done
-    fi
+    check_test features 60
+    command -v compute-sanitizer >/dev/null || return
+    for way in "memcheck --enforce-eager" "racecheck --enforce-eager" "memcheck --async-scheduling"; do
+        log=$(echo "$way" | tr -d ' ').log
+        timed 60 "$log" compute-sanitizer --tool ${way% *} "$program" run --runner cuda ${way#* } \
+            -p "Once upon a time" -n 8
+        row "compute-sanitizer $way" "$(grep 'SUMMARY' "$logs/$log" | tail -n 1 | cut -c11-)" "0 errors"
+    done
+}
 
-    # Then fast.
+# Is it fast?
+speed() {
     timed 60 ceilings.log "$directory/bench/bench_cuda" 10
     row "copy bandwidth, BF16 products" "$(sed -n 's/^copy: //p; s/.*8192: //p' "$logs/ceilings.log" | tr '\n' ' ')" "the ceilings"
     bench "decode qwen3-0.6b BF16, tokens/s" 60 tokens_per_s "1: 70 % of copy / 1.2 GB" --synthetic qwen3-0.6b:bf16 -p 0 -n 128 -b 1,32,256
@@ -149,16 +180,24 @@ run() { # DIRECTORY
         timed 120 transformers.log python3 tools/gpu_hf_bench.py 64 256
         row "transformers' generate" "$(tail -n 1 "$logs/transformers.log" | cut -c1-60)" "a fifth of offline"
     fi
-    check_test features 60
+}
+
+run() { # DIRECTORY PART...
+    prepare "$1"
+    shift
+    for part; do
+        "$part"
+    done
     echo
     cat "$table"
 }
 
 case ${1-} in
 build) build "${2:?directory}" ;;
-run) run "${2:?directory}" ;;
+checks | speed) run "${2:?directory}" "$1" ;;
+run) run "${2:?directory}" checks speed ;;
 *)
     build "${1:-build/gpu}"
-    run "${1:-build/gpu}"
+    run "${1:-build/gpu}" checks speed
     ;;
 esac

@@ -8,10 +8,13 @@
  * is left. */
 #include "engine/engine_state.h"
 
+/* What was submitted waits in any case where no more sequences may run. */
 static bool has_mail(struct nano_engine *engine)
 {
+    const struct nano_scheduler *s = &engine->scheduler;
+    const bool is_full = s->num_running == s->config.max_num_seqs;
     pthread_mutex_lock(&engine->lock);
-    const bool has_mail = engine->inbox || engine->cancelled;
+    const bool has_mail = (engine->inbox && !is_full) || engine->cancelled;
     pthread_mutex_unlock(&engine->lock);
     return has_mail;
 }

@@ -495,11 +495,12 @@ bool nano_engine_run_step(struct nano_engine *engine, struct nano_error *err)
         fail_batch(engine, &run_error);
     step.schedule_ns = scheduled - start + next_schedule_ns;
     step.run_ns = ran - scheduled - next_schedule_ns;
-    /* Ahead, the runner came to it when it was through with the step before. */
-    if (status == NANO_OK)
+    /* Ahead, the runner came to it when it was through with the step before. If it hardly had to be
+     * waited for, the time is somebody else's: a caller's who was away, or a slow client's. */
+    const uint64_t took_ns = ran - (s->step.is_ahead ? engine->ended_ns : scheduled);
+    if (status == NANO_OK && !(s->step.is_ahead && step.run_ns < took_ns / 16))
         nano_step_time_add(&engine->step_time, step.num_prefill_tokens, step.num_decode_tokens,
-                           step.num_speculated_tokens,
-                           ran - (s->step.is_ahead ? engine->ended_ns : scheduled));
+                           step.num_speculated_tokens, took_ns);
     engine->ended_ns = ran;
     step.postprocess_ns = nano_os_clock_ns() - ran;
     engine->totals.schedule_ns_total += step.schedule_ns;

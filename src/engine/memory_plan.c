@@ -164,9 +164,10 @@ static enum nano_status resolve(struct nano_engine_setup *s, const nano_model *m
     /* What a token proposes, or a state becomes, must be known before the next step is scheduled. A
      * sequence has the blocks of two steps' tokens, which are planned for if a step may have two.
      */
-    s->scheduler_config.runs_ahead =
-        p->async_scheduling && s->runner->begin && p->num_speculative_tokens == 0 &&
-        rc->max_num_batched_tokens > 1 && !s->scheduler_config.whole_prompts;
+    s->scheduler_config.runs_ahead = p->async_scheduling && s->runner->begin && !p->enforce_eager &&
+                                     p->num_speculative_tokens == 0 &&
+                                     rc->max_num_batched_tokens > 1 &&
+                                     !s->scheduler_config.whole_prompts;
     rc->block_size = p->block_size;
     plan->budget_bytes = p->mem_budget_bytes;
     s->has_budget = p->mem_budget_bytes > 0;
@@ -477,47 +478,50 @@ static enum nano_status plan_blocks(struct nano_engine_setup *s, const struct na
     return NANO_OK;
 }
 
-/* Everything but blocks and states. A device is given more tokens in a step than a CPU, which
- * halves until what they take is little. */
-static enum nano_status plan_step(struct nano_engine_setup *s, const nano_model *model,
-                                  const struct nano_program *program,
-                                  const struct nano_engine_params *p, struct nano_error *err)
+/* The plan for steps of `tokens` tokens, unless p says how many. *is_large: activations take more
+ * than a device is given for them where nobody asked. */
+static enum nano_status make(struct nano_engine_setup *s, const nano_model *model,
+                             const struct nano_program *program,
+                             const struct nano_adapters *adapters,
+                             const struct nano_engine_params *p, int tokens, bool *is_large,
+                             struct nano_error *err)
 {
     const struct nano_memory_plan *plan = &s->plan;
-    int tokens = DEFAULT_MAX_NUM_BATCHED_TOKENS;
     enum nano_status status;
-    NANO_TRY(resolve(s, model, program, p, tokens, err));
-    NANO_TRY(fixed_parts(s, model, err));
-    if (p->max_num_batched_tokens || !plan->device_bytes)
-        return NANO_OK;
-    for (tokens = DEFAULT_DEVICE_MAX_NUM_BATCHED_TOKENS; tokens >= DEFAULT_MAX_NUM_BATCHED_TOKENS;
-         tokens /= 2) {
-        NANO_TRY(resolve(s, model, program, p, tokens, err));
-        NANO_TRY(fixed_parts(s, model, err));
-        const uint64_t rest =
-            plan->budget_bytes > plan->weight_bytes ? plan->budget_bytes - plan->weight_bytes : 0;
-        if (plan->activation_bytes <= rest / DEFAULT_DEVICE_ACTIVATION_SHARE)
-            break;
-    }
-fail:
-    return status;
-}
-
-enum nano_status nano_engine_setup_make(struct nano_engine_setup *s, const nano_model *model,
-                                        const struct nano_program *program,
-                                        const struct nano_adapters *adapters,
-                                        const struct nano_engine_params *p, struct nano_error *err)
-{
+    int num_states;
     *s = (struct nano_engine_setup){0};
     if (adapters) {
         s->runner_config.adapters = adapters->adapters;
         s->runner_config.num_adapters = adapters->count;
     }
-    enum nano_status status;
-    int num_states;
-    NANO_TRY(plan_step(s, model, program, p, err));
+    NANO_TRY(resolve(s, model, program, p, tokens, err));
+    NANO_TRY(fixed_parts(s, model, err));
+    const uint64_t rest =
+        plan->budget_bytes > plan->weight_bytes ? plan->budget_bytes - plan->weight_bytes : 0;
+    *is_large = plan->activation_bytes > rest / DEFAULT_DEVICE_ACTIVATION_SHARE;
     NANO_TRY(plan_states(s, model, p, &num_states, err));
     NANO_TRY(plan_blocks(s, p, num_states, err));
 fail:
+    return status;
+}
+
+/* A device is given more tokens in a step than a CPU where nobody says how many: half as many, and
+ * so on, until what they take is little and leaves room for what was asked for. */
+enum nano_status nano_engine_setup_make(struct nano_engine_setup *s, const nano_model *model,
+                                        const struct nano_program *program,
+                                        const struct nano_adapters *adapters,
+                                        const struct nano_engine_params *p, struct nano_error *err)
+{
+    int tokens = DEFAULT_MAX_NUM_BATCHED_TOKENS;
+    bool is_large;
+    enum nano_status status = make(s, model, program, adapters, p, tokens, &is_large, err);
+    if (p->max_num_batched_tokens || !s->plan.device_bytes)
+        return status;
+    for (tokens = DEFAULT_DEVICE_MAX_NUM_BATCHED_TOKENS; tokens >= DEFAULT_MAX_NUM_BATCHED_TOKENS;
+         tokens /= 2) {
+        status = make(s, model, program, adapters, p, tokens, &is_large, err);
+        if (status == NANO_OK && !is_large)
+            break;
+    }
     return status;
 }

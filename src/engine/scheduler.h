@@ -23,7 +23,8 @@
  * waits.
  *
  * Running ahead (scheduler_ahead.c): while a batch of nothing but decoding computes, the next one
- * is filled with the same sequences' next tokens, whose ids are yet to come.
+ * is filled with the same sequences' next tokens, whose ids are yet to come. Blocks that these
+ * complete are published when the step is over, and their ids are known.
  *
  * Embeddings are prefills whose hidden rows are outputs. An encoder's are admitted only where the
  * step has room for the whole prompt, so none is ever in the middle of one between two steps.
@@ -131,9 +132,9 @@ void nano_scheduler_finish(struct nano_scheduler *scheduler, struct nano_sequenc
 bool nano_scheduler_may_run_ahead(const struct nano_scheduler *scheduler);
 
 /* Of such a step: fills scheduler->ahead with all sequences that are not surely over with it. Token
- * -1 - k is the one that output k of the step will give. False, with nothing changed, when that
- * should wait for the step's end: there are no blocks for it, or somebody who waits could come in.
- */
+ * -1 - k is the one that output k of the step will give. False when that should wait for the step's
+ * end: there are no blocks for it, or somebody who waits could come in. Blocks behind windows may
+ * have been given back then; the step's batch has begun, and does not need its tables any more. */
 bool nano_scheduler_run_ahead(struct nano_scheduler *scheduler);
 
 /* The step is over and the next one takes its place. */
