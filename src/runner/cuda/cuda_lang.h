@@ -33,17 +33,24 @@ enum {
     extern __shared__ __align__(16) unsigned char nano_dynamic_shared[]; \
     type *name = reinterpret_cast<type *>(nano_dynamic_shared)
 
+/* What a kernel is given without asking includes its static shared memory and what the system keeps
+ * for itself, 1 KiB on newer GPUs: those that come near it ask. */
+static inline void nano_ask_for_shared(struct nano_cuda_device *device, const void *kernel,
+                                       size_t shared_bytes)
+{
+    if (shared_bytes > NANO_SHARED_BYTES / 2 &&
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             static_cast<int>(shared_bytes)) != cudaSuccess)
+        nano_cuda_device_fail(device, "a kernel's shared memory");
+}
+
 template <typename Args>
 static inline void nano_launch(struct nano_cuda_device *device, void (*kernel)(Args), dim3 grid,
                                dim3 block, size_t shared_bytes, const Args &args)
 {
     if (grid.x == 0 || grid.y == 0 || grid.z == 0)
         return;
-    if (shared_bytes > NANO_SHARED_BYTES &&
-        cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel),
-                             cudaFuncAttributeMaxDynamicSharedMemorySize,
-                             static_cast<int>(shared_bytes)) != cudaSuccess)
-        nano_cuda_device_fail(device, "a kernel's shared memory");
+    nano_ask_for_shared(device, reinterpret_cast<const void *>(kernel), shared_bytes);
     kernel<<<grid, block, shared_bytes,
              static_cast<cudaStream_t>(nano_cuda_device_stream(device))>>>(args);
 }
@@ -58,6 +65,7 @@ static inline void nano_launch_early(struct nano_cuda_device *device, void (*ker
 {
     if (grid.x == 0 || grid.y == 0 || grid.z == 0)
         return;
+    nano_ask_for_shared(device, reinterpret_cast<const void *>(kernel), shared_bytes);
     cudaLaunchAttribute attribute = {};
     attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
     attribute.val.programmaticStreamSerializationAllowed = 1;

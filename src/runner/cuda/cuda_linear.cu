@@ -209,7 +209,8 @@ void linear_skinny(struct nano_cuda_device *device, const struct nano_cuda_linea
 
 /* A warp has a row of the weights, and goes through the inputs eight at a time. Lane l sums columns
  * l, l + 32 …, and lanes are added in one order. */
-__global__ void f32_kernel(const struct nano_cuda_linear_args a)
+__global__ void __launch_bounds__(NANO_CUDA_MMA_ROWS *NANO_WARP)
+    f32_kernel(const struct nano_cuda_linear_args a)
 {
     nano_wait_for_earlier();
     enum { INPUTS = 8 };

@@ -254,6 +254,14 @@ find_graph(struct nano_cuda_runner *r, const struct nano_cuda_batch_layout *l, b
     return oldest;
 }
 
+/* What was sent must have been read before its place is used again. */
+static enum nano_status fail_recording(struct nano_cuda_runner *r, enum nano_status status)
+{
+    struct nano_error ignored;
+    (void)nano_cuda_device_synchronize(r->device, &ignored);
+    return status;
+}
+
 /* By its graph, if it has been seen before. */
 static enum nano_status run_recorded(const struct step *step, struct nano_error *err)
 {
@@ -268,11 +276,11 @@ static enum nano_status run_recorded(const struct step *step, struct nano_error 
     if (!entry->graph) {
         enum nano_status status = nano_cuda_graph_begin(r->device, err);
         if (status != NANO_OK)
-            return status;
+            return fail_recording(r, status);
         run_whole(step, NULL);
         status = nano_cuda_graph_end(r->device, &entry->graph, err);
         if (status != NANO_OK)
-            return status;
+            return fail_recording(r, status);
     }
     nano_cuda_graph_launch(r->device, entry->graph);
     return NANO_OK;
@@ -524,11 +532,8 @@ enum nano_status nano_cuda_begin(void *state, const struct nano_batch *batch,
         status = run_recorded(&step, err);
     else
         start_eagerly(&step);
-    if (status != NANO_OK) { /* what was sent must have been read before its place is used again */
-        struct nano_error ignored;
-        (void)nano_cuda_device_synchronize(r->device, &ignored);
+    if (status != NANO_OK)
         return status;
-    }
     const int slot = (int)(r->num_begun++ % 2);
     nano_cuda_copy_out(r->device, step.tokens, r->tokens,
                        (size_t)batch->num_outputs * sizeof *r->tokens);
