@@ -31,13 +31,21 @@ tests_libcuda_emulated_a_SOURCES = $(CUDA_HOST_FILES) \
   tests/cuda/quant_kernel.cc tests/cuda/quant_kernel.h
 CUDA_TEST_LIBS = tests/libcuda_emulated.a $(TEST_LIBS)
 
+# Programs of C files are linked as C++ all the same: "none.cc" asks for it.
+
+check_PROGRAMS += tests/test_cuda_runner
+tests_test_cuda_runner_SOURCES = tests/test_cuda_runner.c tests/cuda/emulated_registry.c \
+  tests/engine_harness.c tests/engine_harness.h $(RUNNER_TEST_SOURCES)
+nodist_EXTRA_tests_test_cuda_runner_SOURCES = none.cc
+tests_test_cuda_runner_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src -DHARNESS_RUNNER=nano_runner_cuda
+tests_test_cuda_runner_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
+tests_test_cuda_runner_LDADD = $(CUDA_TEST_LIBS)
+
 check_PROGRAMS += tests/test_cuda_emulation
 tests_test_cuda_emulation_SOURCES = tests/test_cuda_emulation.cc
 tests_test_cuda_emulation_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests/cuda
 tests_test_cuda_emulation_CXXFLAGS = $(AM_CXXFLAGS) $(CRITERION_CFLAGS)
 tests_test_cuda_emulation_LDADD = $(CUDA_TEST_LIBS)
-
-# Programs of C files are linked as C++ all the same: "none.cc" asks for it.
 
 check_PROGRAMS += tests/test_cuda_linear
 tests_test_cuda_linear_SOURCES = tests/test_cuda_linear.c tests/tiny_model.c tests/tiny_model.h
@@ -102,14 +110,6 @@ tests_test_cuda_sample_SOURCES = tests/test_cuda_sample.c tests/engine_harness.c
 nodist_EXTRA_tests_test_cuda_sample_SOURCES = none.cc
 tests_test_cuda_sample_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
 tests_test_cuda_sample_LDADD = $(CUDA_TEST_LIBS)
-
-check_PROGRAMS += tests/test_cuda_runner
-tests_test_cuda_runner_SOURCES = tests/test_cuda_runner.c tests/cuda/emulated_registry.c \
-  tests/engine_harness.c tests/engine_harness.h $(RUNNER_TEST_SOURCES)
-nodist_EXTRA_tests_test_cuda_runner_SOURCES = none.cc
-tests_test_cuda_runner_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/src -DHARNESS_RUNNER=nano_runner_cuda
-tests_test_cuda_runner_CFLAGS = $(AM_CFLAGS) $(CRITERION_CFLAGS)
-tests_test_cuda_runner_LDADD = $(CUDA_TEST_LIBS)
 
 # Tests of runners, once more with this one. With sanitizers one has to do for all kernels: they are slow.
 

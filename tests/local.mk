@@ -9,6 +9,8 @@ EXTRA_DIST += tests/plain
 TEST_LIBS = $(NANO_LAYERS) $(NANO_LIBS) $(CRITERION_LIBS)
 
 if HAVE_CRITERION
+# First, because some of its tests take longest: else one processor would wait for them in the end.
+include tests/cuda.mk
 include tests/base.mk
 include tests/simd.mk
 include tests/format.mk
@@ -24,7 +26,6 @@ include tests/chat.mk
 include tests/quantize.mk
 include tests/lora.mk
 include tests/onnx.mk
-include tests/cuda.mk
 if HAVE_SERVER
 include tests/api.mk
 include tests/serve.mk
