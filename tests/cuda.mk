@@ -3,6 +3,7 @@ if HAVE_CXX
 # Built for the programs that are linked with it, not for every make check; as no libtool library, which
 # would be compiled twice.
 EXTRA_LIBRARIES = tests/libcuda_emulated.a
+CLEANFILES += tests/libcuda_emulated.a # which automake leaves to whoever builds it
 tests_libcuda_emulated_a_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests/cuda
 tests_libcuda_emulated_a_SOURCES = $(CUDA_HOST_FILES) \
   tests/cuda/cuda_emulation.cc tests/cuda/cuda_emulation.h \
