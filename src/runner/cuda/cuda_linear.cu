@@ -10,7 +10,6 @@ namespace
 {
 enum {
     SKINNY_THREADS = NANO_CUDA_SLICES * NANO_WARP,
-    MAX_GRID_Y = 65535,
     PREFETCH_BYTES = 4096,       /* of a warp; of all blocks at a time, some of the cache */
     MADE_BYTES = 38 * 1024,      /* of shared memory, for an input that a block makes */
     MADE_READS = 8 * 1024 * 1024 /* bytes that all blocks together read for it, at most */
